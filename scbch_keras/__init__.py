@@ -1,0 +1,38 @@
+"""Binary hash codes for image-text retrieval, learned from multi-labels that are partly wrong.
+
+Names are loaded on first use, so that importing this package, or its serving classes in
+`scbch_keras.export`, does not import keras.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "SCBCH": "model",
+    "PairDataset": "data",
+    "HashBranch": "layers",
+    "ConceptClassifier": "layers",
+    "PackBits": "layers",
+    "RetrievalMetrics": "callbacks",
+    "confidence_weights": "confidence",
+    "pack_codes": "codes",
+    "unpack_codes": "codes",
+    "hamming_distance": "codes",
+}
+_ROOMS = ("callbacks", "codes", "confidence", "data", "layers", "losses", "metrics", "model", "noise")
+
+__all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _ROOMS or name in ("export", "training"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Files to trained model: data sets, the quickstart and the command line."""
