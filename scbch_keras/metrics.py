@@ -1,17 +1,16 @@
-"""How good a ranking by Hamming distance is: mAP, precision-recall, precision@N and precision within a radius.
+"""How good a ranking by Hamming distance is: mAP, precision-recall, precision@N, precision within a radius.
 
 numpy only. A database item is relevant to a query if the two share at least one label; queries to which
 nothing is relevant are left out of every mean.
 
 Codes of L bits have only L + 1 distances, so most of a ranking is ties, and the order inside a tie is not the
-model's doing. Everything here is therefore computed from one table a query, the number of items and of
-relevant items at each distance, and is the exact expected value over all orders of the ties (McSherry and
-Najork 2008; for hashing He et al., CVPR 2018). The tables are filled a block of queries at a time, so that
-queries x database never stands in memory.
+model's doing. Everything here, but for the reference mode of mAP, is therefore computed from the number of
+items and of relevant items at each distance from a query, and is the exact expected value over all orders of
+the ties (McSherry and Najork 2008; for hashing He et al., CVPR 2018). Queries are compared with the database
+a block at a time: queries x database never stands in memory.
 """
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,12 +23,8 @@ Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
 Ties = Literal["expected", "reference"]
 
-BLOCK_BYTES = (
-    2**24
-)  # scratch memory of a block when no block_size is given; larger is slower (caches), not faster
-_PAIR_BYTES = (
-    32  # of scratch for a query and a database item: distance, relevance, table key, their temporaries
-)
+BLOCK_BYTES = 2**23  # scratch memory of a block when no block_size is given; more is slower, not faster
+_PAIR_BYTES = 32  # scratch for one query and one item: distance, relevance, cell, and their temporaries
 _DATABASE_BLOCK = 2**16
 
 
@@ -70,10 +65,9 @@ def mean_average_precision(
 
     ties: "expected" is the exact expectation over all orders of items at equal distance. "reference" is one
     fixed order, ties in the order of the database, for comparison with published numbers: the authors rank by
-    a single sort too. Theirs does not keep the order of ties, so their value is met only approximately, and
-    either depends on how the database happens to be ordered (a database sorted by class can move it by
-    several points). k means the same in both; the `k` of the authors' function (the first k relevant items,
-    at any rank) is not offered.
+    a single sort too. Theirs leaves ties in no defined order, so their value is met only approximately, and
+    this one moves with the order in which the database happens to stand. k means the same in both; the `k` of
+    the authors' function (the first k relevant items, at any rank) is not offered.
     k: >= 1; at least n is the same as None.
     block_size: queries at a time; by default as many as work in `BLOCK_BYTES`. It does not change the result.
     Raises ValueError for codes, labels or sizes that do not fit each other, and if nothing is relevant to any
@@ -173,7 +167,7 @@ def precision_at_n(
     n: Sequence[int],
     block_size: int | None = None,
 ) -> NDArray[np.float64]:
-    """Codes and labels as for `mean_average_precision` -> float (len(n),): share of the first n that is relevant.
+    """Codes and labels as for `mean_average_precision` -> (len(n),): share of relevant items in the first n.
 
     Expected under random ties, mean over the queries. Each n is from 1 to the size of the database.
     """
@@ -300,9 +294,7 @@ def _relevant(query_sets: NDArray[np.uint64], database_sets: NDArray[np.uint64])
 def _answerable(relevant: NDArray[np.int64]) -> NDArray[np.bool_]:
     answerable = relevant > 0
     if not answerable.any():
-        raise ValueError(
-            "query_labels and database_labels must share a label; nothing is relevant to any query"
-        )
+        raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
     return answerable
 
 
@@ -339,7 +331,7 @@ def _check_retrieval(
 def _check_integer(name: str, value: Any, low: int, high: int | None) -> None:
     if (
         isinstance(value, bool)
-        or not isinstance(value, Integral)
+        or not isinstance(value, int | np.integer)
         or value < low
         or (high is not None and value > high)
     ):
@@ -348,7 +340,7 @@ def _check_integer(name: str, value: Any, low: int, high: int | None) -> None:
 
 
 def _check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
-    if isinstance(ranks, Integral) or len(ranks) == 0:
+    if isinstance(ranks, int | np.integer) or len(ranks) == 0:
         raise ValueError(f"{name} must be a sequence of at least one integer, got {ranks!r}")
     for rank in ranks:
         _check_integer(f"each of {name}", rank, 1, size)
