@@ -21,6 +21,7 @@ from scbch_keras.labels import check_labels
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
+Ranks = Sequence[int] | NDArray[np.integer]
 Ties = Literal["expected", "reference"]
 
 BLOCK_BYTES = 2**23  # scratch memory of a block when no block_size is given; more is slower, not faster
@@ -130,7 +131,7 @@ def precision_recall_curve(
     database_labels: Labels,
     *,
     bits: int,
-    ranks: Sequence[int] | None = None,
+    ranks: Ranks | None = None,
     block_size: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Codes and labels as for `mean_average_precision` -> (precision, recall), means over the queries.
@@ -164,7 +165,7 @@ def precision_at_n(
     database_labels: Labels,
     *,
     bits: int,
-    n: Sequence[int],
+    n: Ranks,
     block_size: int | None = None,
 ) -> NDArray[np.float64]:
     """Codes and labels as for `mean_average_precision` -> (len(n),): share of relevant items in the first n.

@@ -1,8 +1,8 @@
 """Wrong labels made on purpose, to train on and to measure against. numpy only.
 
-Three kinds (Burgert et al. 2022): a label is missing (subtractive), one is too many (additive), or both in the
-same sample (mixed). All three are drawn the paper's way, by sample: a random `rate` share of the samples is
-taken, and in each of these one label is dropped, one added, or both.
+Three kinds (Burgert et al. 2022): a label is missing (subtractive), one is too many (additive), or both
+(mixed). All three are drawn the paper's way, by sample: a random `rate` share of the samples is taken, and in
+each of these one label is dropped, one added, or both.
 """
 
 from typing import Any, NamedTuple
@@ -28,11 +28,12 @@ class NoisyLabels(NamedTuple):
 def mixed_symmetric(labels: NDArray[Any], rate: float, seed: int | np.random.Generator) -> NoisyLabels:
     """Labels 0/1 (n, C) -> `NoisyLabels`: in round(rate * n) random samples one label dropped, one added.
 
-    The dropped one is drawn evenly from the labels that are present, the added one from those that are absent;
-    a sample without labels only gains one, a sample with all labels only loses one. Else the number of labels
-    of a sample stays the same. This is the noise of the paper's experiments, at rates .2, .5 and .8.
-    rate: in [0, 1]. seed: the same seed gives the same noise; a numpy Generator is drawn from. `labels` is not
-    changed. Raises ValueError if labels are not 0/1 (n, C), for a rate outside [0, 1] and for any other seed.
+    The dropped label is drawn evenly from those that are present, the added one from those that are absent. A
+    sample without labels only gains one, a sample with all labels only loses one; in any other the number of
+    labels stays the same. This is the noise of the paper's experiments, at rates .2, .5 and .8.
+    rate: in [0, 1]. seed: an integer >= 0, with which the noise is always the same, or a numpy Generator to
+    draw from. `labels` is left as it is. Raises ValueError if labels are not 0/1 (n, C), and for a rate or a
+    seed that is none.
     """
     return _corrupt(labels, rate, seed, drop=True, add=True)
 

@@ -1,0 +1,43 @@
+"""The gradient step on TensorFlow."""
+
+import keras
+import tensorflow as tf
+
+JIT = True
+
+
+def train_step(model, data):
+    """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    optimizer = model.optimizer
+    with tf.GradientTape() as tape:
+        y_pred = model(x, training=True)
+        loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+        scaled_loss = optimizer.scale_loss(loss)
+    weights = model.trainable_weights
+    gradients = [
+        None if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient in tape.gradient(scaled_loss, weights)
+    ]
+    finite = tf.reduce_all(
+        [tf.math.is_finite(loss)]
+        + [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None]
+    )
+
+    def update():
+        decayed = [
+            gradient if gradient is None else gradient + model.l2 * tf.cast(weight.value, gradient.dtype)
+            for gradient, weight in zip(gradients, weights, strict=True)
+        ]
+        optimizer.apply(decayed, weights)
+        return tf.constant(0)
+
+    if not optimizer.built:
+        with tf.init_scope():
+            optimizer.build(weights)
+    if model.optimizer_skips:
+        update()
+    else:
+        tf.cond(finite, update, lambda: tf.constant(0))
+    model.track_step(loss, finite, y)
+    return model.compute_metrics(x, y, y_pred, sample_weight)

@@ -1,0 +1,81 @@
+"""The gradient step on PyTorch, with a fused Adam update."""
+
+import keras
+import torch
+
+# torch.compile recompiles often and gains little on this step.
+JIT = False
+
+
+def train_step(model, data):
+    """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    optimizer = model.optimizer
+    y_pred = model(x, training=True)
+    model.zero_grad()
+    loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+    optimizer.scale_loss(loss).backward()
+    with torch.no_grad():
+        loss = loss.detach()
+        weights = model.trainable_weights
+        gradients = [weight.value.grad for weight in weights]
+        finite = bool(torch.isfinite(loss)) and _all_finite(gradients)
+        if finite and _fuses(optimizer, weights, gradients):
+            _fused_adam(optimizer, weights, gradients, model.l2)
+        elif finite or model.optimizer_skips:
+            for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient is not None:
+                    gradient.add_(weight.value, alpha=model.l2)
+            optimizer.apply(gradients, weights)
+        model.track_step(loss, finite, y)
+    return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def _all_finite(gradients) -> bool:
+    # A largest magnitude reads each gradient once; isfinite would write a mask as large as the weights.
+    largest = torch._foreach_norm([gradient for gradient in gradients if gradient is not None], float("inf"))
+    return bool(torch.isfinite(torch.stack(largest)).all())
+
+
+def _fuses(optimizer, weights, gradients) -> bool:
+    """Whether the update is plain Adam, which PyTorch has in one kernel."""
+    return (
+        type(optimizer).__name__ == "Adam"
+        and isinstance(optimizer, keras.optimizers.Adam)
+        and optimizer.built
+        and not optimizer.amsgrad
+        and not optimizer.use_ema
+        and not (optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue)
+        and not (
+            optimizer.weight_decay or optimizer.gradient_accumulation_steps or optimizer.loss_scale_factor
+        )
+        and all(gradient is not None and gradient.dtype == torch.float32 for gradient in gradients)
+        and all(weight.dtype == "float32" and weight.constraint is None for weight in weights)
+    )
+
+
+def _fused_adam(optimizer, weights, gradients, l2: float) -> None:
+    """Keras' Adam in PyTorch's fused kernel.
+
+    PyTorch adds epsilon to sqrt(v) / sqrt(1 - beta_2^t), Keras to sqrt(v): dividing Keras' epsilon by
+    sqrt(1 - beta_2^t) makes the two the same.
+    """
+    step = int(optimizer.iterations.value) + 1
+    index = [optimizer._get_variable_index(weight) for weight in weights]
+    device = gradients[0].device
+    torch._fused_adam_(
+        [weight.value for weight in weights],
+        gradients,
+        [optimizer._momentums[i].value for i in index],
+        [optimizer._velocities[i].value for i in index],
+        [],
+        [torch.tensor(float(step), device=device) for _ in weights],
+        amsgrad=False,
+        lr=float(optimizer.learning_rate),
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        weight_decay=l2,
+        eps=optimizer.epsilon / (1 - optimizer.beta_2**step) ** 0.5,
+        maximize=False,
+    )
+    optimizer.iterations.assign(step)

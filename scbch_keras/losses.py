@@ -1,0 +1,249 @@
+"""The terms of the objective, each a function of keras.ops (Eq. 3-8) and a Keras loss over it.
+
+Codes are continuous, (n, bits), one matrix a modality, rows paired; R is the label similarity (n, n).
+Two dialects: "reference" is what the authors' code computes, from which the published numbers come; "paper" is
+the paper's equations with their misprints corrected. They differ in `repulsion` only, and in how `SCBCH` adds
+the terms up.
+
+What each loss needs:
+
+| loss | labels | codes | class logits |
+| --- | --- | --- | --- |
+| classification | 0/1 targets | | both modalities |
+| attraction | through R > 0 | both modalities | |
+| repulsion | through 1 - R | both modalities | |
+| quantization | | both modalities | |
+
+A `sample_weight` (n,) weighs the terms of single samples, and a pair by the product of its two samples, under
+unchanged denominators: a sample of weight 0 adds nothing and gets no gradient.
+"""
+
+from typing import Literal, get_args
+
+import keras
+from keras import ops
+
+from scbch_keras.layers import PACKAGE
+
+Dialect = Literal["reference", "paper"]
+
+
+def check_dialect(dialect: str) -> None:
+    """Refuse a dialect that is not one of `Dialect`."""
+    if dialect not in get_args(Dialect):
+        raise ValueError(f"dialect must be one of {get_args(Dialect)}; got {dialect!r}.")
+
+
+def label_similarity(labels):
+    """Jaccard similarity of label sets, R in [0, 1] (Eq. 4).
+
+    Args:
+        labels: (n, C), 0/1.
+
+    Returns:
+        (n, n), |y_i AND y_j| / |y_i OR y_j|; 0 where both samples have no label, also with themselves.
+    """
+    labels = ops.cast(labels, "float32")
+    count = ops.sum(labels, axis=1)
+    intersection = ops.matmul(labels, ops.transpose(labels))
+    union = count[:, None] + count[None, :] - intersection
+    return intersection / ops.maximum(union, 1.0)
+
+
+def classification(labels, image_logits, text_logits, sample_weight=None):
+    """Weighted binary cross-entropy of both modalities (Eq. 3; L_c with `sample_weight=None`).
+
+    The paper prints label and prediction swapped inside the logarithms; the target is the label.
+
+    Args:
+        labels: (n, C), targets in [0, 1].
+        image_logits: (n, C), before the sigmoid.
+        text_logits: (n, C), before the sigmoid.
+        sample_weight: (n,), the confidence weights w in [gamma, 1], or None for ones.
+
+    Returns:
+        Scalar >= 0: 1/(2nC) * sum_i w_i sum_m sum_c BCE.
+    """
+    labels = ops.cast(labels, "float32")
+    entropy = _cross_entropy(labels, image_logits) + _cross_entropy(labels, text_logits)
+    return ops.mean(_weighted(ops.mean(entropy, axis=1), sample_weight)) / 2
+
+
+def attraction(image_codes, text_codes, similarity, shift, sample_weight=None):
+    """Pulls pairs together that share a label (Eq. 5).
+
+    Args:
+        image_codes: (n, bits).
+        text_codes: (n, bits).
+        similarity: (n, n), label similarity R.
+        shift: float, xi.
+        sample_weight: (n,) or None.
+
+    Returns:
+        Scalar: 1/n^2 * sum_{i != j} [R_ij > 0] exp(xi - S_ij) - 1/n * sum_i S_ii, with S = h1 h2^T.
+    """
+    scores = _scores(image_codes, text_codes)
+    n = ops.cast(ops.shape(scores)[0], "float32")
+    others = ops.cast(similarity > 0, "float32") * (1 - _identity(scores))
+    pull = ops.sum(_pair_weighted(others * ops.exp(shift - scores), sample_weight)) / n**2
+    return pull - ops.mean(_weighted(ops.diagonal(scores), sample_weight))
+
+
+def repulsion(
+    image_codes, text_codes, similarity, margin, shift, dialect: Dialect = "reference", sample_weight=None
+):
+    """Pushes pairs apart that share few labels, hard negatives most (Eq. 6-7).
+
+    A negative is hard where its score comes within `margin` of the anchor's own pair; easy ones are shifted
+    down. An image anchor i compares along row i with S_ii, a text anchor j along column j with S_jj.
+
+    Args:
+        image_codes: (n, bits).
+        text_codes: (n, bits).
+        similarity: (n, n), label similarity R.
+        margin: float, mu.
+        shift: float, xi.
+        dialect: "reference": N = S where S >= S_ii - mu, else S - xi, without a gradient through the
+            comparison; 1/n^2 * sum over all i, j of exp(N (1 - R)); the diagonal, clamped at 0 from below, is
+            the constant 2/n where every sample has a label. "paper": the ramp
+            N = S - xi * max(0, S_ii - mu - S); 1/(2 n^2) * sum over i != j.
+        sample_weight: (n,) or None.
+
+    Returns:
+        Scalar > 0, both directions added up.
+    """
+    check_dialect(dialect)
+    scores = _scores(image_codes, text_codes)
+    n = ops.cast(ops.shape(scores)[0], "float32")
+    identity = _identity(scores)
+    threshold = ops.diagonal(scores) - margin
+    total = 0.0
+    for own in (threshold[:, None], threshold[None, :]):
+        if dialect == "reference":
+            negative = ops.where(scores >= own, scores, scores - shift)
+            negative = ops.where(identity > 0, ops.maximum(negative, 0.0), negative)
+            push = ops.exp(negative * (1 - similarity))
+        else:
+            negative = scores - shift * ops.relu(own - scores)
+            push = ops.exp(negative * (1 - similarity)) * (1 - identity) / 2
+        total = total + ops.sum(_pair_weighted(push, sample_weight))
+    return total / n**2
+
+
+def quantization(image_codes, text_codes, sample_weight=None):
+    """Distance of the continuous codes from their signs (Eq. 8).
+
+    The paper prints the sum of |h| - 1, which is negative and would shrink the codes to 0 when minimised; its
+    meaning, and the authors' code, is the mean of | |h| - 1 |.
+
+    Args:
+        image_codes: (n, bits).
+        text_codes: (n, bits).
+        sample_weight: (n,) or None.
+
+    Returns:
+        Scalar >= 0: mean |h1 - sign h1| + mean |h2 - sign h2|.
+    """
+    gap = sum(ops.mean(ops.abs(codes - ops.sign(codes)), axis=1) for codes in (image_codes, text_codes))
+    return ops.mean(_weighted(gap, sample_weight))
+
+
+def _cross_entropy(labels, logits):
+    return ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def _scores(image_codes, text_codes):
+    return ops.matmul(ops.cast(image_codes, "float32"), ops.transpose(ops.cast(text_codes, "float32")))
+
+
+def _identity(scores):
+    rows = ops.arange(ops.shape(scores)[0])
+    return ops.cast(rows[:, None] == rows[None, :], "float32")
+
+
+def _weighted(values, sample_weight):
+    return values if sample_weight is None else values * ops.cast(sample_weight, "float32")
+
+
+def _pair_weighted(values, sample_weight):
+    if sample_weight is None:
+        return values
+    weight = ops.cast(sample_weight, "float32")
+    return values * weight[:, None] * weight[None, :]
+
+
+class _PairedLoss(keras.losses.Loss):
+    """A loss of two paired matrices, so that it serves any Keras model that stacks them.
+
+    `y_true` (n, C): labels, 0/1. `y_pred` (n, 2, d): image rows at [:, 0], text rows at [:, 1].
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.cast(y_pred, "float32")
+        if len(y_pred.shape) != 3 or y_pred.shape[1] != 2:
+            raise ValueError(f"{self.name} takes y_pred of shape (n, 2, d); got {tuple(y_pred.shape)}.")
+        return self.term(ops.cast(y_true, "float32"), y_pred[:, 0], y_pred[:, 1], sample_weight)
+
+    def call(self, y_true, y_pred):
+        return self(y_true, y_pred)
+
+    def term(self, labels, image, text, sample_weight):
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Classification(_PairedLoss):
+    """`classification` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, C) image and text logits."""
+
+    def term(self, labels, image, text, sample_weight):
+        return classification(labels, image, text, sample_weight)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Attraction(_PairedLoss):
+    """`attraction` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes."""
+
+    def __init__(self, shift: float = 0.8, name: str = "attraction", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.shift = shift
+
+    def term(self, labels, image, text, sample_weight):
+        return attraction(image, text, label_similarity(labels), self.shift, sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Repulsion(_PairedLoss):
+    """`repulsion` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes."""
+
+    def __init__(
+        self,
+        margin: float = 0.15,
+        shift: float = 0.8,
+        dialect: Dialect = "reference",
+        name: str = "repulsion",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        check_dialect(dialect)
+        self.margin = margin
+        self.shift = shift
+        self.dialect = dialect
+
+    def term(self, labels, image, text, sample_weight):
+        similarity = label_similarity(labels)
+        return repulsion(image, text, similarity, self.margin, self.shift, self.dialect, sample_weight)
+
+    def get_config(self):
+        own = {"margin": self.margin, "shift": self.shift, "dialect": self.dialect}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Quantization(_PairedLoss):
+    """`quantization` as a Keras loss. `y_true` is not read; `y_pred` (n, 2, bits) image and text codes."""
+
+    def term(self, labels, image, text, sample_weight):
+        return quantization(image, text, sample_weight)
