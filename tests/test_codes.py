@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from scbch_keras import codes as codes_module
 from scbch_keras.codes import check_packed, hamming_distance, pack_codes, unpack_codes
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
 bit_arrays = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=140))
 continuous = hnp.arrays(
@@ -22,6 +22,7 @@ def random_bits(rows, bits, seed=0):
 
 
 @given(bit_arrays)
+@settings(deadline=None)
 def test_packing_is_packbits_and_unpacking_its_inverse(bits):
     packed = pack_codes(bits)
     np.testing.assert_array_equal(packed, np.packbits(bits, axis=1), strict=True)
@@ -29,6 +30,7 @@ def test_packing_is_packbits_and_unpacking_its_inverse(bits):
 
 
 @given(continuous)
+@settings(deadline=None)
 def test_a_bit_is_one_if_and_only_if_the_value_is_above_zero(values):
     bits = [[value > 0 for value in row] for row in values.tolist()]
     np.testing.assert_array_equal(unpack_codes(pack_codes(values), values.shape[1]), bits)
@@ -64,6 +66,7 @@ def test_what_is_not_a_code_is_not_packed(codes, message):
 
 
 @given(st.integers(1, 200), st.integers(0, 9), st.integers(1, 9), st.integers(0, 2**32))
+@settings(deadline=None)
 def test_hamming_distance_counts_differing_bits_and_is_symmetric(bits, rows, others, seed):
     queries, database = random_bits(rows, bits, seed), random_bits(others, bits, seed + 1)
     packed = pack_codes(queries), pack_codes(database)

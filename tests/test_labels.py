@@ -3,7 +3,7 @@ import pytest
 
 from scbch_keras.labels import check_labels
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32])

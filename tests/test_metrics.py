@@ -18,7 +18,7 @@ from scbch_keras.metrics import (
     precision_within_radius,
 )
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
 GOLDEN = Path(__file__).parent / "golden" / "retrieval.npz"
 METRICS = {
@@ -121,6 +121,7 @@ def test_expected_precision_and_recall_by_rank_are_means_over_every_order(pairs)
 
 
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 999))
+@settings(deadline=None)
 def test_reference_mode_is_one_stable_sort(items, k, seed):
     sets = retrieval(5, items, 6, seed=seed)
     queries, database = (np.unpackbits(codes, axis=1) for codes in sets[:2])
@@ -200,7 +201,7 @@ def test_queries_to_which_nothing_is_relevant_are_left_out(metric):
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 99))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_the_block_size_does_not_change_the_result(metric, block_size, database_block, seed):
     sets = retrieval(23, 50, 12, seed=seed)
     whole = metric(*sets, bits=12)
@@ -211,7 +212,7 @@ def test_the_block_size_does_not_change_the_result(metric, block_size, database_
 
 @pytest.mark.parametrize("metric", [m for name, m in METRICS.items() if "reference" not in name])
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_the_order_of_queries_and_database_does_not_matter(metric, random):
     codes, database, labels, database_labels = retrieval(15, 40, 5)
     queries, items = random.sample(range(15), 15), random.sample(range(40), 40)

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scbch_keras.noise import additive, mixed_symmetric, subtractive
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
 KINDS = [mixed_symmetric, additive, subtractive]
 PUBLISHED = Path(__file__).parents[2] / "shared" / "reference" / "mirflickr"
@@ -33,6 +33,7 @@ def test_mixed_noise_swaps_one_label_in_a_share_of_the_samples(rate):
 
 
 @given(st.sampled_from(KINDS), st.integers(1, 30), st.integers(1, 6), st.floats(0, 1), st.integers(0, 999))
+@settings(deadline=None)
 def test_what_changed_is_what_is_said_to_have_changed(kind, rows, classes, rate, seed):
     clean = random_labels(rows, classes, seed=seed)
     before = clean.copy()
