@@ -1,0 +1,168 @@
+"""Features to codes in production: a release opened with numpy and onnxruntime, nothing else."""
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scbch_keras.export import manifest as manifests
+
+_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+
+
+class HashEncoder:
+    """Image and text features -> codes, by the ONNX files of a release.
+
+    The manifest's schema and paths are checked, and each file's sha256 before it is used. Safe to call from
+    many threads.
+
+    Args:
+        path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
+        modalities: which encoders to load: ("image", "text"), or one of them to save memory.
+        providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
+            GPU package is installed.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        FileNotFoundError: no release there, or a file of it is missing.
+        ValueError: a damaged or foreign release, one without ONNX files, or a wrong argument.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        modalities: Sequence[str] = manifests.MODALITIES,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
+    ):
+        runtime = _onnxruntime()
+        if isinstance(modalities, str) or not modalities or set(modalities) - set(manifests.MODALITIES):
+            raise ValueError(f"modalities must be taken from {manifests.MODALITIES}, got {modalities!r}")
+        if isinstance(providers, str) or not providers:
+            raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
+        for provider in providers:
+            name = provider if isinstance(provider, str) else provider[0]
+            if name not in runtime.get_available_providers():
+                # onnxruntime itself only warns and quietly runs on the CPU.
+                raise ValueError(
+                    f"providers names {name!r}; this onnxruntime has {runtime.get_available_providers()}"
+                )
+        # `latest` is followed once: it may move while the files are being read.
+        self.path = Path(path).resolve()
+        self.manifest = manifests.read(self.path)
+        self.bits: int = self.manifest["bits"]
+        self._encoders = {
+            modality: _Encoder(runtime, self.path, self.manifest, modality, providers)
+            for modality in modalities
+        }
+
+    def __repr__(self) -> str:
+        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {' and '.join(self._encoders)}"
+
+    def image(self, images: ArrayLike, *, batch_size: int = 1024, packed: bool = True) -> NDArray[Any]:
+        """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
+
+        images: features (n, d) or pictures (n, h, w, c), as the model was trained on; float32, or a type
+            of which float32 holds every value (float16, uint8, int16, bool ...). No rows give no codes.
+        batch_size: rows that enter the network together; changes speed and memory, not the result.
+
+        Raises:
+            ValueError: wrong shape or type, NaN or infinity (the first such row is named), or an encoder
+                that was not loaded.
+        """
+        return self._encode("image", images, batch_size, packed)
+
+    def text(self, texts: ArrayLike, *, batch_size: int = 1024, packed: bool = True) -> NDArray[Any]:
+        """Text features (n, d) -> codes. Everything as in `image`."""
+        return self._encode("text", texts, batch_size, packed)
+
+    def _encode(self, modality: str, features: ArrayLike, batch_size: int, packed: bool) -> NDArray[Any]:
+        encoder = self._encoders.get(modality)
+        if encoder is None:
+            raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+        return encoder.encode(np.asarray(features), int(batch_size), packed)
+
+
+class _Encoder:
+    """One ONNX file of a release: its signature and its onnxruntime session."""
+
+    def __init__(self, runtime: Any, folder: Path, manifest: dict[str, Any], modality: str, providers: Any):
+        self.modality = modality
+        self.bits: int = manifest["bits"]
+        try:
+            relative = manifest["encoders"][modality]["onnx"]["path"]
+            inputs = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]
+            self.shape = tuple(inputs["shape"])
+        except (KeyError, TypeError) as error:
+            if "onnx" not in manifest.get("formats", ()):
+                raise ValueError(
+                    f"the release {folder} holds no ONNX files (its formats: {manifest.get('formats')}); "
+                    "make it with formats=('onnx',) or both"
+                ) from error
+            raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder") from error
+        expected = manifests.signature(modality, list(self.shape), self.bits)
+        content = manifests.read_verified(folder, manifest, relative)
+        try:
+            self.session = runtime.InferenceSession(content, providers=list(providers))
+        except Exception as error:  # onnxruntime's own error types share no public base class
+            raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
+        for kind, tensors in (("inputs", self.session.get_inputs()), ("outputs", self.session.get_outputs())):
+            came = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
+            wanted = {
+                name: (_ONNX_DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
+                for name, tensor in expected[kind].items()
+            }
+            if came != wanted:
+                raise ValueError(f"{folder / relative} has {kind} {came}; the manifest says {wanted}")
+
+    def encode(self, features: NDArray[Any], batch_size: int, packed: bool) -> NDArray[Any]:
+        self._check(features)
+        output = "packed_codes" if packed else "codes"
+        width = -(-self.bits // 8) if packed else self.bits
+        codes = np.empty((len(features), width), np.uint8 if packed else np.float32)
+        for start in range(0, len(features), batch_size):
+            batch = np.ascontiguousarray(features[start : start + batch_size], np.float32)
+            finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
+            if not finite.all():
+                row = start + int(finite.argmin())
+                raise ValueError(f"{self.modality} features must be finite; row {row} has NaN or infinity")
+            codes[start : start + len(batch)] = self.session.run([output], {self.modality: batch})[0]
+        return codes
+
+    def _check(self, features: NDArray[Any]) -> None:
+        """Refuse features of another shape or of a type that float32 cannot hold exactly."""
+        dtype = features.dtype
+        if not np.can_cast(dtype, np.float32, "safe"):
+            numeric = dtype.kind in "fiu"
+            hint = "; convert it yourself: .astype(numpy.float32)" if numeric else ""
+            raise ValueError(f"{self.modality} features must be float32, got dtype {dtype}{hint}")
+        fits = features.ndim == len(self.shape) and all(
+            wanted in (None, came) for wanted, came in zip(self.shape[1:], features.shape[1:], strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("n" if size is None else str(size) for size in self.shape)
+            raise ValueError(
+                f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
+            )
+
+
+def _fixed(shape: Sequence[Any]) -> tuple[int | None, ...]:
+    """The sizes of a shape; None for a free one, which onnxruntime gives as a name."""
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "HashEncoder needs onnxruntime: pip install 'scbch_keras[onnx]', or 'scbch_keras[onnx-gpu]' "
+            "for NVIDIA GPUs (one of the two, never both)"
+        ) from error
+    return onnxruntime

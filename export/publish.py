@@ -1,0 +1,279 @@
+"""A trained model -> a release: a verified folder that appears at once or not at all."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from importlib.util import find_spec
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scbch_keras.export import files
+from scbch_keras.export import manifest as manifests
+from scbch_keras.export.child import run_module
+
+LATEST = "latest"
+_MODEL = "model.keras"
+_SEED = 20
+_ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
+_NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
+_LIBRARIES = (
+    "scbch_keras keras numpy tensorflow jax torch tf2onnx onnx onnxruntime onnxruntime-gpu".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A released version.
+
+    path: its folder, `<folder>/<version>`.
+    version: its number.
+    manifest: what its manifest.json says.
+    """
+
+    path: Path
+    version: int
+    manifest: Mapping[str, Any]
+
+
+def release(
+    model: Any,
+    folder: str | os.PathLike,
+    formats: Sequence[str] = ("saved_model", "onnx"),
+    version: int | None = None,
+    *,
+    tolerance: float = 1e-5,
+) -> Release:
+    """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
+
+    The encoders are rebuilt on TensorFlow from the saved model, whatever backend trained it, and written as a
+    SavedModel (signatures encode_image, encode_text, serving_default) and as image.onnx and text.onnx. Then a
+    fresh process opens them without Keras and compares their codes, on seeded inputs, with those that `model`
+    computes here. On any error nothing is left behind.
+
+    Args:
+        model: a built `SCBCH`.
+        folder: where the versions lie; made if it is missing.
+        formats: from "saved_model" and "onnx", at least one. `HashEncoder` needs "onnx".
+        version: int >= 1 that is not taken; None for the next after the highest.
+        tolerance: by how much an exported code in [-1, 1] may differ from the model's. A bit may differ only
+            where the model's code is that close to zero; the manifest says how many do. A model that computes
+            in half precision, or in TF32 on a GPU, needs more than the default.
+
+    Raises:
+        ValueError: the model is not built, or an argument is wrong.
+        TypeError: `model` is not an SCBCH.
+        FileExistsError: the version exists, or `latest` is not a symbolic link.
+        ImportError: a package that a format needs is missing.
+        RuntimeError: building or verifying failed, with the last lines of the process that did it.
+    """
+    formats = _checked_formats(formats)
+    _check_model(model, formats)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be a number in [0, 1), got {tolerance!r}")
+    folder = Path(folder)
+    version = _free_version(folder, version)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / str(version)
+    staging = files.hidden_sibling(target)
+    try:
+        staging.mkdir()
+        model.save(staging / _MODEL)
+        _build(staging, formats)
+        manifest = _manifest(model, staging, formats, version)
+        manifests.write(staging, manifest)
+        manifest["verification"] = _verify(model, staging, formats, float(tolerance))
+        manifests.write(staging, manifest)
+        files.sync_tree(staging)
+        _publish(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    return Release(target, version, manifest)
+
+
+def versions(folder: str | os.PathLike) -> list[int]:
+    """The versions in `folder`, ascending. Releases under way have hidden names and are not among them."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch("[1-9][0-9]*", path.name))
+
+
+def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(formats, str) or not formats or set(formats) - set(manifests.FORMATS):
+        raise ValueError(f"formats must be taken from {manifests.FORMATS}, at least one; got {formats!r}")
+    needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        raise ImportError(
+            f"formats {tuple(formats)} need {', '.join(missing)}: pip install 'scbch_keras[export,onnx]' "
+            "(or onnx-gpu instead of onnx)"
+        )
+    return tuple(name for name in manifests.FORMATS if name in formats)
+
+
+def _check_model(model: Any, formats: Sequence[str]) -> None:
+    from scbch_keras.model import SCBCH
+
+    if not isinstance(model, SCBCH):
+        raise TypeError(f"model must be an SCBCH, got {type(model).__name__}")
+    branches = {modality: getattr(model, f"{modality}_branch") for modality in manifests.MODALITIES}
+    if set(model.get_build_config()["input_shape"]) != set(branches):
+        raise ValueError("model is not built, so there is nothing to export: call fit or build first")
+    if "onnx" in formats:
+        for modality, branch in branches.items():
+            size = 4 * sum(int(np.prod(weight.shape)) for weight in branch.weights)
+            if size >= _ONNX_LIMIT:
+                raise ValueError(
+                    f"the {modality} branch has {size / 2**30:.2f} GiB of weights; an ONNX file holds "
+                    "less than 2 GiB. Use formats=('saved_model',)"
+                )
+
+
+def _free_version(folder: Path, version: int | None) -> int:
+    """The version to write, after seeing that it can be written."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"folder {folder} is a file")
+    latest = folder / LATEST
+    if latest.exists() and not latest.is_symlink():
+        raise FileExistsError(f"{latest} is not a symbolic link, so it cannot be pointed at a new version")
+    if version is None:
+        return max(versions(folder), default=0) + 1
+    if isinstance(version, bool) or not isinstance(version, Integral) or version < 1:
+        raise ValueError(f"version must be an integer >= 1 or None, got {version!r}")
+    if (folder / str(int(version))).exists():
+        raise FileExistsError(f"version {version} exists already in {folder}; versions are never overwritten")
+    return int(version)
+
+
+def _build(staging: Path, formats: Sequence[str]) -> None:
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from scbch_keras.export.build import build
+
+        try:
+            build(staging, formats)
+        except Exception as error:
+            raise RuntimeError(f"exporting the model with TensorFlow failed: {error}") from error
+        return
+    run_module(
+        "scbch_keras.export.build",
+        [str(staging), "--formats", *formats, "--modules", *_registering_modules(staging / _MODEL)],
+        "exporting the model with TensorFlow",
+    )
+
+
+def _registering_modules(path: Path) -> list[str]:
+    """The modules whose import registers the user's own layers of a saved model."""
+    import keras
+
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read("config.json").decode()
+    modules = {
+        registered.__module__
+        for name, registered in keras.saving.get_custom_objects().items()
+        if json.dumps(name) in config
+    }
+    return sorted(name for name in modules if name.split(".")[0] not in ("keras", "scbch_keras"))
+
+
+def _verify(model: Any, staging: Path, formats: Sequence[str], tolerance: float) -> dict[str, Any]:
+    """The codes that `model` computes here against those of the files, opened in a fresh process."""
+    from scbch_keras.export.signatures import input_shapes
+    from scbch_keras.export.verify import BATCHES, ROWS, probes
+
+    expected: dict[str, Any] = {}
+    for modality, shape in input_shapes(model).items():
+        encode = getattr(model, f"encode_{modality}")
+        inputs = probes(shape, _SEED)
+        expected[modality] = inputs
+        expected[f"{modality}_packed"] = encode(inputs, verbose=0)
+        expected[f"{modality}_codes"] = encode(inputs, packed=False, verbose=0)
+    with tempfile.TemporaryDirectory() as exchange:
+        given, result = Path(exchange, "expected.npz"), Path(exchange, "result.json")
+        np.savez(given, **expected)
+        run_module(
+            "scbch_keras.export.verify",
+            [
+                *(str(staging), "--formats", *formats, "--expected", str(given)),
+                *("--tolerance", repr(tolerance), "--result", str(result)),
+            ],
+            "verifying the exported files",
+        )
+        found = json.loads(result.read_text(encoding="utf-8"))
+    return {"seed": _SEED, "rows": ROWS, "batches": list(BATCHES), "tolerance": tolerance, "encoders": found}
+
+
+def _manifest(model: Any, staging: Path, formats: Sequence[str], version: int) -> dict[str, Any]:
+    import keras
+
+    from scbch_keras.export.signatures import input_shapes
+
+    shapes = input_shapes(model)
+    signatures = {
+        f"encode_{modality}": manifests.signature(modality, shape, model.bits)
+        for modality, shape in shapes.items()
+    }
+    encoders: dict[str, Any] = {modality: {} for modality in shapes}
+    for modality in shapes:
+        if "saved_model" in formats:
+            encoders[modality]["saved_model"] = {"path": "saved_model", "signature": f"encode_{modality}"}
+        if "onnx" in formats:
+            encoders[modality]["onnx"] = {"path": f"{modality}.onnx", "opset": manifests.ONNX_OPSET}
+    return {
+        "schema": manifests.SCHEMA,
+        "version": version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bits": model.bits,
+        "packing": manifests.packing(model.bits),
+        "formats": list(formats),
+        "signatures": signatures | {"serving_default": signatures["encode_image"]},
+        "encoders": encoders,
+        "training_backend": keras.backend.backend(),
+        "libraries": _library_versions(),
+        "files": manifests.describe_files(staging),
+    }
+
+
+def _library_versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Rename the finished folder in, then move `latest`; a failure of either leaves neither."""
+    latest = target.with_name(LATEST)
+    link = files.hidden_sibling(latest)
+    try:
+        # Made before the version appears, so that after it only one rename can still fail.
+        link.symlink_to(target.name, target_is_directory=True)
+        if target.exists():
+            raise FileExistsError(f"version {target.name} appeared in {target.parent} during this release")
+        os.rename(staging, target)
+        try:
+            os.replace(link, latest)
+        except OSError:
+            os.rename(target, staging)
+            raise
+        files.sync(target.parent)
+    finally:
+        link.unlink(missing_ok=True)

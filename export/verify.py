@@ -1,0 +1,144 @@
+"""Exported files against the codes of the model they come from. A program of its own; never imports keras."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.codes import unpack_codes
+from scbch_keras.export import manifest as manifests
+
+BATCHES = (1, 7, 64)
+ROWS = sum(BATCHES)
+_FREE_SIZE = 64
+
+Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+def probes(shape: Sequence[int | None], seed: int) -> NDArray[np.float32]:
+    """Inputs (ROWS, ...) to compare encoders on: normal, and a row of zeros in each larger batch."""
+    sizes = [_FREE_SIZE if size is None else size for size in shape[1:]]
+    inputs = np.random.default_rng(seed).standard_normal((ROWS, *sizes), np.float32)
+    inputs[[BATCHES[0], ROWS - 1]] = 0
+    return inputs
+
+
+def compare(
+    what: str,
+    encode: Encode,
+    inputs: NDArray[np.float32],
+    expected_packed: NDArray[np.uint8],
+    expected_codes: NDArray[np.float32],
+    tolerance: float,
+) -> dict[str, Any]:
+    """Run `encode` in batches of BATCHES and hold it to the expected codes; what was found, as numbers.
+
+    Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
+
+    Raises:
+        ValueError: a larger difference, or a result of another shape or type.
+    """
+    bits = expected_codes.shape[1]
+    packed, codes = np.empty_like(expected_packed), np.empty_like(expected_codes)
+    start = 0
+    for size in BATCHES:
+        rows = slice(start, start + size)
+        came_packed, came_codes = encode(inputs[rows])
+        for came, place in ((came_packed, packed[rows]), (came_codes, codes[rows])):
+            if came.shape != place.shape or came.dtype != place.dtype:
+                raise ValueError(
+                    f"{what} gives {came.dtype} {came.shape} for {size} rows, not {place.dtype} {place.shape}"
+                )
+            place[:] = came
+        start += size
+    difference = float(np.abs(codes - expected_codes).max())
+    if not difference <= tolerance:
+        raise ValueError(
+            f"{what} differs from the model: codes by up to {difference:.3g}, more than the tolerance of "
+            f"{tolerance:.3g}. If the model computes in half precision, or in TF32 on a GPU, that is its own "
+            "rounding: use full precision, or pass a larger tolerance"
+        )
+    near_zero = np.abs(expected_codes) <= tolerance
+    different = unpack_codes(packed, bits) != unpack_codes(expected_packed, bits)
+    if (different & ~near_zero).any():
+        row, bit = np.argwhere(different & ~near_zero)[0]
+        raise ValueError(
+            f"{what} packs other bits than the model: bit {bit} of row {row}, where the code is "
+            f"{expected_codes[row, bit]:.3g}"
+        )
+    return {
+        "bits_compared": different.size,
+        "bits_near_zero": int(near_zero.sum()),
+        "bits_different": int(different.sum()),
+        "largest_code_difference": difference,
+    }
+
+
+def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float) -> dict[str, Any]:
+    """Hold every exported encoder in `folder` to what the model gave.
+
+    expected: for each modality m the arrays "m", "m_packed" and "m_codes".
+    """
+    encoders: dict[str, tuple[str, Encode]] = {}
+    if "saved_model" in formats:
+        encoders |= _saved_model_encoders(folder / "saved_model")
+    if "onnx" in formats:
+        encoders |= _onnx_encoders(folder)
+    return {
+        what: compare(
+            what,
+            encode,
+            expected[modality],
+            expected[f"{modality}_packed"],
+            expected[f"{modality}_codes"],
+            tolerance,
+        )
+        for what, (modality, encode) in encoders.items()
+    }
+
+
+def _saved_model_encoders(folder: Path) -> dict[str, tuple[str, Encode]]:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+
+    def encoder(name: str, modality: str) -> Encode:
+        def encode(inputs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            outputs = loaded.signatures[name](**{modality: tf.constant(inputs)})
+            return outputs["packed_codes"].numpy(), outputs["codes"].numpy()
+
+        return encode
+
+    signatures = {"encode_image": "image", "encode_text": "text", "serving_default": "image"}
+    return {
+        f"saved_model {name}": (modality, encoder(name, modality)) for name, modality in signatures.items()
+    }
+
+
+def _onnx_encoders(folder: Path) -> dict[str, tuple[str, Encode]]:
+    from scbch_keras.export.encoder import HashEncoder
+
+    opened = HashEncoder(folder)
+
+    def encoder(modality: str) -> Encode:
+        run = getattr(opened, modality)
+        return lambda inputs: (run(inputs), run(inputs, packed=False))
+
+    return {f"onnx {modality}": (modality, encoder(modality)) for modality in manifests.MODALITIES}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--formats", nargs="+", required=True)
+    parser.add_argument("--expected", type=Path, required=True, help="inputs and the model's codes, .npz")
+    parser.add_argument("--tolerance", type=float, required=True)
+    parser.add_argument("--result", type=Path, required=True, help="what was found, JSON")
+    arguments = parser.parse_args()
+    with np.load(arguments.expected, allow_pickle=False) as file:
+        found = verify(arguments.folder, arguments.formats, dict(file), arguments.tolerance)
+    arguments.result.write_text(json.dumps(found), encoding="utf-8")

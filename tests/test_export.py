@@ -1,0 +1,449 @@
+"""release: a real model becomes a verified folder, or nothing at all."""
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from scbch_keras import SCBCH, HashBranch, export
+from scbch_keras.codes import pack_codes
+from scbch_keras.export import HammingIndex, HashEncoder, publish, verify
+from scbch_keras.export.child import run_module
+
+BACKEND = keras.backend.backend()
+BITS = 20
+PICTURE, WORDS = (12, 10, 1), 30
+
+CUSTOM_LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable("released_layers")
+class Doubled(keras.layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+@keras.saving.register_keras_serializable("released_layers")
+class Noisy(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = keras.random.SeedGenerator(1)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.seed)
+"""
+
+
+def data(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.normal(size=(rows, *PICTURE)).astype("float32"),
+        "text": (rng.random((rows, WORDS)) < 0.2).astype("float32"),
+    }
+
+
+def picture_body(*extra):
+    return keras.Sequential(
+        [
+            keras.Input(PICTURE),
+            keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu"),
+            keras.layers.BatchNormalization(),
+            *extra,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(0.3),
+        ]
+    )
+
+
+def small_model(*extra):
+    return SCBCH(
+        bits=BITS,
+        num_classes=4,
+        neighbors=5,
+        image_branch=picture_body(*extra),
+        text_branch=HashBranch(BITS, (32,)),
+    )
+
+
+def built_model(*extra):
+    model = small_model(*extra)
+    model.build({"image": (None, *PICTURE), "text": (None, WORDS)})
+    return model
+
+
+def content(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(3)
+    model = small_model()
+    model.compile(keras.optimizers.Adam(1e-3))
+    labels = (np.random.default_rng(1).random((96, 4)) < 0.4).astype("uint8")
+    model.fit(data(96), labels, batch_size=32, epochs=1, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def released(model, tmp_path_factory):
+    return export.release(model, tmp_path_factory.mktemp("base") / "made" / "releases")
+
+
+@pytest.mark.release
+def test_a_release_holds_what_its_manifest_says_and_nothing_else(released):
+    assert released.version == 1
+    assert sorted(path.name for path in released.path.parent.iterdir()) == ["1", "latest"]
+    assert os.readlink(released.path.parent / "latest") == "1"
+    manifest = json.loads((released.path / "manifest.json").read_text())
+    assert manifest == released.manifest
+    found = {path for path in released.path.rglob("*") if path.is_file()}
+    assert {path.relative_to(released.path).as_posix() for path in found} == {
+        *manifest["files"],
+        "manifest.json",
+    }
+    assert {"model.keras", "image.onnx", "text.onnx", "saved_model/saved_model.pb"} <= manifest[
+        "files"
+    ].keys()
+    for name, entry in manifest["files"].items():
+        stored = (released.path / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(stored).hexdigest(), "bytes": len(stored)}
+    assert (manifest["bits"], manifest["packing"]["bytes"]) == (BITS, 3)
+    assert manifest["training_backend"] == BACKEND
+    assert {"keras", "tensorflow", "tf2onnx", "onnxruntime", "numpy"} <= manifest["libraries"].keys()
+    assert manifest["signatures"]["encode_image"]["inputs"] == {
+        "image": {"shape": [None, *PICTURE], "dtype": "float32"}
+    }
+    assert manifest["signatures"]["serving_default"] == manifest["signatures"]["encode_image"]
+
+
+@pytest.mark.release
+def test_every_exported_encoder_was_verified(released):
+    encoders = released.manifest["verification"]["encoders"]
+    assert set(encoders) == {
+        *("saved_model encode_image", "saved_model encode_text", "saved_model serving_default"),
+        *("onnx image", "onnx text"),
+    }
+    for found in encoders.values():
+        assert found["bits_compared"] == verify.ROWS * BITS
+        assert found["bits_different"] <= found["bits_near_zero"]
+        assert found["largest_code_difference"] <= 1e-5
+
+
+@pytest.mark.release
+def test_the_encoder_gives_the_models_codes(model, released):
+    encoder = HashEncoder(released.path.parent / "latest")
+    assert encoder.bits == BITS
+    x = data(300, seed=7)
+    for name in ("image", "text"):
+        expected = getattr(model, f"encode_{name}")(x[name], packed=False, verbose=0)
+        codes = getattr(encoder, name)(x[name], packed=False, batch_size=64)
+        np.testing.assert_allclose(codes, expected, atol=1e-5)
+        packed = getattr(encoder, name)(x[name])
+        surely = np.abs(expected) > 1e-5
+        np.testing.assert_array_equal(
+            np.unpackbits(packed, axis=1, count=BITS)[surely], (expected > 0)[surely]
+        )
+    index = HammingIndex(encoder.bits)
+    index.add(encoder.image(x["image"]), ids=np.arange(1000, 1300))
+    ids, distances = index.search(encoder.image(x["image"][5:6]), k=1)
+    assert distances[0, 0] == 0
+    assert ids[0, 0] <= 1005
+
+
+@pytest.mark.release
+def test_plain_tensorflow_serves_the_saved_model(model, released, tmp_path):
+    x = data(9, seed=8)
+    np.savez(tmp_path / "x.npz", **x)
+    program = f"""
+import numpy as np
+import tensorflow as tf
+x = np.load({str(tmp_path / "x.npz")!r})
+loaded = tf.saved_model.load({str(released.path / "saved_model")!r})
+results = {{}}
+for name, modality in (("encode_image", "image"), ("encode_text", "text"), ("serving_default", "image")):
+    outputs = loaded.signatures[name](**{{modality: tf.constant(x[modality])}})
+    assert set(outputs) == {{"codes", "packed_codes"}}
+    results |= {{f"{{name}} {{key}}": value.numpy() for key, value in outputs.items()}}
+np.savez({str(tmp_path / "out.npz")!r}, **results)
+"""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert finished.returncode == 0, finished.stderr
+    with np.load(tmp_path / "out.npz") as results:
+        for name, modality in (
+            ("encode_image", "image"),
+            ("encode_text", "text"),
+            ("serving_default", "image"),
+        ):
+            codes, packed = results[f"{name} codes"], results[f"{name} packed_codes"]
+            expected = getattr(model, f"encode_{modality}")(x[modality], packed=False, verbose=0)
+            np.testing.assert_allclose(codes, expected, atol=1e-5)
+            assert (codes.dtype, packed.dtype) == (np.float32, np.uint8)
+            np.testing.assert_array_equal(packed, pack_codes(codes))
+
+
+@pytest.mark.release
+def test_the_onnx_files_name_their_tensors_and_take_any_batch(released):
+    onnx = pytest.importorskip("onnx")
+    for name, width in (("image", PICTURE), ("text", (WORDS,))):
+        graph_model = onnx.load(released.path / f"{name}.onnx")
+        opset = released.manifest["encoders"][name]["onnx"]["opset"]
+        assert [entry.version for entry in graph_model.opset_import if entry.domain == ""] == [opset]
+        tensors = {
+            tensor.name: [dim.dim_param or dim.dim_value for dim in tensor.type.tensor_type.shape.dim]
+            for tensor in (*graph_model.graph.input, *graph_model.graph.output)
+        }
+        assert tensors == {name: ["batch", *width], "packed_codes": ["batch", 3], "codes": ["batch", BITS]}
+        assert [output.name for output in graph_model.graph.output] == ["packed_codes", "codes"]
+
+
+@pytest.mark.release
+def test_the_released_keras_file_is_the_model(model, released):
+    loaded = keras.saving.load_model(released.path / "model.keras")
+    x = data(20, seed=9)
+    np.testing.assert_array_equal(
+        loaded.encode_text(x["text"], verbose=0), model.encode_text(x["text"], verbose=0)
+    )
+
+
+@pytest.mark.release
+def test_a_flipped_byte_in_a_release_is_refused(released, tmp_path):
+    copy = shutil.copytree(released.path, tmp_path / "copy")
+    stored = bytearray((copy / "text.onnx").read_bytes())
+    stored[len(stored) // 2] ^= 16
+    (copy / "text.onnx").write_bytes(stored)
+    with pytest.raises(ValueError, match=r"text\.onnx is not the file that was released"):
+        HashEncoder(copy)
+
+
+@pytest.fixture
+def user_layers(tmp_path, monkeypatch):
+    """A module of the user's, found by the import path of this process alone."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "released_layers.py").write_text(CUSTOM_LAYERS)
+    monkeypatch.syspath_prepend(source)
+    monkeypatch.delitem(sys.modules, "released_layers", raising=False)
+    return importlib.import_module("released_layers")
+
+
+@pytest.mark.release
+def test_a_later_version_moves_latest_and_may_hold_user_layers_and_one_format(
+    released, user_layers, tmp_path
+):
+    folder = shutil.copytree(released.path.parent, tmp_path / "releases", symlinks=True)
+    model = built_model(user_layers.Doubled())
+    later = export.release(model, folder, formats=("saved_model",), version=1_700_000_000)
+    assert later.path == folder / "1700000000"
+    assert os.readlink(folder / "latest") == "1700000000"
+    assert not list(later.path.glob("*.onnx"))
+    with pytest.raises(ValueError, match="holds no ONNX files"):
+        HashEncoder(folder / "latest")
+    assert HashEncoder(folder / "1").bits == BITS
+    assert publish._free_version(folder, None) == 1_700_000_001
+
+
+@pytest.mark.release
+def test_an_export_that_differs_from_the_model_fails_and_leaves_nothing(user_layers, tmp_path):
+    # Random at inference, so that nothing can equal it.
+    model = built_model(user_layers.Noisy())
+    with pytest.raises(RuntimeError, match=r"(?s)verifying.*encode_image differs from the model"):
+        export.release(model, tmp_path / "releases", formats=["saved_model"])
+    assert not (tmp_path / "releases").exists()
+
+
+@pytest.mark.release
+@pytest.mark.skipif(
+    BACKEND == "tensorflow", reason="TensorFlow sessions build in this process, which knows the layer"
+)
+def test_a_layer_that_no_other_process_can_import_fails_and_leaves_nothing(tmp_path):
+    module = types.ModuleType("written_in_a_notebook")
+    exec(CUSTOM_LAYERS.replace("released_layers", "notebook"), module.__dict__)
+    model = built_model(module.Doubled())
+    with pytest.raises(RuntimeError, match=r"(?s)child process.*No module named 'written_in_a_notebook'"):
+        export.release(model, tmp_path / "releases")
+    assert content(tmp_path) == []
+
+
+@pytest.mark.release
+def test_a_model_that_holds_code_is_refused_and_leaves_nothing(tmp_path):
+    model = built_model(keras.layers.Lambda(lambda x: x + 1))
+    with pytest.raises(RuntimeError, match=r"(?s)exporting the model.*safe_mode"):
+        export.release(model, tmp_path / "releases")
+    assert content(tmp_path) == []
+
+
+def refuse(monkeypatch):
+    """From here on, any work at all is an error."""
+
+    def work(*arguments, **keywords):
+        raise AssertionError("work was done before the arguments were checked")
+
+    monkeypatch.setattr(SCBCH, "save", work)
+    monkeypatch.setattr(publish, "run_module", work)
+
+
+def test_an_existing_version_is_refused_before_any_work(model, tmp_path, monkeypatch):
+    refuse(monkeypatch)
+    (tmp_path / "3").mkdir()
+    with pytest.raises(FileExistsError, match="version 3 exists already"):
+        export.release(model, tmp_path, version=3)
+    assert content(tmp_path) == ["3"]
+
+
+def test_an_unbuilt_model_is_refused_before_any_work(tmp_path, monkeypatch):
+    refuse(monkeypatch)
+    half = small_model()
+    half.image_branch.build((None, *PICTURE))
+    for unbuilt in (small_model(), half):
+        with pytest.raises(ValueError, match="not built.*call fit or build"):
+            export.release(unbuilt, tmp_path / "releases")
+    assert content(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"formats": ()}, ValueError, "formats"),
+        ({"formats": "onnx"}, ValueError, "formats"),
+        ({"formats": ("onnx", "tflite")}, ValueError, "tflite"),
+        ({"version": 0}, ValueError, "version"),
+        ({"version": "1"}, ValueError, "version"),
+        ({"version": True}, ValueError, "version"),
+        ({"tolerance": -1e-5}, ValueError, "tolerance"),
+        ({"tolerance": float("nan")}, ValueError, "tolerance"),
+        ({"tolerance": None}, ValueError, "tolerance"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(model, tmp_path, monkeypatch, arguments, error, message):
+    refuse(monkeypatch)
+    with pytest.raises(error, match=message):
+        export.release(model, tmp_path / "releases", **arguments)
+    assert content(tmp_path) == []
+
+
+def test_what_is_no_scbch_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="model must be an SCBCH, got Sequential"):
+        export.release(picture_body(), tmp_path)
+
+
+def test_a_folder_that_cannot_take_a_release_is_refused(model, tmp_path, monkeypatch):
+    refuse(monkeypatch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="is a file"):
+        export.release(model, tmp_path / "file")
+    (tmp_path / "base" / "latest").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="not a symbolic link"):
+        export.release(model, tmp_path / "base")
+
+
+def test_a_missing_package_is_named_with_its_extra(model, tmp_path, monkeypatch):
+    refuse(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"need tf2onnx: .*scbch_keras\[export,onnx\]"):
+        export.release(model, tmp_path)
+
+
+def test_a_branch_too_large_for_an_onnx_file_is_refused(model, tmp_path, monkeypatch):
+    refuse(monkeypatch)
+    monkeypatch.setattr(publish, "_ONNX_LIMIT", 1000)
+    with pytest.raises(ValueError, match=r"image branch has .* GiB.*formats=\('saved_model',\)"):
+        export.release(model, tmp_path, formats=("onnx",))
+
+
+def test_a_version_that_appears_meanwhile_is_kept_and_latest_stays(tmp_path):
+    for name in ("1", "2", ".2-staging"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "latest").symlink_to("1")
+    with pytest.raises(FileExistsError, match="version 2 appeared"):
+        publish._publish(tmp_path / ".2-staging", tmp_path / "2")
+    assert os.readlink(tmp_path / "latest") == "1"
+    assert content(tmp_path) == [".2-staging", "1", "2", "latest"]
+
+
+def test_a_version_is_taken_back_when_latest_cannot_be_moved(tmp_path):
+    (tmp_path / ".1-staging").mkdir()
+    (tmp_path / "latest").mkdir()
+    with pytest.raises(OSError, match="latest"):
+        publish._publish(tmp_path / ".1-staging", tmp_path / "1")
+    assert content(tmp_path) == [".1-staging", "latest"]
+
+
+def test_a_child_that_fails_is_quoted():
+    with pytest.raises(
+        RuntimeError, match=r"(?s)^counting sheep failed .*\(exit status 1\).*No module named"
+    ):
+        run_module("scbch_keras.export.no_such_step", [], "counting sheep")
+
+
+def test_versions_are_integers_and_releases_under_way_are_not_among_them(tmp_path):
+    for name in ("2", "10", "010", ".11-abc", "latest", "1x", "0"):
+        (tmp_path / name).mkdir()
+    assert publish.versions(tmp_path) == [2, 10]
+    assert publish.versions(tmp_path / "missing") == []
+
+
+@pytest.fixture
+def probe():
+    rng = np.random.default_rng(0)
+    codes = rng.uniform(0.1, 1, (verify.ROWS, 12)).astype("float32")
+    codes *= rng.choice(np.float32([-1, 1]), codes.shape)
+    codes[3, 4] = 5e-6
+    return np.arange(verify.ROWS, dtype="float32")[:, None], codes
+
+
+def compare(probe, codes, packed=None):
+    inputs, expected = probe
+    packed = pack_codes(np.nan_to_num(codes)) if packed is None else packed
+
+    def encode(x):
+        rows = x[:, 0].astype(int)
+        return packed[rows], codes[rows]
+
+    return verify.compare("it", encode, inputs, pack_codes(expected), expected, 1e-5)
+
+
+def test_equal_codes_pass_and_bits_near_zero_are_counted(probe):
+    assert compare(probe, probe[1]) == {
+        "bits_compared": verify.ROWS * 12,
+        "bits_near_zero": 1,
+        "bits_different": 0,
+        "largest_code_difference": 0.0,
+    }
+    other = probe[1].copy()
+    other[3, 4] = -2e-6
+    found = compare(probe, other)
+    assert (found["bits_near_zero"], found["bits_different"]) == (1, 1)
+    assert found["largest_code_difference"] == pytest.approx(7e-6)
+
+
+@pytest.mark.parametrize("wrong", [2e-5, np.nan, np.inf])
+def test_codes_that_differ_are_refused(probe, wrong):
+    other = probe[1].copy()
+    other[70, 11] += wrong
+    with pytest.raises(ValueError, match="differs from the model"):
+        compare(probe, other)
+
+
+def test_bytes_that_differ_are_refused(probe):
+    packed = pack_codes(probe[1])
+    packed[71, 1] ^= 128
+    with pytest.raises(ValueError, match="bit 8 of row 71"):
+        compare(probe, probe[1], packed)
+
+
+def test_results_of_another_form_are_refused(probe):
+    with pytest.raises(ValueError, match="gives float64"):
+        compare(probe, probe[1].astype("float64"))
+    with pytest.raises(ValueError, match=r"gives uint8 \(1, 3\)"):
+        compare(probe, probe[1], np.zeros((verify.ROWS, 3), "uint8"))
