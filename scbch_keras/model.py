@@ -341,6 +341,7 @@ class SCBCH(keras.Model):
             verbose=verbose,
             callbacks=[ConfidenceRefresh(pairs), *callbacks],
             validation_data=validation_data,
+            shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
             **kwargs,
         )
 

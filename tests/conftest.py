@@ -1,0 +1,75 @@
+"""What the tests share: golden cases, the reference data, small models."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# torch before tensorflow: the other order can crash in their shared native libraries.
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401
+
+GOLDEN = Path(__file__).parent / "golden"
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+
+@pytest.fixture(scope="session")
+def losses_golden():
+    with np.load(GOLDEN / "losses.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def trajectory():
+    with np.load(GOLDEN / "training_trajectory.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def mirflickr():
+    """Folder of the MIRFlickr reference data, which is not part of the repository."""
+    folder = REFERENCE / "mirflickr"
+    if not folder.is_dir():
+        pytest.skip(f"the reference data is not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """240 pairs that can be learned: labels (8 classes) show in 20 image and 30 text features."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((240, 8)) < 0.25).astype("uint8")
+    image = labels @ rng.standard_normal((8, 20)) + 0.3 * rng.standard_normal((240, 20))
+    text = (labels @ rng.random((8, 30)) > 0.8).astype("uint8")
+    return {"image": image.astype("float32"), "text": text}, labels
+
+
+@pytest.fixture
+def small_model():
+    """A function that makes a small compiled model for `pairs`."""
+    import keras
+
+    import scbch_keras as sk
+
+    def make(bits=20, compile_with=None, **settings):
+        settings = {"num_classes": 8, "warmup_epochs": 1, "neighbors": 10, **settings}
+        settings.setdefault("image_branch", sk.HashBranch(bits, (32,), name="image_branch"))
+        settings.setdefault("text_branch", sk.HashBranch(bits, (32,), name="text_branch"))
+        model = sk.SCBCH(bits, **settings)
+        model.compile(keras.optimizers.Adam(1e-3), **(compile_with or {}))
+        return model
+
+    return make
+
+
+def pytest_collection_modifyitems(config, items):
+    """Run numpy-only tests once, not once a backend: SCBCH_TESTS is "numpy", "backend" or unset for all."""
+    chosen = os.environ.get("SCBCH_TESTS", "all")
+    if chosen == "all":
+        return
+    numpy_only = [item for item in items if item.get_closest_marker("numpy_only")]
+    kept = numpy_only if chosen == "numpy" else [item for item in items if item not in set(numpy_only)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
