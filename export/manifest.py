@@ -8,6 +8,8 @@ from typing import Any
 from scbch_keras.export.files import sha256_of
 
 NAME = "manifest.json"
+MODEL = "model.keras"
+SAVED_MODEL = "saved_model"
 SCHEMA = 1
 MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")

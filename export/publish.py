@@ -22,7 +22,6 @@ from scbch_keras.export import manifest as manifests
 from scbch_keras.export.child import run_module
 
 LATEST = "latest"
-_MODEL = "model.keras"
 _SEED = 20
 _ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
 _NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
@@ -66,8 +65,9 @@ def release(
         formats: from "saved_model" and "onnx", at least one. `HashEncoder` needs "onnx".
         version: int >= 1 that is not taken; None for the next after the highest.
         tolerance: by how much an exported code in [-1, 1] may differ from the model's. A bit may differ only
-            where the model's code is that close to zero; the manifest says how many do. A model that computes
-            in half precision, or in TF32 on a GPU, needs more than the default.
+            where the model's code is that close to zero; the manifest says how many do. A release
+            computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
+            codes more coarsely and needs more than the default.
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
@@ -88,7 +88,7 @@ def release(
     staging = files.hidden_sibling(target)
     try:
         staging.mkdir()
-        model.save(staging / _MODEL)
+        model.save(staging / manifests.MODEL)
         _build(staging, formats)
         manifest = _manifest(model, staging, formats, version)
         manifests.write(staging, manifest)
@@ -172,7 +172,7 @@ def _build(staging: Path, formats: Sequence[str]) -> None:
         return
     run_module(
         "scbch_keras.export.build",
-        [str(staging), "--formats", *formats, "--modules", *_registering_modules(staging / _MODEL)],
+        [str(staging), "--formats", *formats, "--modules", *_registering_modules(staging / manifests.MODEL)],
         "exporting the model with TensorFlow",
     )
 
@@ -231,7 +231,10 @@ def _manifest(model: Any, staging: Path, formats: Sequence[str], version: int) -
     encoders: dict[str, Any] = {modality: {} for modality in shapes}
     for modality in shapes:
         if "saved_model" in formats:
-            encoders[modality]["saved_model"] = {"path": "saved_model", "signature": f"encode_{modality}"}
+            encoders[modality]["saved_model"] = {
+                "path": manifests.SAVED_MODEL,
+                "signature": f"encode_{modality}",
+            }
         if "onnx" in formats:
             encoders[modality]["onnx"] = {"path": f"{modality}.onnx", "opset": manifests.ONNX_OPSET}
     return {

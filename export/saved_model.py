@@ -12,14 +12,14 @@ from scbch_keras.export.signatures import encode_function
 def write_saved_model(model: Any, folder: Path) -> None:
     """Write signatures encode_image and encode_text, and serving_default, which is encode_image.
 
-    The SavedModel holds the two branches and nothing of training.
+    The SavedModel holds the weights of the two branches and nothing of training.
     """
     archive = keras.export.ExportArchive()
     functions = {f"encode_{modality}": encode_function(model, modality) for modality in MODALITIES}
     # Registered by hand: Keras would pick whichever endpoint came first.
     functions["serving_default"] = functions["encode_image"]
-    for modality in MODALITIES:
-        archive.track(getattr(model, f"{modality}_branch"))
+    # Nothing is tracked by hand: Keras takes the variables that the endpoints use, and tracking a layer as
+    # well would store each of its weights twice.
     for name, function in functions.items():
         archive.add_endpoint(name, function, input_signature=list(function.input_signature))
     archive.write_out(str(folder), verbose=False)

@@ -1,5 +1,6 @@
 """The functions that a release serves, defined once: SavedModel and ONNX files are both made from these."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from scbch_keras.export.manifest import MODALITIES
@@ -12,20 +13,27 @@ def input_shapes(model: Any) -> dict[str, list[int | None]]:
     return {modality: [None, *shapes[modality][1:]] for modality in MODALITIES}
 
 
-def encode_function(model: Any, modality: str) -> Any:
+def encode_function(model: Any, modality: str, free: Sequence[Any] = ()) -> Any:
     """The encoder of one modality as a `tf.function` with a fixed signature. TensorFlow backend only.
 
     Features (n, ...) float32, named for the modality -> {"packed_codes": uint8 (n, ceil(bits / 8)),
-    "codes": float32 (n, bits)}, n free.
+    "codes": float32 (n, bits)}, n free. Variables of the branch that are listed in `free` are no part of the
+    function: it takes their values as further arguments, "free_0", "free_1" ...
     """
     import tensorflow as tf
 
     branch = getattr(model, f"{modality}_branch")
     pack = PackBits()
 
-    def encode(features: Any) -> dict[str, Any]:
-        codes = branch(features, training=False)
+    def encode(features: Any, *values: Any) -> dict[str, Any]:
+        given = {id(variable): value for variable, value in zip(free, values, strict=True)}
+        trainable, fixed = (
+            [given.get(id(variable), variable.value) for variable in variables]
+            for variables in (branch.trainable_variables, branch.non_trainable_variables)
+        )
+        codes, _ = branch.stateless_call(trainable, fixed, features, training=False)
         return {"packed_codes": pack(codes), "codes": codes}
 
-    shape = input_shapes(model)[modality]
-    return tf.function(encode, input_signature=[tf.TensorSpec(shape, tf.float32, name=modality)])
+    specs = [tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)]
+    specs += [tf.TensorSpec(v.shape, tf.float32, name=f"free_{i}") for i, v in enumerate(free)]
+    return tf.function(encode, input_signature=specs)

@@ -60,7 +60,7 @@ def compare(
         raise ValueError(
             f"{what} differs from the model: codes by up to {difference:.3g}, more than the tolerance of "
             f"{tolerance:.3g}. If the model computes in half precision, or in TF32 on a GPU, that is its own "
-            "rounding: use full precision, or pass a larger tolerance"
+            "rounding: switch it off, or pass a larger tolerance"
         )
     near_zero = np.abs(expected_codes) <= tolerance
     different = unpack_codes(packed, bits) != unpack_codes(expected_packed, bits)
@@ -85,7 +85,7 @@ def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float
     """
     encoders: dict[str, tuple[str, Encode]] = {}
     if "saved_model" in formats:
-        encoders |= _saved_model_encoders(folder / "saved_model")
+        encoders |= _saved_model_encoders(folder / manifests.SAVED_MODEL)
     if "onnx" in formats:
         encoders |= _onnx_encoders(folder)
     return {

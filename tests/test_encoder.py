@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 BITS = 12
-SHAPES = {"image": [None, 4, 3, 1], "text": [None, 6]}
+SHAPES: dict[str, list] = {"image": [None, 4, 3, 1], "text": [None, 6]}
 WEIGHTS = {
     name: np.random.default_rng(seed).standard_normal((int(np.prod(shape[1:])), BITS)).astype(np.float32)
     for seed, (name, shape) in enumerate(SHAPES.items())
@@ -237,7 +237,7 @@ def test_a_symbolic_link_out_of_the_folder_is_refused(folder):
     outside.mkdir()
     (folder / "text.onnx").rename(outside / "text.onnx")
     (folder / "text.onnx").symlink_to(outside / "text.onnx")
-    with pytest.raises(ValueError, match="passes the symbolic link 'text.onnx'"):
+    with pytest.raises(ValueError, match=r"passes the symbolic link 'text\.onnx'"):
         HashEncoder(folder)
     (folder / "text.onnx").unlink()
     (folder / "sub").symlink_to(outside)
@@ -253,7 +253,7 @@ def test_a_symbolic_link_out_of_the_folder_is_refused(folder):
 
 def test_a_file_that_the_manifest_does_not_list_is_refused(folder):
     edit(folder, lambda manifest: manifest["files"].pop("image.onnx"))
-    with pytest.raises(ValueError, match="lists no file 'image.onnx'"):
+    with pytest.raises(ValueError, match=r"lists no file 'image\.onnx'"):
         HashEncoder(folder)
 
 
@@ -304,7 +304,7 @@ def test_a_file_that_is_no_onnx_is_refused(folder):
 
 def test_a_folder_that_is_no_release_says_what_to_open(folder):
     for wrong in (folder.parent, folder / "image.onnx", folder / "missing"):
-        with pytest.raises(FileNotFoundError, match="is no release.*latest"):
+        with pytest.raises(FileNotFoundError, match=r"is no release.*latest"):
             HashEncoder(wrong)
 
 

@@ -150,7 +150,7 @@ def test_wrong_ids_are_refused_and_nothing_is_added(engine, ids, message):
 def test_default_ids_that_meet_given_ones_are_refused(engine):
     index = HammingIndex(16, engine=engine)
     index.add(np.zeros((2, 2), np.uint8), ids=[2, 3])
-    with pytest.raises(ValueError, match="id 2 is in use.*pass ids"):
+    with pytest.raises(ValueError, match=r"id 2 is in use.*pass ids"):
         index.add(np.zeros((2, 2), np.uint8))
 
 
@@ -192,7 +192,7 @@ def test_without_faiss_numpy_searches_and_asking_for_faiss_says_what_to_install(
     with pytest.raises(ImportError, match=r"scbch_keras\[faiss\]"):
         HammingIndex(8, engine="faiss")
     with pytest.raises(ValueError, match="engine"):
-        HammingIndex(8, engine="annoy")  # type: ignore[arg-type]
+        HammingIndex(8, engine="annoy")
 
 
 @pytest.fixture
