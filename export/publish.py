@@ -55,9 +55,10 @@ def release(
     """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
 
     The encoders are rebuilt on TensorFlow from the saved model, whatever backend trained it, and written as a
-    SavedModel (signatures encode_image, encode_text, serving_default) and as image.onnx and text.onnx. Then a
-    fresh process opens them without Keras and compares their codes, on seeded inputs, with those that `model`
-    computes here. On any error nothing is left behind.
+    SavedModel (signatures encode_image, encode_text, serving_default) and as image.onnx and text.onnx, beside
+    model.keras, which goes on training under any backend. Then a fresh process opens them without Keras and
+    compares their codes, on seeded inputs, with those that `model` computes here. On any error nothing is
+    left behind.
 
     Args:
         model: a built `SCBCH`.
@@ -183,11 +184,15 @@ def _registering_modules(path: Path) -> list[str]:
 
     with zipfile.ZipFile(path) as archive:
         config = archive.read("config.json").decode()
-    modules = {
-        registered.__module__
-        for name, registered in keras.saving.get_custom_objects().items()
-        if json.dumps(name) in config
-    }
+    modules: dict[str, str] = {}
+    for name, registered in keras.saving.get_custom_objects().items():
+        if json.dumps(name) in config:
+            modules[registered.__module__] = registered.__name__
+    if "__main__" in modules:
+        raise ValueError(
+            f"model uses {modules['__main__']}, defined in __main__, which the exporting process cannot "
+            "import: move it to a module of its own, or make the release in a session on TensorFlow"
+        )
     return sorted(name for name in modules if name.split(".")[0] not in ("keras", "scbch_keras"))
 
 

@@ -285,6 +285,15 @@ def test_a_layer_that_no_other_process_can_import_fails_and_leaves_nothing(tmp_p
     assert content(tmp_path) == []
 
 
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="builds in this process, which knows the layer")
+def test_a_layer_from_a_script_is_refused_with_the_remedy(tmp_path):
+    module = types.ModuleType("__main__")
+    exec(CUSTOM_LAYERS.replace("released_layers", "script"), module.__dict__)
+    with pytest.raises(ValueError, match=r"Doubled, defined in __main__.*move it to a module"):
+        export.release(built_model(module.Doubled()), tmp_path / "releases")
+    assert content(tmp_path) == []
+
+
 @pytest.mark.release
 def test_a_model_that_holds_code_is_refused_and_leaves_nothing(tmp_path):
     model = built_model(keras.layers.Lambda(lambda x: x + 1))
@@ -302,6 +311,7 @@ def test_a_model_trained_in_half_precision_is_exported_in_float32(tmp_path, poli
     finally:
         keras.config.set_dtype_policy(previous)
     half.compile(keras.optimizers.Adam())
+    half.optimizer.build(half.trainable_variables)
     half.save(tmp_path / "half.keras")
     loaded = load_in_float32(tmp_path / "half.keras")
     full = built_model()
