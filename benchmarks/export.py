@@ -2,10 +2,10 @@
 
 Release: seconds, file sizes and peak memory (this process, and the largest of its children) for the paper's
 branches (4096-8192-8192-64 and 1386-8192-64) with random weights. Encoder: image rows a second through the
-ONNX file in batches of 256, over the rate that numpy's sgemm allows, measured just before and just after; and
-one row alone, over a product of as many weights with one vector, which reads them once. Search: queries a second of `HammingIndex` with each
-engine, over those of faiss' IndexBinaryFlat in the same run. Times are the best of `--repeat` rounds; absolute
-times mean nothing across machines.
+ONNX file in batches of 256, over the rate that numpy's sgemm allows; and one row alone, over a product of as
+many weights with one vector, which reads them once. Search: queries a second of `HammingIndex` with each
+engine, over those of faiss' IndexBinaryFlat. What a ratio compares is measured in turns in the same run, the
+best of `--repeat` rounds; absolute times mean nothing across machines.
 """
 
 import argparse
@@ -69,7 +69,10 @@ def measure_encoder(folder: str, repeat: int) -> None:
     weights = rng.standard_normal((WEIGHTS // WIDTH, WIDTH), np.float32)
     vector = rng.standard_normal(WIDTH, np.float32)
     encoder.image(x[:256])
-    floors, batches, reads, ones = [], [], [], []
+    floors: list[float] = []
+    batches: list[float] = []
+    reads: list[float] = []
+    ones: list[float] = []
     for _ in range(repeat):
         for times, call in (
             (floors, lambda: a @ b),
@@ -96,7 +99,7 @@ def measure_search(size: int, queries: int, k: int, repeat: int) -> None:
     flat.add(codes)
     calls: dict[str, Callable[[], object]] = {"faiss IndexBinaryFlat": lambda: flat.search(query, k)}
     for engine in ("faiss", "numpy"):
-        index = HammingIndex(BITS, engine=engine)  # type: ignore[arg-type]
+        index = HammingIndex(BITS, engine=engine)
         index.add(codes)
         calls[f"HammingIndex, {engine}"] = lambda index=index: index.search(query, k)  # type: ignore[misc]
     times = {name: float("inf") for name in calls}

@@ -224,7 +224,11 @@ def test_an_empty_index_comes_back(tmp_path):
 def test_saving_replaces_the_file_and_leaves_nothing_beside_it(saved):
     index, path = saved
     index.add(np.zeros((1, 3), np.uint8), ids=[1000])
-    index.save(str(path))
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        index.save(str(path))
+        # Whoever reads the old file meanwhile reads all of it.
+        assert reader.read() == before
     assert len(HammingIndex.load(path)) == 51
     assert [p.name for p in path.parent.iterdir()] == ["codes.index"]
 
