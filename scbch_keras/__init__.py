@@ -21,7 +21,18 @@ _HOMES = {
     "unpack_codes": "codes",
     "hamming_distance": "codes",
 }
-_ROOMS = ("callbacks", "codes", "confidence", "data", "layers", "losses", "metrics", "model", "noise")
+_ROOMS = (
+    "callbacks",
+    "codes",
+    "confidence",
+    "data",
+    "labels",
+    "layers",
+    "losses",
+    "metrics",
+    "model",
+    "noise",
+)
 
 __all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]  # noqa: PLE0604
 

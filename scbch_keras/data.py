@@ -231,6 +231,10 @@ def _as_numpy(values: Any) -> np.ndarray:
 
 
 def _refuse_endless(loader: Any) -> None:
+    if iter(loader) is loader:
+        raise ValueError(
+            "The loader is a generator, which can be read only once; fit reads it in each epoch."
+        )
     cardinality = getattr(loader, "cardinality", None)  # tf.data's: -1 is infinite
     if callable(cardinality) and int(cardinality()) == -1:
         raise ValueError("The loader never ends: drop its .repeat(). fit reads it anew in each epoch.")

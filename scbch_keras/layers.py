@@ -111,7 +111,7 @@ class HashBranch(keras.layers.Layer):
         return {
             **super().get_config(),
             "bits": self.bits,
-            "units": self.units,
+            "units": list(self.units),
             "body": keras.saving.serialize_keras_object(self.body),
             "normalize": self.normalize,
         }
@@ -145,7 +145,10 @@ class ConceptClassifier(keras.layers.Layer):
         )
 
     def call(self, codes):
-        return ops.matmul(ops.cast(codes, "float32"), ops.cast(self.kernel, "float32"))
+        return ops.matmul(ops.cast(codes, "float32"), self.kernel)
+
+    def compute_output_spec(self, codes):
+        return keras.KerasTensor(self.compute_output_shape(codes.shape), dtype="float32")
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.num_classes)

@@ -144,11 +144,16 @@ def quantization(image_codes, text_codes, sample_weight=None):
     Returns:
         Scalar >= 0: mean |h1 - sign h1| + mean |h2 - sign h2|.
     """
-    gap = sum(ops.mean(ops.abs(codes - ops.sign(codes)), axis=1) for codes in (image_codes, text_codes))
-    return ops.mean(_weighted(gap, sample_weight))
+    return ops.mean(_weighted(_gap(image_codes) + _gap(text_codes), sample_weight))
+
+
+def _gap(codes):
+    codes = ops.cast(codes, "float32")
+    return ops.mean(ops.abs(codes - ops.sign(codes)), axis=1)
 
 
 def _cross_entropy(labels, logits):
+    logits = ops.cast(logits, "float32")
     return ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
 
 

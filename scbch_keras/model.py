@@ -125,7 +125,8 @@ class SCBCH(keras.Model):
         if classification:
             terms = ["classification", *terms]
         self._term_means = {name: keras.metrics.Mean(name=name) for name in terms}
-        self._confidence_mean = keras.metrics.Mean(name="confidence")
+        if self.confidence_weighting:
+            self._confidence_mean = keras.metrics.Mean(name="confidence")
         self._skipped = keras.metrics.Sum(name="skipped")
 
     def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:

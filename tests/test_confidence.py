@@ -20,14 +20,18 @@ def test_weights_are_those_of_the_authors_code(golden, block_size):
     else:
         expected = by_hand(*(golden[key][:rows] for key in ("image_codes", "text_codes", "labels")))[0]
     result = confidence_weights(
-        golden["image_codes"][:rows], golden["text_codes"][:rows], golden["labels"][:rows], block_size=block_size
+        golden["image_codes"][:rows],
+        golden["text_codes"][:rows],
+        golden["labels"][:rows],
+        block_size=block_size,
     )
     np.testing.assert_allclose(result.weights, expected, atol=1e-5)
 
 
 def by_hand(image, text, labels, k=20, gamma=0.5, dialect="reference"):
     sims = [
-        (c @ c.T) / np.outer(*[np.linalg.norm(c, axis=1)] * 2) for c in (image.astype("float64"), text.astype("float64"))
+        (c @ c.T) / np.outer(*[np.linalg.norm(c, axis=1)] * 2)
+        for c in (image.astype("float64"), text.astype("float64"))
     ]
     mean = (sims[0] + sims[1]) / 2
     np.fill_diagonal(mean, 0)

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -5,12 +7,17 @@ from keras import ops
 
 from scbch_keras import losses
 
-CASES = [f"{name}/{size}" for name in ("mirflickr", "nus-wide", "ms-coco", "iapr-tc12") for size in ("16x16", "128x64")]
+CASES = [
+    f"{name}/{size}"
+    for name in ("mirflickr", "nus-wide", "ms-coco", "iapr-tc12")
+    for size in ("16x16", "128x64")
+]
 INPUTS = ("image_codes", "text_codes", "image_classifier", "text_classifier")
 
 
-def objective(inputs, labels, margin, shift, alpha, beta, weights):
+def objective(inputs, labels, settings, weights):
     image, text, image_classifier, text_classifier = inputs
+    margin, shift, alpha, beta = settings
     similarity = losses.label_similarity(labels)
     contrast = losses.attraction(image, text, similarity, shift) + losses.repulsion(
         image, text, similarity, margin, shift
@@ -22,54 +29,58 @@ def objective(inputs, labels, margin, shift, alpha, beta, weights):
     return alpha * contrast + beta * quantization + classification, (contrast, quantization, classification)
 
 
-def gradients(function, inputs, jit):
-    """Value, parts and gradients of a function of a list of arrays, under the session's backend."""
+@functools.cache
+def value_and_gradients(jit):
+    """The objective with its gradients, by the session's backend; compiled once a shape."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
-        run = jax.value_and_grad(function, has_aux=True)
-        (value, parts), grads = (jax.jit(run) if jit else run)([np.asarray(x) for x in inputs])
-    elif backend == "tensorflow":
+        run = jax.value_and_grad(objective, has_aux=True)
+        return jax.jit(run) if jit else run
+    if backend == "tensorflow":
         import tensorflow as tf
 
-        def run(*inputs):
+        def run(inputs, *others):
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
-                value, parts = function(inputs)
-            return value, parts, tape.gradient(value, inputs)
+                value, parts = objective(inputs, *others)
+            return (value, parts), tape.gradient(value, inputs)
 
-        run = tf.function(run, jit_compile=True) if jit else run
-        value, parts, grads = run(*[tf.constant(x) for x in inputs])
-    else:
-        import torch
+        return tf.function(run, jit_compile=True) if jit else run
+    import torch
 
-        inputs = [torch.tensor(x, requires_grad=True) for x in inputs]
-        value, parts = (torch.compile(function, backend="aot_eager") if jit else function)(inputs)
-        grads = torch.autograd.grad(value, inputs)
-    numbers = [float(ops.convert_to_numpy(part)) for part in (value, *parts)]
-    return numbers, [ops.convert_to_numpy(grad) for grad in grads]
+    forward = torch.compile(objective, backend="aot_eager") if jit else objective
+
+    def run(inputs, *others):
+        inputs = [x.clone().requires_grad_() for x in inputs]
+        value, parts = forward(inputs, *others)
+        return (value, parts), torch.autograd.grad(value, inputs)
+
+    return run
 
 
+# torch.compile warns of what it does not trace into; the numbers are what is tested.
+@pytest.mark.filterwarnings("ignore:.*Dynamo:UserWarning", "ignore:.*dynamo:UserWarning")
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jitted"])
 @pytest.mark.parametrize("phase", ["warmup", "weighted"])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_are_those_of_the_authors_code(losses_golden, case, phase, jit):
-    given = {key.split("/in/")[1]: value for key, value in losses_golden.items() if key.startswith(f"{case}/in/")}
-    expected = {
-        key.rsplit("/", 1)[1]: value for key, value in losses_golden.items() if key.startswith(f"{case}/{phase}/")
-    }
-    settings = [float(given[name]) for name in ("margin", "shift", "alpha", "beta")]
-    weights = given["weights"] if phase == "weighted" else None
-    numbers, grads = gradients(
-        lambda inputs: objective(inputs, given["labels"], *settings, weights), [given[name] for name in INPUTS], jit
-    )
+    def part(name):
+        start = f"{case}/{name}/"
+        return {key[len(start) :]: value for key, value in losses_golden.items() if key.startswith(start)}
+
+    given, expected = part("in"), part(phase)
+    weights = given["weights"] if phase == "weighted" else np.ones_like(given["weights"])
+    settings = [np.float32(given[name]) for name in ("margin", "shift", "alpha", "beta")]
+    arrays = [[given[name] for name in INPUTS], given["labels"].astype("float32"), settings, weights]
+    (value, parts), grads = value_and_gradients(jit)(*keras.tree.map_structure(ops.convert_to_tensor, arrays))
     names = ("total", "contrast", "quantization", "classification")
-    for name, number in zip(names, numbers, strict=True):
-        assert number == pytest.approx(float(expected[name]), rel=1e-5), name
+    for name, number in zip(names, (value, *parts), strict=True):
+        assert float(ops.convert_to_numpy(number)) == pytest.approx(float(expected[name]), rel=1e-5), name
     for name, grad in zip(INPUTS, grads, strict=True):
         golden = expected[f"grad_{name}"]
-        assert np.linalg.norm(grad - golden) <= 1e-4 * np.linalg.norm(golden), name
+        assert np.linalg.norm(ops.convert_to_numpy(grad) - golden) <= 1e-4 * np.linalg.norm(golden), name
 
 
 def test_label_similarity_is_jaccard(losses_golden):
@@ -122,7 +133,9 @@ def test_pairs_enumerated_by_hand(four, dialect, weighted):
                 repulsion += factor * weight[i] * weight[j] * np.exp(negative * (1 - similarity))
     sample_weight = weight if weighted else None
     r = losses.label_similarity(labels)
-    assert float(losses.attraction(image, text, r, shift, sample_weight)) == pytest.approx(attraction, rel=1e-5)
+    assert float(losses.attraction(image, text, r, shift, sample_weight)) == pytest.approx(
+        attraction, rel=1e-5
+    )
     ours = losses.repulsion(image, text, r, margin, shift, dialect, sample_weight)
     assert float(ours) == pytest.approx(repulsion, rel=1e-5)
 
@@ -133,7 +146,9 @@ def test_classification_and_quantization_by_hand(four):
     entropy = quantization = 0.0
     for code, logit in zip((image, text), logits, strict=True):
         z = 1 / (1 + np.exp(-logit.astype("float64")))
-        entropy += np.sum(weight[:, None] * -(labels * np.log(z) + (1 - labels) * np.log(1 - z))) / (2 * 4 * 3)
+        entropy += np.sum(weight[:, None] * -(labels * np.log(z) + (1 - labels) * np.log(1 - z))) / (
+            2 * 4 * 3
+        )
         quantization += np.mean(weight[:, None] * np.abs(np.abs(code) - 1))
     assert float(losses.classification(labels, *logits, weight)) == pytest.approx(entropy, rel=1e-5)
     assert float(losses.quantization(image, text, weight)) == pytest.approx(quantization, rel=1e-5)

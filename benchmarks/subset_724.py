@@ -1,0 +1,129 @@
+"""Retrieval on 724 real MIRFlickr pairs beside the authors' code: five seeds, four noise rates, each backend.
+
+    python -m benchmarks.subset_724 [--data ../shared/reference/mirflickr] [--backends tensorflow jax torch]
+
+64 bits, hidden width 1024, 50 epochs, Adam 1e-4 with coupled L2 1e-5, batch 128, margin .15, shift .8; image
+features over their global root mean square. Seed s: the first 124 rows of numpy.random.default_rng(s)'s
+permutation are queries, the other 600 training set and database, whose labels get mixed symmetric noise. mAP@all
+with expected ties against clean labels. It is a subset with image features of its own, not MIRFlickr-25K.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+RATES = (0.0, 0.2, 0.5, 0.8)
+SEEDS = range(5)
+DIRECTIONS = ("i2t", "t2i")
+
+
+def split(folder: Path, rate: float, seed: int):
+    """Queries, and the training set that is the database too, with its noisy labels."""
+    from scbch_keras.noise import mixed_symmetric
+
+    with np.load(folder / "mirflickr_subset_724.npz") as file:
+        image, text, labels = file["image"], file["text"], file["label"]
+    image = image / np.sqrt(np.mean(np.square(image)))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    query, train = [({"image": image[rows], "text": text[rows]}, labels[rows]) for rows in (order[:124], order[124:])]
+    noisy = mixed_symmetric(train[1], rate, rng).labels
+    return query, train, noisy
+
+
+def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]:
+    import keras
+
+    import scbch_keras as sk
+
+    query, train, noisy = split(folder, rate, seed)
+    keras.utils.set_random_seed(seed)
+    model = sk.SCBCH.for_benchmark(
+        "mirflickr", image_branch=sk.HashBranch(64, (1024, 1024)), text_branch=sk.HashBranch(64, (1024,))
+    )
+    model.compile(keras.optimizers.Adam(1e-4))
+    model.fit(train[0], noisy, batch_size=128, epochs=50, verbose=0)
+    codes = [
+        {
+            "image": model.encode_image(x["image"], verbose=0),
+            "text": model.encode_text(x["text"], verbose=0),
+        }
+        for x, _ in (query, train)
+    ]
+    result = sk.metrics.cross_modal_map(*codes, query[1], train[1], bits=64)
+    return {"i2t": result.i2t, "t2i": result.t2i}
+
+
+def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:
+    """The authors' code's mAP of the five seeds, by rate and direction."""
+    with (folder / "subset_724_reference_results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        (rate, direction): np.array(
+            [float(row[f"{direction}_map"]) for row in rows if float(row["noise_rate"]) == rate]
+        )
+        for rate in RATES
+        for direction in DIRECTIONS
+    }
+
+
+def in_process(backend: str, folder: Path) -> list[dict]:
+    command = [sys.executable, "-m", "benchmarks.subset_724", "--data", str(folder), "--measure"]
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        cells = []
+        for line in process.stdout:
+            cells.append(json.loads(line))
+            print(f"\r{backend}: {len(cells)} of {len(RATES) * len(SEEDS)}", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+    if process.returncode:
+        raise SystemExit(f"the {backend} run failed")
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
+    parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not (args.data / "mirflickr_subset_724.npz").is_file():
+        raise SystemExit(f"{args.data} holds no mirflickr_subset_724.npz; name its folder with --data")
+    if args.measure:
+        for rate in RATES:
+            for seed in SEEDS:
+                cell = train_and_evaluate(args.data, rate, seed)
+                print(json.dumps({"rate": rate, "seed": seed, **cell}), flush=True)
+        return
+
+    authors = reference(args.data)
+    print("mean mAP of five seeds (difference to the authors' code in standard errors of the difference)")
+    print(f"{'':12}" + "".join(f"{rate:>12} {direction}" for rate in RATES for direction in DIRECTIONS))
+    means = "".join(f"{authors[rate, d].mean():16.4f}" for rate in RATES for d in DIRECTIONS)
+    print(f"{'authors':12}{means}")
+    within = True
+    for backend in args.backends:
+        start = time.perf_counter()
+        cells = in_process(backend, args.data)
+        line = f"{backend:12}"
+        for rate in RATES:
+            for direction in DIRECTIONS:
+                ours = np.array([cell[direction] for cell in cells if cell["rate"] == rate])
+                theirs = authors[rate, direction]
+                error = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / len(ours))
+                sigmas = (ours.mean() - theirs.mean()) / error
+                within &= abs(sigmas) <= 2
+                line += f"{ours.mean():9.4f} ({sigmas:+.1f})"
+        print(f"{line}   {time.perf_counter() - start:.0f} s", flush=True)
+    print("every mean within two standard errors" if within else "NOT every mean is within two standard errors")
+
+
+if __name__ == "__main__":
+    main()
