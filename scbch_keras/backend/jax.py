@@ -22,16 +22,21 @@ def train_step(model, state, data):
         training=True,
         optimizer_variables=optimizer_variables,
     )
-    # Column sums are finite where the columns are, and reduce quicker than a mask as large as the weights.
-    sums = [loss, *(gradient.sum(axis=0) for gradient in gradients)]
+    # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
+    sums = [loss, *(gradient.sum(axis=-1) for gradient in gradients)]
     finite = jnp.stack([jnp.isfinite(values).all() for values in sums]).all()
-    gradients = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
-    updated = model.optimizer.stateless_apply(optimizer_variables, gradients, weights)
-    if not model.optimizer_skips:
-        updated = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), updated, (weights, optimizer_variables)
-        )
-    weights, optimizer_variables = updated
+
+    def update(optimizer_variables, weights):
+        decayed = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
+        weights, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, decayed, weights)
+        return optimizer_variables, weights
+
+    state = optimizer_variables, weights
+    if model.optimizer_skips:
+        state = update(*state)
+    else:
+        state = jax.lax.cond(finite, update, lambda *unchanged: unchanged, *state)
+    optimizer_variables, weights = state
 
     with keras.StatelessScope(list(zip(model.metrics_variables, metrics_variables, strict=True))) as scope:
         model.track_step(loss, finite, y)

@@ -19,22 +19,24 @@ def train_step(model, data):
         None if gradient is None else tf.convert_to_tensor(gradient)
         for gradient in tape.gradient(scaled_loss, weights)
     ]
-    # Column sums are finite where the columns are, and cost one read: a mask would be as large as the weights.
-    sums = [loss, *(tf.reduce_sum(gradient, axis=0) for gradient in gradients if gradient is not None)]
+    # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
+    sums = [loss, *(tf.reduce_sum(gradient, axis=-1) for gradient in gradients if gradient is not None)]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values)) for values in sums])
-    decayed = [
-        gradient if gradient is None else gradient + model.l2 * tf.cast(weight.value, gradient.dtype)
-        for gradient, weight in zip(gradients, weights, strict=True)
-    ]
     if not optimizer.built:
         with tf.init_scope():
             optimizer.build(weights)
-    state = [*weights, *optimizer.variables]
-    before = [variable.value for variable in state]
-    optimizer.apply(decayed, weights)
-    if not model.optimizer_skips:
-        # A select after the update is fused into it by XLA; a conditional around it would not be.
-        for variable, old in zip(state, before, strict=True):
-            variable.assign(tf.where(finite, variable.value, old))
+
+    def update():
+        decayed = [
+            gradient if gradient is None else gradient + model.l2 * tf.cast(weight.value, gradient.dtype)
+            for gradient, weight in zip(gradients, weights, strict=True)
+        ]
+        optimizer.apply(decayed, weights)
+        return finite
+
+    if model.optimizer_skips:
+        update()
+    else:
+        tf.cond(finite, update, lambda: finite)
     model.track_step(loss, finite, y)
     return model.compute_metrics(x, y, y_pred, sample_weight)
