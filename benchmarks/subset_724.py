@@ -33,7 +33,9 @@ def split(folder: Path, rate: float, seed: int):
     image = image / np.sqrt(np.mean(np.square(image)))
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
-    query, train = [({"image": image[rows], "text": text[rows]}, labels[rows]) for rows in (order[:124], order[124:])]
+    query, train = [
+        ({"image": image[rows], "text": text[rows]}, labels[rows]) for rows in (order[:124], order[124:])
+    ]
     noisy = mixed_symmetric(train[1], rate, rng).labels
     return query, train, noisy
 
@@ -81,7 +83,9 @@ def in_process(backend: str, folder: Path) -> list[dict]:
         cells = []
         for line in process.stdout:
             cells.append(json.loads(line))
-            print(f"\r{backend}: {len(cells)} of {len(RATES) * len(SEEDS)}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{backend}: {len(cells)} of {len(RATES) * len(SEEDS)}", end="", file=sys.stderr, flush=True
+            )
         print(file=sys.stderr)
     if process.returncode:
         raise SystemExit(f"the {backend} run failed")
@@ -89,7 +93,9 @@ def in_process(backend: str, folder: Path) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
@@ -122,7 +128,9 @@ def main() -> None:
                 within &= abs(sigmas) <= 2
                 line += f"{ours.mean():9.4f} ({sigmas:+.1f})"
         print(f"{line}   {time.perf_counter() - start:.0f} s", flush=True)
-    print("every mean within two standard errors" if within else "NOT every mean is within two standard errors")
+    print(
+        "every mean within two standard errors" if within else "NOT every mean is within two standard errors"
+    )
 
 
 if __name__ == "__main__":

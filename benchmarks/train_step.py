@@ -9,6 +9,7 @@ before and just after. Absolute times mean nothing across machines or minutes; t
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -79,7 +80,7 @@ def plain_loop(steps: int, epochs: int) -> list[float]:
     from torch.nn import functional as F  # noqa: N812
 
     def branch(*widths):
-        layers = [part for i, o in zip(widths, widths[1:], strict=False) for part in (nn.Linear(i, o), nn.ReLU())]
+        layers = [part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
         return nn.Sequential(*layers[:-1])
 
     torch.manual_seed(0)
@@ -103,7 +104,9 @@ def plain_loop(steps: int, epochs: int) -> list[float]:
             own = scores.diagonal()
             attraction = ((similarity > 0) * off * (shift - scores).exp()).mean() - own.mean()
             repulsion = sum(
-                (torch.where(scores >= own_of - margin, scores, scores - shift) * (1 - similarity)).exp().mean()
+                (torch.where(scores >= own_of - margin, scores, scores - shift) * (1 - similarity))
+                .exp()
+                .mean()
                 for own_of in (own[:, None], own[None])
             )
             entropy = sum(
@@ -129,7 +132,9 @@ def measure(contestant: str, steps: int, epochs: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--steps", type=int, default=8, help="steps an epoch")
     parser.add_argument("--epochs", type=int, default=4, help="the first compiles and is not counted")
@@ -138,7 +143,9 @@ def main() -> None:
     if args.measure:
         print(json.dumps(measure(args.measure, args.steps, args.epochs)))
         return
-    print(f"{FLOP / 1e9:.1f} GFLOP a step, batch {BATCH}, median of {args.epochs - 1} epochs of {args.steps} steps")
+    print(
+        f"{FLOP / 1e9:.1f} GFLOP a step, batch {BATCH}, median of {args.epochs - 1} epochs of {args.steps} steps"
+    )
     print(f"{'':24}{'s/step':>8}{'sgemm GFLOP/s':>20}{'ratio to the floor':>20}")
     for contestant in args.only:
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

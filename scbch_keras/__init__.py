@@ -20,6 +20,8 @@ _HOMES = {
     "pack_codes": "codes",
     "unpack_codes": "codes",
     "hamming_distance": "codes",
+    "mean_average_precision": "metrics",
+    "cross_modal_map": "metrics",
 }
 _ROOMS = (
     "callbacks",
@@ -34,7 +36,7 @@ _ROOMS = (
     "noise",
 )
 
-__all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]
 
 
 def __getattr__(name: str) -> Any:

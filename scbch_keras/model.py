@@ -428,15 +428,28 @@ class SCBCH(keras.Model):
 
     def get_config(self):
         """The constructor's arguments."""
-        names = (
-            "bits num_classes margin shift alpha beta gamma neighbors warmup_epochs dialect classification "
-            "contrastive confidence_weighting attraction l2"
-        ).split()
+        settings = {
+            "bits": self.bits,
+            "num_classes": self.num_classes,
+            "margin": self.margin,
+            "shift": self.shift,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "gamma": self.gamma,
+            "neighbors": self.neighbors,
+            "warmup_epochs": self.warmup_epochs,
+            "dialect": self.dialect,
+            "classification": self.classification,
+            "contrastive": self.contrastive,
+            "confidence_weighting": self.confidence_weighting,
+            "attraction": self.attraction,
+            "l2": self.l2,
+        }
         branches = {
             f"{name}_branch": keras.saving.serialize_keras_object(branch)
             for name, branch in self._branches().items()
         }
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **branches}
+        return {**super().get_config(), **settings, **branches}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -32,7 +32,9 @@ def mirflickr():
     """Folder of the MIRFlickr reference data, which is not part of the repository."""
     folder = REFERENCE / "mirflickr"
     if not folder.is_dir():
-        pytest.skip(f"the reference data is not at {folder}")
+        if os.environ.get("SCBCH_REQUIRE_REFERENCE"):
+            pytest.fail(f"SCBCH_REQUIRE_REFERENCE is set and the reference data is not at {folder}")
+        pytest.skip(f"the reference data is not at {folder}; it is not part of the repository")
     return folder
 
 
@@ -62,14 +64,3 @@ def small_model():
         return model
 
     return make
-
-
-def pytest_collection_modifyitems(config, items):
-    """Run numpy-only tests once, not once a backend: SCBCH_TESTS is "numpy", "backend" or unset for all."""
-    chosen = os.environ.get("SCBCH_TESTS", "all")
-    if chosen == "all":
-        return
-    numpy_only = [item for item in items if item.get_closest_marker("numpy_only")]
-    kept = numpy_only if chosen == "numpy" else [item for item in items if item not in set(numpy_only)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept

@@ -108,13 +108,10 @@ def test_bad_input_is_refused(kind, labels, rate, seed, message):
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(
-    not PUBLISHED.exists(), reason="the published noisy labels are not part of the repository"
-)
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
-def test_mixed_noise_is_distributed_as_the_published_noisy_labels(rate):
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(PUBLISHED / f"mirflickr25k-lall-noise_{rate}.h5") as file:
+def test_mixed_noise_is_distributed_as_the_published_noisy_labels(mirflickr, rate):
+    h5py = pytest.importorskip("h5py")  # keras brings it
+    with h5py.File(mirflickr / f"mirflickr25k-lall-noise_{rate}.h5") as file:
         clean, published = file["True"][()], file["result"][()]
     ours = mixed_symmetric(clean, rate, 0)
     dropped, added = dropped_and_added(clean, published)
