@@ -32,8 +32,9 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         if epoch < model.warmup_epochs:
             weights = np.ones(self.pairs.num_samples, "float32")
         else:
+            image_codes, text_codes = self._codes()
             weights = confidence_weights(
-                *self._codes(), self.pairs.labels, model.neighbors, model.gamma, model.dialect
+                image_codes, text_codes, self.pairs.labels, model.neighbors, model.gamma, model.dialect
             ).weights
         # Through self.model: on JAX a write through another reference is lost.
         model.confidence.assign(weights)

@@ -346,15 +346,15 @@ class SCBCH(keras.Model):
             **kwargs,
         )
 
-    def _checked_validation(self, x, y, *sample_weight):
+    def _checked_validation(self, x, y, sample_weight=None):
         try:
             x, y = _arrays(x, y)
-            weight = [as_array(values) for values in sample_weight]
-            check_pairs(x["image"], x["text"], y, *weight)
+            sample_weight = None if sample_weight is None else as_array(sample_weight)
+            check_pairs(x["image"], x["text"], y, sample_weight)
             check_labels("labels", y, self.num_classes)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
-        return (x, y, *weight)
+        return (x, y) if sample_weight is None else (x, y, sample_weight)
 
     def _prepare(self, pairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
