@@ -67,15 +67,12 @@ def confidence_weights(
             )
         modalities.append(unit_norm(ops.convert_to_tensor(codes)))
     targets = ops.cast(ops.convert_to_tensor(labels), "float32")
-    # Cosines of the two modalities add up in one product of the codes side by side.
-    joined = ops.concatenate(modalities, axis=1) * 0.5**0.5
-    columns = ops.transpose(joined)
     everyone = ops.arange(len(labels))
 
     weights, soft_labels = [], []
     for start in range(0, len(labels), block_size):
         rows = slice(start, min(start + block_size, len(labels)))
-        similarity = ops.matmul(joined[rows], columns)
+        similarity = sum(ops.matmul(codes[rows], ops.transpose(codes)) for codes in modalities) / 2
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
         nearest, index = ops.top_k(similarity, neighbors)
         if dialect == "reference":

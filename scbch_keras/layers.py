@@ -12,7 +12,7 @@ def unit_norm(x):
     """Rows of (n, d) scaled to Euclidean length 1, in float32. A zero row stays zero."""
     x = ops.cast(x, "float32")
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    return x * ops.rsqrt(ops.maximum(square, 1e-24))
+    return x / ops.sqrt(ops.maximum(square, 1e-24))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
