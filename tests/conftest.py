@@ -50,17 +50,23 @@ def pairs():
 
 @pytest.fixture
 def small_model():
-    """A function that makes a small compiled model for `pairs`."""
+    """A function that makes a small compiled model for `pairs`.
+
+    On TensorFlow it is not compiled by XLA, which takes longer than these trainings; the golden trajectory and
+    `compile_with` have the compiled step.
+    """
     import keras
 
     import scbch_keras as sk
+
+    plain = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}
 
     def make(bits=20, compile_with=None, **settings):
         settings = {"num_classes": 8, "warmup_epochs": 1, "neighbors": 10, **settings}
         settings.setdefault("image_branch", sk.HashBranch(bits, (32,), name="image_branch"))
         settings.setdefault("text_branch", sk.HashBranch(bits, (32,), name="text_branch"))
         model = sk.SCBCH(bits, **settings)
-        model.compile(keras.optimizers.Adam(1e-3), **(compile_with or {}))
+        model.compile(keras.optimizers.Adam(1e-3), **(plain if compile_with is None else compile_with))
         return model
 
     return make

@@ -1,0 +1,65 @@
+"""What is installed here, and which backend to run on; finds out without importing any of it."""
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+# Import name -> package. TensorFlow is here because it writes the release, whatever backend trains.
+_QUICKSTART = {
+    "matplotlib": "matplotlib",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "PIL": "pillow",
+    "py_phosphor_icons": "py-phosphor-icons",
+    "resvg_py": "resvg-py",
+    "rich": "rich",
+    "tensorflow": "tensorflow",
+    "tf2onnx": "tf2onnx",
+    "typer": "typer",
+}
+
+
+class BackendError(Exception):
+    """No backend can be used; the message says what to do."""
+
+
+def missing_packages() -> list[str]:
+    """Packages that the quickstart needs and that are not installed."""
+    return [package for name, package in _QUICKSTART.items() if find_spec(name) is None]
+
+
+def choose_backend(asked: str | None = None) -> str:
+    """The Keras backend to run on.
+
+    In this order: `asked`; the environment's KERAS_BACKEND; the one in Keras' configuration file, if it is
+    installed; the first installed of tensorflow, jax, torch.
+
+    Raises:
+        BackendError: the one that was asked for is unknown or not installed, or there is none.
+    """
+    for source, name in (("--backend", asked), ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None)):
+        if name is None:
+            continue
+        if name not in BACKENDS:
+            raise BackendError(f"{source}: expected one of {', '.join(BACKENDS)}, got {name!r}")
+        if find_spec(name) is None:
+            raise BackendError(f"{source}: {name} is not installed: pip install 'scbch_keras[{name}]'")
+        return name
+    for name in (_configured_backend(), *BACKENDS):
+        if name in BACKENDS and find_spec(name) is not None:
+            return name
+    extras = " or ".join(f"'scbch_keras[{name}]'" for name in BACKENDS)
+    raise BackendError(f"no backend is installed: pip install {extras}")
+
+
+def _configured_backend() -> str | None:
+    """The backend in Keras' configuration file, where there is one that can be read."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    try:
+        configured = json.loads(Path(home, "keras.json").read_text(encoding="utf-8"))["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return configured if isinstance(configured, str) else None

@@ -1,0 +1,151 @@
+"""Figures as inline SVG that takes its colours and its font from the page around it."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from scbch_keras.training.results import Confidence, Direction, Results
+
+# what each line means, in the order of the legend: title, dash pattern (in line widths)
+SERIES = {
+    "clean": ("SCBCH on true labels", (1.0, 1.6)),
+    "full": ("SCBCH", ()),
+    "unweighted": ("SCBCH without confidence weights", (4.0, 2.0)),
+    "random": ("a random order", (6.0, 2.0, 1.0, 2.0)),
+}
+
+# Matplotlib wants colours, the page has its own for light and dark: these stand in for them in the
+# drawing and become CSS variables in the text.
+_INK, _GRID = "#0a0b0c", "#0a0b0d"
+_STAND_INS = {
+    "clean": "#0a0b10",
+    "full": "#0a0b11",
+    "unweighted": "#0a0b12",
+    "random": "#0a0b13",
+    "corrupted": "#0a0b14",
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 11.0,
+    "font.family": "sans-serif",
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlesize": 12.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _GRID,
+    "lines.linewidth": 2.0,
+    "hatch.linewidth": 1.4,
+    "lines.scale_dashes": True,
+}
+TITLES: dict[Direction, str] = {"t2i": "Words find pictures", "i2t": "Pictures find words"}
+
+
+def map_by_epoch(results: Results, direction: Direction) -> str:
+    """Line of mAP over epochs for each training, with random ranking as the floor."""
+
+    def plot(axes: Axes) -> None:
+        for run in results.runs:
+            values = [np.nan if value is None else value for value in run.epochs[f"{direction}_map"]]
+            _line(axes, run.name, np.arange(1, len(values) + 1), values)
+        _line(axes, "random", [1, results.settings.epochs], [results.random_map[direction]] * 2)
+        warmup = results.settings.warmup_epochs
+        axes.axvline(warmup + 0.5, color=_INK, linewidth=1, dashes=(1, 2))
+        axes.text(
+            warmup + 0.5 + results.settings.epochs / 60,
+            0.02,
+            "confidence\nweights start",
+            fontsize=9,
+            va="bottom",
+        )
+        axes.set(xlabel="epoch", ylabel="mAP", ylim=(0, 1), xlim=(0.5, results.settings.epochs + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _draw(f"map-{direction}", TITLES[direction], plot)
+
+
+def precision_recall(results: Results, direction: Direction) -> str:
+    """Precision over recall for each training: from the first icon retrieved to all of them."""
+
+    def plot(axes: Axes) -> None:
+        for run in results.runs:
+            _line(axes, run.name, run.recall[direction], run.precision[direction])
+        _line(axes, "random", [0, 1], [results.random_precision[direction]] * 2)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+
+    return _draw(f"pr-{direction}", TITLES[direction], plot)
+
+
+def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
+    """Shares of clean and of corrupted pictures by confidence weight, in [0.5, 1] (the paper's Fig. 6)."""
+
+    def plot(axes: Axes) -> None:
+        weights, corrupted = np.array(getattr(confidence, when)), np.array(confidence.corrupted)
+        edges = np.linspace(0.5, 1, 26)
+        for name, chosen, hatch in (("full", ~corrupted, None), ("corrupted", corrupted, "////")):
+            if not chosen.any():
+                continue
+            share = np.histogram(np.clip(weights[chosen], 0.5, 1), edges)[0] / chosen.sum()
+            colour = _STAND_INS[name]
+            if hatch is None:
+                axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
+                axes.stairs(share, edges, color=colour, linewidth=1.6)
+            else:
+                axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
+                axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--")
+        axes.set(xlabel="confidence weight", ylabel="share of pictures", xlim=(0.5, 1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+    return _draw(f"confidence-{when}", title, plot)
+
+
+def legend_mark(name: str) -> str:
+    """A short sample of the line of `name`, for a legend in HTML."""
+    dashes = " ".join(str(2 * length) for length in SERIES[name][1]) or "none"
+    return (
+        '<svg class="mark" viewBox="0 0 36 10" aria-hidden="true">'
+        f'<path d="M0 5H36" stroke="var(--{name})" stroke-width="2.5" stroke-dasharray="{dashes}"/></svg>'
+    )
+
+
+def _line(axes: Axes, name: str, x: Sequence[float] | np.ndarray, y: Sequence[float]) -> None:
+    axes.plot(x, y, color=_STAND_INS[name], dashes=SERIES[name][1], label=name)
+
+
+def _draw(name: str, title: str, plot: Callable[[Axes], None]) -> str:
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        axes.grid(linewidth=0.8)
+        plot(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(buffer.getvalue(), name)
+
+
+def _inline(svg: str, name: str) -> str:
+    """The SVG without its prologue and metadata, with ids of its own and the page's colours and font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
+    for series, stand_in in _STAND_INS.items():
+        svg = svg.replace(stand_in, f"var(--{series})")
+    svg = svg.replace(_INK, "currentColor").replace(_GRID, "var(--line)")
+    return re.sub(r"(font: [^;\"]*?)'[^\"]*?(sans-serif)", r"\1\2", svg)
