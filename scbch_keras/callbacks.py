@@ -7,7 +7,7 @@ from keras import ops
 from scbch_keras.codes import pack_codes
 from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import as_array, check_pairs
-from scbch_keras.metrics import mean_average_precision
+from scbch_keras.metrics import cross_modal_map
 
 
 class ConfidenceRefresh(keras.callbacks.Callback):
@@ -87,16 +87,15 @@ class RetrievalMetrics(keras.callbacks.Callback):
         """Encode both sets and add the two values to the logs."""
         if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
             return
-        query, database = self._codes(self.query), self._codes(self.database)
-        for metric, asked, answered in (("i2t_map", "image", "text"), ("t2i_map", "text", "image")):
-            logs[metric] = mean_average_precision(
-                query[asked],
-                database[answered],
-                self.query[1],
-                self.database[1],
-                bits=self.model.bits,
-                k=self.k,
-            )
+        result = cross_modal_map(
+            self._codes(self.query),
+            self._codes(self.database),
+            self.query[1],
+            self.database[1],
+            bits=self.model.bits,
+            k=self.k,
+        )
+        logs["i2t_map"], logs["t2i_map"] = result.i2t, result.t2i
 
     def _codes(self, pairs):
         outputs = self.model.predict(pairs[0], batch_size=1024, verbose=0)
