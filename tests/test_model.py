@@ -405,6 +405,23 @@ def test_any_keras_model_can_be_a_branch(pairs, tmp_path):
     )
 
 
+class Temperature(keras.layers.Layer):
+    """Scales its input by one learned number, a weight without axes."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def test_a_branch_may_have_a_scalar_weight(small_model, pairs):
+    body = keras.Sequential([keras.Input((20,)), Temperature(), keras.layers.Dense(16)])
+    model = small_model(image_branch=body)
+    fit(model, pairs, epochs=1)
+    assert float(body.layers[0].scale) != 1
+
+
 def test_mixed_precision_keeps_codes_and_losses_in_float32(pairs):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

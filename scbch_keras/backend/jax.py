@@ -23,7 +23,7 @@ def train_step(model, state, data):
         optimizer_variables=optimizer_variables,
     )
     # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
-    sums = [loss, *(gradient.sum(axis=-1) for gradient in gradients)]
+    sums = [loss, *(jnp.atleast_1d(gradient).sum(axis=-1) for gradient in gradients)]
     finite = jnp.stack([jnp.isfinite(values).all() for values in sums]).all()
 
     def update(optimizer_variables, weights):

@@ -20,7 +20,10 @@ def train_step(model, data):
         for gradient in tape.gradient(scaled_loss, weights)
     ]
     # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
-    sums = [loss, *(tf.reduce_sum(gradient, axis=-1) for gradient in gradients if gradient is not None)]
+    sums = [loss]
+    for gradient in gradients:
+        if gradient is not None:
+            sums.append(tf.reduce_sum(gradient, axis=-1) if gradient.shape.rank else gradient)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values)) for values in sums])
     if not optimizer.built:
         with tf.init_scope():
