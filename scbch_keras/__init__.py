@@ -16,6 +16,7 @@ _HOMES = {
     "ConceptClassifier": "layers",
     "PackBits": "layers",
     "RetrievalMetrics": "callbacks",
+    "LabelAudit": "audit",
     "confidence_weights": "confidence",
     "pack_codes": "codes",
     "unpack_codes": "codes",
@@ -24,6 +25,7 @@ _HOMES = {
     "cross_modal_map": "metrics",
 }
 _ROOMS = (
+    "audit",
     "callbacks",
     "codes",
     "confidence",

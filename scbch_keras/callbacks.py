@@ -6,7 +6,7 @@ from keras import ops
 
 from scbch_keras.codes import pack_codes
 from scbch_keras.confidence import confidence_weights
-from scbch_keras.data import as_array, check_pairs
+from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, as_array, check_pairs
 from scbch_keras.metrics import cross_modal_map
 
 
@@ -98,7 +98,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         logs["i2t_map"], logs["t2i_map"] = result.i2t, result.t2i
 
     def _codes(self, pairs):
-        outputs = self.model.predict(pairs[0], batch_size=1024, verbose=0)
+        outputs = self.model.predict(FeatureBatches(pairs[0], ROWS_AT_ONCE), verbose=0)
         return {name: pack_codes(outputs[name]) for name in ("image", "text")}
 
 

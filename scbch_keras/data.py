@@ -85,6 +85,28 @@ class PairDataset(keras.utils.PyDataset):
             yield np.arange(rows.start, rows.stop), self.image[rows], self.text[rows]
 
 
+class FeatureBatches(keras.utils.PyDataset):
+    """Features {"image" and/or "text": (n, ...)} as batches in order, for `predict`.
+
+    Keras copies whole arrays before it predicts from them (on TensorFlow); these are sliced, so that a memmap
+    is encoded from disk.
+    """
+
+    def __init__(self, features: dict[str, np.ndarray], batch_size: int):
+        super().__init__()
+        self.features = features
+        self.batch_size = batch_size
+
+    @property
+    def num_batches(self) -> int:
+        """Batches, the last one counted if it is smaller."""
+        return -(-len(next(iter(self.features.values()))) // self.batch_size)
+
+    def __getitem__(self, batch: int):
+        rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        return ({name: np.asarray(values[rows]) for name, values in self.features.items()},)
+
+
 class LoaderPairs:
     """What a data loader yields in one pass, checked: the training set behind a tf.data, grain or torch loader.
 

@@ -7,20 +7,14 @@ import numpy as np
 from keras import ops
 
 from scbch_keras import backend, losses
+from scbch_keras.audit import LabelAudit
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.codes import pack_codes
-from scbch_keras.confidence import check_gamma, check_neighbors
-from scbch_keras.data import LoaderPairs, PairDataset, as_array, check_features, check_pairs
+from scbch_keras.confidence import check_gamma, check_neighbors, confidence_weights
+from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset, as_array, check_features, check_pairs
 from scbch_keras.labels import check_labels
 from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
-
-# What the authors trained with on each benchmark.
-BENCHMARKS: dict[str, dict[str, Any]] = {
-    "mirflickr": {"num_classes": 24, "margin": 0.15, "shift": 0.8, "neighbors": 20},
-    "nus-wide": {"num_classes": 21, "margin": 0.2, "shift": 1.0, "neighbors": 20},
-    "ms-coco": {"num_classes": 80, "margin": 0.3, "shift": 1.1, "neighbors": 20},
-    "iapr-tc12": {"num_classes": 255, "margin": 0.3, "shift": 1.2, "neighbors": 20},
-}
+from scbch_keras.paper import BENCHMARKS
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -409,6 +403,7 @@ class SCBCH(keras.Model):
         return self._encode("text", text, packed, batch_size, verbose)
 
     def _encode(self, modality, features, packed, batch_size, verbose):
+        check_positive_int("batch_size", batch_size)
         features = as_array(features)
         check_features(modality, features)
         expected = self._input_shape.get(modality)
@@ -421,8 +416,35 @@ class SCBCH(keras.Model):
         if not len(features):
             codes = np.empty((0, self.bits), "float32")
         else:
-            codes = self.predict({modality: features}, batch_size=batch_size, verbose=verbose)[modality]
+            codes = self.predict(FeatureBatches({modality: features}, batch_size), verbose=verbose)[modality]
         return pack_codes(codes) if packed else codes
+
+    def audit(self, pairs: PairDataset, ids: Any = None, label_names: Any = None) -> LabelAudit:
+        """Which labels of a training set are probably wrong, by the neighbours' labels (Eq. 1-2).
+
+        Args:
+            pairs: the training set with its given labels.
+            ids: (N,), array of text, each once; None: the row numbers.
+            label_names: C texts, each once; None: the column numbers.
+
+        Returns:
+            `LabelAudit`: confidence and soft labels of every sample from the model's codes as they are now.
+
+        Raises:
+            ValueError: fewer samples than neighbors + 1, labels of another width, or a branch without weights.
+        """
+        check_labels("labels", pairs.labels, self.num_classes)
+        check_neighbors(self.neighbors, pairs.num_samples)
+        image = self.encode_image(pairs.image, packed=False, verbose=0)
+        text = self.encode_text(pairs.text, packed=False, verbose=0)
+        weights, soft_labels = confidence_weights(
+            image, text, pairs.labels, self.neighbors, self.gamma, self.dialect
+        )
+        if ids is None:
+            ids = np.arange(pairs.num_samples).astype(str)
+        if label_names is None:
+            label_names = tuple(map(str, range(self.num_classes)))
+        return LabelAudit(ids, weights, pairs.labels, soft_labels, tuple(label_names))
 
     # Saving
 

@@ -69,7 +69,7 @@ def quickstart(
         claim_folder(out)
     except (BackendError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    with _quiet_import():
+    with quiet_import():
         from scbch_keras.training.quickstart import quickstart as run
 
         # Keras imports it on any backend as it fits; after the quickstart, since torch must come before it.
@@ -98,7 +98,17 @@ def _show(console: Console, results: Results, out: Path) -> None:
 
 
 @contextmanager
-def _quiet_import() -> Iterator[None]:
+def bad_input_ends() -> Iterator[None]:
+    """Show what was wrong with the input in one message, without a traceback."""
+    try:
+        yield
+    except (BackendError, ValueError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
     """Keep TensorFlow's notes on the processor, on CUDA and on tracing away from the progress display.
 
     Some are written from C++ before any setting can silence them, so standard error is set aside while

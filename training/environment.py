@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +22,19 @@ _QUICKSTART = {
     "tf2onnx": "tf2onnx",
     "typer": "typer",
 }
+
+_PACKAGES = (
+    "scbch_keras",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "onnxruntime",
+    "tf2onnx",
+    "faiss-cpu",
+)
+_DATA_PACKAGES = ("py-phosphor-icons", "resvg-py")
 
 
 class BackendError(Exception):
@@ -63,3 +78,16 @@ def _configured_backend() -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return configured if isinstance(configured, str) else None
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Versions of Python and of the installed packages that a result on `backend` depends on."""
+    found = {"python": platform.python_version()}
+    for name in (*_PACKAGES, *_DATA_PACKAGES):
+        if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):
+            continue
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -2,11 +2,9 @@
 
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import keras
@@ -22,6 +20,7 @@ from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
 from scbch_keras.noise import mixed_symmetric
 from scbch_keras.training import findings
+from scbch_keras.training.environment import versions
 from scbch_keras.training.fresh_search import search_in_fresh_process
 from scbch_keras.training.icons import IconPairs, IconSet, load_icons
 from scbch_keras.training.report import write_report
@@ -35,18 +34,6 @@ _TITLES = {
     "unweighted": "Training without confidence weights",
     "clean": "Training on clean labels",
 }
-_PACKAGES = (
-    "scbch_keras",
-    "keras",
-    "tensorflow",
-    "jax",
-    "torch",
-    "numpy",
-    "onnxruntime",
-    "tf2onnx",
-    "faiss-cpu",
-)
-_DATA_PACKAGES = ("py-phosphor-icons", "resvg-py")
 
 
 def quickstart(
@@ -133,7 +120,7 @@ def quickstart(
         random_map, random_precision = findings.random_ranking(query, database)
         results = Results(
             settings=settings,
-            versions=_versions(settings.backend),
+            versions=versions(settings.backend),
             data=findings.summary(icons, training, int(noisy.corrupted.sum())),
             random_map=random_map,
             random_precision=random_precision,
@@ -243,18 +230,6 @@ def _settings(noise: float, bits: int, seed: int, epochs: int, icon_limit: int |
         picture_size=32,
         icon_limit=None if icon_limit is None else int(icon_limit),
     )
-
-
-def _versions(backend: str) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in (*_PACKAGES, *_DATA_PACKAGES):
-        if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):
-            continue
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 @contextmanager

@@ -1,0 +1,261 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+from scbch_keras.training import commands_data, commands_runs  # noqa: F401 - they add their commands
+from scbch_keras.training.commands import app
+from scbch_keras.training.data.open import open_data
+from scbch_keras.training.environment import versions
+from scbch_keras.training.grid_cells import read_cells
+from scbch_keras.training.recipe import resolve
+from scbch_keras.training.reproduce import CELLS, Grid, reproduce
+from scbch_keras.training.run_folder import RunError, RunFolder
+from scbch_keras.training.train import RunStopped, load_model, train
+
+BACKEND = keras.backend.backend()
+# What knows of no backend runs on the one that starts quickest.
+once = pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
+SMALL = {
+    "backend": BACKEND,
+    "bits": 16,
+    "image_units": [32],
+    "text_units": [32],
+    "neighbors": 10,
+    "warmup_epochs": 1,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def file(pairs, tmp_path_factory):
+    x, labels = pairs
+    path = tmp_path_factory.mktemp("data") / "pairs.npz"
+    np.savez(path, image=x["image"], text=x["text"].astype("float32"), labels=labels)
+    return path
+
+
+def begin(file, path, **settings):
+    recipe = resolve(data=str(file), **{"epochs": 4, "noise": 0.3, **SMALL, **settings})
+    return RunFolder.create(path, recipe, versions(BACKEND))
+
+
+def trained(run, **settings):
+    return train(run, open_data(run.recipe, run.path), verbose=0, **settings)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the middle of the second epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0 and self.count == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.count = epoch
+
+
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_ran_through(file, tmp_path):
+    whole = begin(file, tmp_path / "whole")
+    trained(whole)
+    stopped = begin(file, tmp_path / "stopped")
+    with pytest.raises(RunStopped, match="stopped after epoch 2 of 4"):
+        trained(stopped, callbacks=[Interrupt()])
+    reopened = RunFolder.open(tmp_path / "stopped")
+    assert (reopened.epochs_done, reopened.finished) == (2, False)
+    with pytest.raises(RunError, match="not finished"):
+        reopened.array("confidence")
+    trained(reopened)
+    assert reopened.state["history"] == whole.state["history"]
+    for name in (
+        "query_image_codes",
+        "database_text_codes",
+        "confidence",
+        "confidence_early",
+        "map_image_first",
+    ):
+        np.testing.assert_array_equal(reopened.array(name), whole.array(name))
+    assert sorted(path.name for path in reopened.path.glob("*.keras")) == ["model.keras"]
+
+
+def test_a_finished_run_holds_what_it_was_and_its_model_gives_its_codes(file, tmp_path):
+    run = begin(file, tmp_path / "run")
+    trained(run)
+    stored = RunFolder.open(run.path)
+    assert stored.recipe == run.recipe
+    assert resolve(run.path / "run.toml") == run.recipe
+    history = stored.state["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert history[-1]["i2t_map"] == pytest.approx(stored.state["metrics"]["i2t"]["map"], abs=1e-6)
+    data = open_data(stored.recipe, run.path)
+    stored.check_data(data)
+    codes = load_model(stored).encode_image(data.query.image, verbose=0)
+    np.testing.assert_array_equal(codes, stored.array("query_image_codes"))
+    np.testing.assert_array_equal(stored.array("train_labels"), data.train.labels)
+    assert (data.train.labels != data.train.clean_labels).any()
+
+
+@once
+def test_a_run_refuses_other_data_and_damage(file, pairs, tmp_path):
+    run = begin(file, tmp_path / "run", epochs=1)
+    trained(run)
+    with pytest.raises(RunError, match="expected a new or empty folder"):
+        begin(file, tmp_path / "run")
+    x, labels = pairs
+    other = tmp_path / "pairs.npz"
+    np.savez(other, image=x["image"] + 1, text=x["text"].astype("float32"), labels=labels)
+    recipe = resolve(data=str(other), **SMALL)
+    with pytest.raises(RunError, match="the data is not the run's"):
+        run.check_data(open_data(recipe, tmp_path))
+    (run.path / "confidence.npy").write_bytes((run.path / "confidence.npy").read_bytes()[:50])
+    with pytest.raises(RunError, match=r"confidence\.npy is damaged"):
+        run.array("confidence")
+    (run.path / "model.keras").unlink()
+    with pytest.raises(RunError, match=r"model\.keras is missing"):
+        RunFolder.open(run.path)
+    (run.path / "run.json").write_text('{"format": 1, "recipe"')
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder.open(run.path)
+    with pytest.raises(RunError, match=r"run\.json"):
+        RunFolder.open(tmp_path)
+
+
+def grid_command(file, out):
+    settings = [
+        f"--set={name}={json.dumps(value)}"
+        for name, value in SMALL.items()
+        if name not in ("backend", "bits")
+    ]
+    command = [sys.executable, "-m", "scbch_keras.training.cli", "reproduce", "--dataset", str(file)]
+    command += ["--out", str(out), "--noise", "0", "--noise", "0.5", "--seeds", "2", "--bits", "16"]
+    command += ["--epochs", "3", "--variant", "full", "--backend", BACKEND, *settings]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@once
+def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path):
+    straight = tmp_path / "straight"
+    grid = Grid([str(file)], [0.0, 0.5], [16], range(2), ["full"])
+    settings = {name: value for name, value in SMALL.items() if name != "bits"}
+    reproduce(list(grid.recipes(epochs=3, **settings)), straight)
+
+    killed = tmp_path / "killed"
+    process = grid_command(file, killed)
+    deadline = time.monotonic() + 240
+    while not (killed / CELLS).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, process.stdout.read()
+    assert len((killed / CELLS).read_text().splitlines()) < 4
+    with (killed / CELLS).open("a") as cells:
+        cells.write('{"dataset": "pa')  # as if killed in the middle of a line
+    process = grid_command(file, killed)
+    assert process.wait(timeout=300) == 0, process.stdout.read()
+
+    first, second = (read_cells(folder / CELLS) for folder in (straight, killed))
+    assert [cell.history for cell in first] == [cell.history for cell in second]
+    assert "not a benchmark of the paper" in (killed / "table.md").read_text()
+
+
+@once
+def test_a_grid_refuses_a_cell_of_other_settings(file, tmp_path):
+    settings = {name: value for name, value in SMALL.items() if name != "bits"}
+    grid = Grid([str(file)], [0.0], [16], [0], ["full"])
+    reproduce(list(grid.recipes(epochs=1, **settings)), tmp_path)
+    with pytest.raises(RunError, match="other settings"):
+        reproduce(list(grid.recipes(epochs=2, **settings)), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """60 pictures of coloured shapes with captions and a CSV table."""
+    folder = tmp_path_factory.mktemp("shapes")
+    rng = np.random.default_rng(0)
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "picture", "text", "labels"])
+        for number in range(60):
+            shape, dark = ("circle", "square")[number % 2], rng.random() < 0.5
+            picture = Image.new("RGB", (40, 40), "black" if dark else "white")
+            box = [*rng.integers(2, 10, 2).tolist(), *rng.integers(28, 38, 2).tolist()]
+            draw = ImageDraw.Draw(picture)
+            (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill="gray")
+            picture.save(folder / f"{number}.png")
+            words = f"a {shape} on {'black' if dark else 'white'} number {number}"
+            table.writerow([f"s{number}", f"{number}.png", words, f"{shape};{'dark' if dark else 'light'}"])
+    return folder
+
+
+def run_command(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+@once
+def test_own_pictures_from_describe_to_audit(folder, tmp_path):
+    run = tmp_path / "run"
+    status, told = run_command("describe", folder)
+    assert status == 0, told
+    assert "60" in told
+    small = [
+        f"--set={name}={json.dumps(value)}"
+        for name, value in SMALL.items()
+        if name not in ("backend", "bits")
+    ]
+    status, told = run_command(
+        "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 3, "--bits", 16, *small
+    )
+    assert status == 0, told
+    status, told = run_command("evaluate", run)
+    assert status == 0, told
+    assert f"{RunFolder.open(run).state['metrics']['i2t']['map']:.4f}" in told
+    status, told = run_command("evaluate", run, "--data", folder)
+    assert status == 0, told
+    status, told = run_command("audit", run)
+    assert status == 0, told
+    with (run / "audit.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 54
+    assert "data:image/" in (run / "audit.html").read_text(encoding="utf-8")
+    status, told = run_command("figures", run)
+    assert status == 0, told
+    assert {path.name for path in (run / "figures").iterdir()} >= {
+        "precision-recall.svg",
+        "similarity-maps.png",
+    }
+
+
+@once
+def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
+    for arguments, message in (
+        (["train", folder, "--out", tmp_path / "a"], "pixels:32"),
+        (["train", tmp_path / "nothing.npz", "--out", tmp_path / "b"], "nothing.npz"),
+        (["train", "mirflickr", "--out", tmp_path / "c"], "folder"),
+        (["train", "icons", "--noise", "2", "--out", tmp_path / "d"], "noise: expected a share"),
+        (
+            ["train", "icons", "--set", "neighbours=3", "--out", tmp_path / "e"],
+            "unknown setting 'neighbours'",
+        ),
+        (["train", "--resume", "--out", tmp_path], "run.json"),
+        (["evaluate", tmp_path], "run.json"),
+        (["audit", tmp_path], "run.json"),
+        (["reproduce", "--dataset", "mnist"], "expected one of"),
+    ):
+        status, told = run_command(*arguments)
+        assert status == 2, told
+        assert message in told.replace("\n", "")
+    assert not list(tmp_path.iterdir())

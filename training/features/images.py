@@ -1,0 +1,218 @@
+"""Pictures -> feature rows: a backbone with its preprocessing, and reading of picture files.
+
+Importing this needs numpy and Pillow only; keras, keras-hub and onnxruntime are imported by the kinds that use
+them. What a backbone computes is written down in `ImageFeatures.config`, from which `from_config` makes it again.
+"""
+
+import io
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+# Pillow's weights of red, green and blue in a grey value, of 2^16
+_GREY = np.array([19595, 38470, 7471], np.uint32)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Pictures uint8 (n, height, width, 3) -> features float32 (n, dimensions). Made by `image_backbone`."""
+
+    size: Size
+    """Height and width of the pictures that it takes; `read_picture` makes them so."""
+    dimensions: int
+    settings: Mapping[str, Any] = field(repr=False)
+    compute: Callable[[NDArray[np.uint8]], NDArray[Any]] = field(repr=False)
+    """uint8 (b, height, width, 3) with 1 <= b <= batch -> (b, dimensions)."""
+    model: Any = field(default=None, repr=False)
+    """The keras.Model from pixel values 0 to 255 to features, preprocessing within; None for pixels and ONNX."""
+    batch: int = 32
+
+    def config(self) -> dict[str, Any]:
+        """What `from_config` needs, JSON-able: kind, where it came from, size, dimensions, sha256."""
+        return {**self.settings, "size": list(self.size), "dimensions": self.dimensions}
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pictures uint8 (n, height, width, 3), RGB -> float32 (n, dimensions), a few pictures at a time.
+
+        Raises ValueError for another shape or type, and if a feature is not a finite number.
+        """
+        if not isinstance(pictures, np.ndarray):
+            raise ValueError(f"pictures must be an array, got {type(pictures).__name__}")
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (*self.size, 3):
+            wanted = "{} x {}".format(*self.size)
+            raise ValueError(
+                f"pictures must be uint8 (n, height, width, 3) of {wanted}, got {pictures.dtype} {pictures.shape}"
+            )
+        features = np.empty((len(pictures), self.dimensions), np.float32)
+        for start in range(0, len(pictures), self.batch):
+            rows = slice(start, start + self.batch)
+            features[rows] = self.compute(pictures[rows])
+        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+        if bad.size:
+            raise ValueError(f"the backbone gives features that are not finite, first for picture {bad[0]}")
+        return features
+
+
+def image_backbone(
+    name_or_model: Any, weights: str | os.PathLike[str] | None = None, *, size: Size | None = None
+) -> ImageFeatures:
+    """A backbone with its preprocessing.
+
+    Args:
+        name_or_model: one of
+            "pixels:32": grey pixels of 32 x 32 divided by 255, any side length; needs no weights.
+            "vgg19": the 4096 values of layer fc2 of keras.applications.VGG19, as in the paper.
+            a name in keras.applications, such as "EfficientNetB0": without its top, averaged over the picture
+            ("VGG19" so written is this, with 512 values).
+            "keras-hub:PRESET": an image backbone of keras-hub, averaged over places or patches.
+            a keras.Model, or the path of a .keras file: float or uint8 pixel values 0 to 255
+            (n, height, width, 3) -> (n, d), preprocessing within.
+            the path of an .onnx file: the same as uint8 or float32, channels last or first.
+        weights: for a name: the path of a weights file; "random" for a check of shapes; None for the
+            pre-trained ones, taken from the Keras cache or downloaded into it.
+        size: height and width, where the backbone leaves them free; None: its usual size.
+
+    Raises:
+        ValueError: an unknown kind, or a file that is missing, does not fit or cannot be read; the message for
+            weights that can be neither found nor downloaded says where they belong.
+        ImportError: a package that the kind needs is not installed.
+    """
+    if size is not None and not (
+        isinstance(size, tuple) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    ):
+        raise ValueError(
+            f"size must be None or two whole numbers (height, width) of at least 1, got {size!r}"
+        )
+    if isinstance(weights, os.PathLike):
+        weights = os.fspath(weights)
+    if weights is not None and (not isinstance(weights, str) or not weights):
+        raise ValueError(f'weights must be a path, "random" or None, got {weights!r}')
+    if weights not in (None, "random") and not Path(weights).is_file():
+        raise ValueError(f"weights: there is no file {weights}")
+    if not isinstance(name_or_model, str | os.PathLike):
+        return _without_weights("a model", weights, lambda: _keras_images().from_model(name_or_model, size))
+    name = os.fspath(name_or_model)
+    suffix = Path(name).suffix
+    if suffix in (".keras", ".onnx"):
+        if not Path(name).is_file():
+            raise ValueError(f"name_or_model: there is no file {name}")
+        build = _onnx_images().from_file if suffix == ".onnx" else _keras_images().from_file
+        return _without_weights(name, weights, lambda: build(Path(name).absolute(), size))
+    if name.startswith("pixels:"):
+        return _without_weights(name, weights, lambda: _pixels(name, size))
+    if name.startswith("keras-hub:"):
+        return _keras_images().keras_hub(name, weights, size)
+    return _keras_images().application(name, weights, size)
+
+
+def from_config(config: Mapping[str, Any]) -> ImageFeatures:
+    """The backbone that `config`, from `ImageFeatures.config`, describes; files where they were.
+
+    Raises ValueError if it cannot be had or is another one now: a changed file, other pre-trained weights. A
+    model that was given as an object, and random weights, cannot be made again: save them as a .keras file.
+    """
+    try:
+        kind, weights, path = config["kind"], config["weights"], config["path"]
+        size = (int(config["size"][0]), int(config["size"][1]))
+        expected = {key: config[key] for key in ("dimensions", "sha256")}
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"config is not one of ImageFeatures.config, got {config!r}") from error
+    if kind == "model" or weights == "random":
+        what = "a model given as an object" if kind == "model" else "random weights"
+        raise ValueError(
+            f"config: {what} cannot be made again; save the model as a .keras file and name that"
+        )
+    features = image_backbone(
+        path if weights is None else kind, path if weights == "file" else None, size=size
+    )
+    now = features.config()
+    for key, value in expected.items():
+        if now[key] != value:
+            raise ValueError(f"config: {path or kind} is not what it was: {key} {now[key]}, expected {value}")
+    return features
+
+
+def read_picture(path_or_bytes: str | os.PathLike[str] | bytes, size: Size) -> NDArray[np.uint8]:
+    """A picture file, or its bytes -> uint8 (height, width, 3), RGB.
+
+    Turned as its EXIF orientation says, laid on white where it is transparent, then stretched to exactly
+    `size` = (height, width), bilinear and smoothed where it shrinks. Of an animation, the first picture.
+    Raises ValueError, with the file's name, if it is missing, truncated or no picture, or if a channel has more
+    than 8 bits.
+    """
+    if isinstance(path_or_bytes, bytes):
+        name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
+    else:
+        name, source = os.fspath(path_or_bytes), path_or_bytes  # type: ignore[assignment]
+    try:
+        with Image.open(source) as file:
+            mode = file.mode
+            picture = ImageOps.exif_transpose(file)
+    except FileNotFoundError as error:
+        raise ValueError(f"{name}: there is no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"{name}: expected a picture, got something that is none") from error
+    except Exception as error:  # a broken file makes decoders raise almost anything
+        raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{name}: expected 8 bits a channel, got a picture of mode {mode}")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    height, width = size
+    return np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _pixels(name: str, size: Size | None) -> ImageFeatures:
+    match = re.fullmatch(r"pixels:([1-9]\d{0,3})", name)
+    if not match:
+        raise ValueError(f'name_or_model: expected "pixels:" and a side length from 1 to 9999, got {name!r}')
+    side = int(match[1])
+    check_size(name, size, (side, side))
+
+    def compute(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        grey = (pictures @ _GREY + 0x8000) >> 16
+        return grey.reshape(len(pictures), -1).astype(np.float32) / np.float32(255)
+
+    return ImageFeatures((side, side), side * side, settings(name, "none"), compute, batch=256)
+
+
+def settings(
+    kind: str, weights: str | None, *, path: Path | str | None = None, sha256: str | None = None
+) -> dict[str, Any]:
+    """`ImageFeatures.settings`. weights: "none", "imagenet", "preset", "file", "random"; None: all is in `path`."""
+    return {"kind": kind, "weights": weights, "path": None if path is None else str(path), "sha256": sha256}
+
+
+def check_size(name: str, asked: Size | None, fixed: Size) -> None:
+    """Raise a ValueError if another size is asked for than the one that there is."""
+    if asked not in (None, fixed):
+        raise ValueError(f"size: {name} takes pictures of {fixed[0]} x {fixed[1]}, got {asked}")
+
+
+def _without_weights(name: str, weights: str | None, build: Callable[[], ImageFeatures]) -> ImageFeatures:
+    if weights is not None:
+        raise ValueError(f"weights must be None for {name}, got {weights!r}")
+    return build()
+
+
+def _keras_images() -> Any:
+    from scbch_keras.training.features import keras_images
+
+    return keras_images
+
+
+def _onnx_images() -> Any:
+    from scbch_keras.training.features import onnx_images
+
+    return onnx_images
