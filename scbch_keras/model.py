@@ -259,6 +259,15 @@ class SCBCH(keras.Model):
             jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
+    def make_predict_function(self, force=False):
+        """Keras' own, compiled only where that pays."""
+        jit: bool = self.jit_compile  # type: ignore[has-type]
+        self.jit_compile = jit and backend.JIT_PREDICT
+        try:
+            return super().make_predict_function(force)
+        finally:
+            self.jit_compile = jit
+
     def fit(
         self,
         x=None,

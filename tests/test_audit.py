@@ -442,6 +442,11 @@ def test_page_has_the_score_where_there_is_one(tmp_path):
     assert "AUROC" not in draw(tmp_path, audit)[0].words
 
 
+@pytest.mark.parametrize("most", [0.5, np.nextafter(0.5, 1)])
+def test_page_can_be_drawn_where_all_confidence_is_as_good_as_equal(tmp_path, most):
+    draw(tmp_path, by_hand(confidence=np.array([0.5, most, 0.5, 0.5])))
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

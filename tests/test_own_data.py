@@ -275,7 +275,9 @@ def test_pictures_outside_the_folder_are_never_opened(folder, monkeypatch):
         with pytest.raises(ValueError, match=r"outside of it|expected a picture"):
             read_own(folder)
     write(folder, [f"{row},{name},x,cat" for row, name in enumerate([*names, "inside.png"])])
-    assert quiet_describe(folder).broken_pictures == tuple(range(len(names)))
+    found = quiet_describe(folder)
+    assert found.broken_pictures == tuple(range(len(names)))
+    assert found.duplicates["picture"] == ()
     assert set(opened) == {"table.csv", "1.png"}
     assert opened.count("1.png") == 1  # what inside.png leads to
 
@@ -283,7 +285,7 @@ def test_pictures_outside_the_folder_are_never_opened(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (lambda whole: whole[: len(whole) // 2], r"row 2 \(line 3\): .*'2.jpg': (?i:.*truncated)"),
+        (lambda whole: whole[:-100], r"row 2 \(line 3\): .*'2.jpg': (?i:.*truncated)"),
         (lambda whole: b"", "'2.jpg': none of BMP, GIF, JPEG"),
         (lambda whole: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "'2.jpg': none of BMP"),
     ],

@@ -196,12 +196,14 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
     """Shares of two groups of samples by confidence (n,), as SVG: marked (n,) hatched, the others filled."""
 
     def plot(axes: Axes) -> None:
-        edges = np.histogram_bin_edges(confidence.astype(np.float64), 26)
+        low, high = float(confidence.min()), float(confidence.max())
+        spare = 0.05 if high - low < 1e-3 else 0.0  # bins need a width where all are as good as equal
+        edges = np.linspace(low - spare, high + spare, 27)
         for name, chosen, hatch in (("full", ~marked, None), ("corrupted", marked, "////")):
             if not chosen.any():
                 continue
             share = np.histogram(confidence[chosen], edges)[0] / chosen.sum()
-            colour = figures._STAND_INS[name]
+            colour = figures.STAND_INS[name]
             if hatch is None:
                 axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
             else:
@@ -210,7 +212,7 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
         axes.set(xlabel="confidence", ylabel="share of samples", xlim=(edges[0], edges[-1]))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
-    return figures._draw("audit-confidence", "Whose labels agree with the neighbours'", plot)
+    return figures.draw("audit-confidence", "Whose labels agree with the neighbours'", plot)
 
 
 def _scores(score: AuditScore) -> str:

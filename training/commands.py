@@ -102,7 +102,7 @@ def bad_input_ends() -> Iterator[None]:
     """Show what was wrong with the input in one message, without a traceback."""
     try:
         yield
-    except (BackendError, ValueError) as error:
+    except (BackendError, ImportError, OSError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
 

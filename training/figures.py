@@ -24,14 +24,14 @@ SERIES = {
 # Matplotlib wants colours, the page has its own for light and dark: these stand in for them in the
 # drawing and become CSS variables in the text.
 _INK, _GRID = "#0a0b0c", "#0a0b0d"
-_STAND_INS = {
+STAND_INS = {
     "clean": "#0a0b10",
     "full": "#0a0b11",
     "unweighted": "#0a0b12",
     "random": "#0a0b13",
     "corrupted": "#0a0b14",
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 11.0,
     "font.family": "sans-serif",
@@ -74,7 +74,7 @@ def map_by_epoch(results: Results, direction: Direction) -> str:
         axes.set(xlabel="epoch", ylabel="mAP", ylim=(0, 1), xlim=(0.5, results.settings.epochs + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _draw(f"map-{direction}", TITLES[direction], plot)
+    return draw(f"map-{direction}", TITLES[direction], plot)
 
 
 def precision_recall(results: Results, direction: Direction) -> str:
@@ -86,7 +86,7 @@ def precision_recall(results: Results, direction: Direction) -> str:
         _line(axes, "random", [0, 1], [results.random_precision[direction]] * 2)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
 
-    return _draw(f"pr-{direction}", TITLES[direction], plot)
+    return draw(f"pr-{direction}", TITLES[direction], plot)
 
 
 def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
@@ -99,7 +99,7 @@ def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
             if not chosen.any():
                 continue
             share = np.histogram(np.clip(weights[chosen], 0.5, 1), edges)[0] / chosen.sum()
-            colour = _STAND_INS[name]
+            colour = STAND_INS[name]
             if hatch is None:
                 axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
                 axes.stairs(share, edges, color=colour, linewidth=1.6)
@@ -109,7 +109,7 @@ def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
         axes.set(xlabel="confidence weight", ylabel="share of pictures", xlim=(0.5, 1))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
-    return _draw(f"confidence-{when}", title, plot)
+    return draw(f"confidence-{when}", title, plot)
 
 
 def legend_mark(name: str) -> str:
@@ -122,11 +122,12 @@ def legend_mark(name: str) -> str:
 
 
 def _line(axes: Axes, name: str, x: Sequence[float] | np.ndarray, y: Sequence[float]) -> None:
-    axes.plot(x, y, color=_STAND_INS[name], dashes=SERIES[name][1], label=name)
+    axes.plot(x, y, color=STAND_INS[name], dashes=SERIES[name][1], label=name)
 
 
-def _draw(name: str, title: str, plot: Callable[[Axes], None]) -> str:
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+def draw(name: str, title: str, plot: Callable[[Axes], None]) -> str:
+    """One plot as inline SVG; `name` tells it from the page's others, `title` is its alternative text."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title)
@@ -134,10 +135,10 @@ def _draw(name: str, title: str, plot: Callable[[Axes], None]) -> str:
         plot(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), name)
+    return inline(buffer.getvalue(), name)
 
 
-def _inline(svg: str, name: str) -> str:
+def inline(svg: str, name: str) -> str:
     """The SVG without its prologue and metadata, with ids of its own and the page's colours and font."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -145,7 +146,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
-    for series, stand_in in _STAND_INS.items():
+    for series, stand_in in STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--{series})")
     svg = svg.replace(_INK, "currentColor").replace(_GRID, "var(--line)")
     return re.sub(r"(font: [^;\"]*?)'[^\"]*?(sans-serif)", r"\1\2", svg)

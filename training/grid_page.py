@@ -195,7 +195,7 @@ def _map_by_noise(rows: list[Row], title: str, name: str) -> str:
     there = _variants(rows)
     noises = sorted({row.noise for row in rows})
     step = 0.014 * max(noises[-1] - noises[0], 0.2)
-    with matplotlib.rc_context({**figures._STYLE, "svg.hashsalt": name}):
+    with matplotlib.rc_context({**figures.STYLE, "svg.hashsalt": name}):
         drawing = Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = drawing.add_subplot()
         axes.set_title(title)
@@ -225,7 +225,7 @@ def _map_by_noise(rows: list[Row], title: str, name: str) -> str:
         axes.margins(0.08, 0.12)
         buffer = io.StringIO()
         drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = figures._inline(buffer.getvalue(), name)
+    svg = figures.inline(buffer.getvalue(), name)
     for series_name, stand_in in _STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--grid-{series_name})")
     return svg

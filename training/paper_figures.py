@@ -34,7 +34,7 @@ _WIDTH = 9.2
 _ROUNDING = 1e-5
 _INK, _GRID = "#1d2026", "#d9d7d0"
 _STYLE: dict[Any, Any] = {
-    **figures._STYLE,
+    **figures.STYLE,
     "figure.facecolor": "white",
     "text.parse_math": False,
     "text.color": _INK,

@@ -82,7 +82,9 @@ def reproduce(
 def cell_name(recipe: Recipe) -> str:
     """What a cell is called: its coordinates in the grid."""
     data = Path(recipe.data).name
-    return f"{data}-{recipe.variant}-{recipe.bits}bits-noise{recipe.noise:g}-seed{recipe.seed}-{recipe.backend}"
+    return (
+        f"{data}-{recipe.variant}-{recipe.bits}bits-noise{recipe.noise:g}-seed{recipe.seed}-{recipe.backend}"
+    )
 
 
 def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None]) -> RunFolder:

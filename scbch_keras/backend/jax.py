@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import keras
 
 JIT = True
+JIT_PREDICT = True
 
 
 def train_step(model, state, data):

@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 
 JIT = True
+# XLA compiles anew for every number of rows, which takes seconds; the step has two such numbers at most.
+JIT_PREDICT = False
 
 
 def train_step(model, data):

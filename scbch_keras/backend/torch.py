@@ -5,6 +5,7 @@ import torch
 
 # torch.compile recompiles often and gains little on this step.
 JIT = False
+JIT_PREDICT = False
 
 
 def train_step(model, data):

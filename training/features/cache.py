@@ -83,7 +83,7 @@ def extract(
     shape = (len(sources), features.dimensions)
     default = _picture_key if isinstance(features, ImageFeatures) else _key
     keys = _keys(sources, key or default)
-    config = features.config()
+    config = json.loads(json.dumps(features.config()))  # as it comes back from the file
     if not path.exists():
         _create(path, shape, keys, config)
     layout = _open(path, shape, keys, config)
@@ -171,26 +171,31 @@ def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config:
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     try:
-        with h5py.File(beside, "x") as file:
+        # h5py cannot close a file that finds no room: it is asked for before, and taken after
+        _reserve(beside, shape[0] * (shape[1] * 4 + 32))
+        with h5py.File(beside, "w") as file:
             file.attrs.update({"scbch_features": _FORMAT, "config": json.dumps(config)})
             file.create_dataset("done", data=np.array([0], "<i8"))
             file.create_dataset("keys", data=keys)
             space = h5py.h5s.create_simple(shape)
             h5py.h5d.create(file.id, b"features", h5py.h5t.IEEE_F32LE, space, layout)
-        with beside.open("r+b") as raw:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(raw.fileno(), 0, beside.stat().st_size)
-            os.fsync(raw.fileno())
+        _reserve(beside, beside.stat().st_size)
         os.replace(beside, path)
         sync(path.parent)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         need = shape[0] * shape[1] * 4 / 2**20
-        # h5py gives no number for most of its errors
-        raise OSError(
-            error.errno or errno.EIO, f"{path} cannot be made, it needs {need:.1f} MiB: {error}"
-        ) from error
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(number, f"{path} cannot be made, it needs {need:.1f} MiB: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take `size` bytes of the disk for the file, where the system can, and flush it."""
+    with path.open("ab") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        os.fsync(file.fileno())
 
 
 def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: dict[str, Any]) -> _Layout:
@@ -202,7 +207,7 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
                 raise ValueError("it has another format")
             stored = json.loads(file.attrs["config"])
             parts = [file[name] for name in ("features", "keys", "done")]
-            places = [part.id.get_offset() for part in parts]
+            places = [part.id.get_offset() for part in parts]  # None where there is none
             there, done = parts[0].shape, int(parts[2][0])
             types = [part.dtype.str for part in parts]
             if None in places or types != ["<f4", "|u1", "<i8"] or not 0 <= done <= there[0]:
@@ -222,7 +227,8 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
             f"path: {path} holds features of other sources, or they have changed: {changed.size} of {done} "
             f"finished rows, first row {changed[0]}; {another}"
         )
-    return _Layout(*places, done)
+    rows, made_from, counter = places
+    return _Layout(rows, made_from, counter, done)
 
 
 def _checked(sources: Any, batch_size: Any) -> list[Any]:

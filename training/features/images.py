@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from scbch_keras.training.data.own_pictures import PICTURE_FORMATS
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -155,7 +157,7 @@ def read_picture(path_or_bytes: str | os.PathLike[str] | bytes, size: Size) -> N
     else:
         name, source = os.fspath(path_or_bytes), path_or_bytes  # type: ignore[assignment]
     try:
-        with Image.open(source) as file:
+        with Image.open(source, formats=PICTURE_FORMATS) as file:
             mode = file.mode
             picture = ImageOps.exif_transpose(file)
     except FileNotFoundError as error:
