@@ -24,42 +24,27 @@ SEEDS = range(5)
 DIRECTIONS = ("i2t", "t2i")
 
 
-def split(folder: Path, rate: float, seed: int):
-    """Queries, and the training set that is the database too, with its noisy labels."""
-    from scbch_keras.noise import mixed_symmetric
-
-    with np.load(folder / "mirflickr_subset_724.npz") as file:
-        image, text, labels = file["image"], file["text"], file["label"]
-    image = image / np.sqrt(np.mean(np.square(image)))
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(labels))
-    query, train = [
-        ({"image": image[rows], "text": text[rows]}, labels[rows]) for rows in (order[:124], order[124:])
-    ]
-    noisy = mixed_symmetric(train[1], rate, rng).labels
-    return query, train, noisy
-
-
 def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]:
     import keras
 
     import scbch_keras as sk
+    from scbch_keras.training.data.benchmarks import load_benchmark
 
-    query, train, noisy = split(folder, rate, seed)
+    data = load_benchmark("mirflickr-subset", folder, rate, seed)
     keras.utils.set_random_seed(seed)
     model = sk.SCBCH.for_benchmark(
         "mirflickr", image_branch=sk.HashBranch(64, (1024, 1024)), text_branch=sk.HashBranch(64, (1024,))
     )
     model.compile(keras.optimizers.Adam(1e-4))
-    model.fit(train[0], noisy, batch_size=128, epochs=50, verbose=0)
+    model.fit(data.train.inputs, data.train.labels, batch_size=128, epochs=50, verbose=0)
     codes = [
         {
-            "image": model.encode_image(x["image"], verbose=0),
-            "text": model.encode_text(x["text"], verbose=0),
+            "image": model.encode_image(part.image, verbose=0),
+            "text": model.encode_text(part.text, verbose=0),
         }
-        for x, _ in (query, train)
+        for part in (data.query, data.database)
     ]
-    result = sk.metrics.cross_modal_map(*codes, query[1], train[1], bits=64)
+    result = sk.metrics.cross_modal_map(*codes, data.query.labels, data.database.labels, bits=64)
     return {"i2t": result.i2t, "t2i": result.t2i}
 
 

@@ -16,7 +16,6 @@ h5py = pytest.importorskip("h5py")
 import scipy.io  # noqa: E402
 import scipy.sparse  # noqa: E402
 
-from benchmarks.subset_724 import split  # noqa: E402
 from scbch_keras.noise import mixed_symmetric  # noqa: E402
 from scbch_keras.training.data import files  # noqa: E402
 from scbch_keras.training.data.benchmarks import BENCHMARKS, load_benchmark, read_benchmark  # noqa: E402
@@ -373,7 +372,15 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_copy(stand_in, tmp_path):
 @pytest.mark.shared_data
 @pytest.mark.parametrize(("rate", "seed"), [(0.0, 0), (0.5, 3)])
 def test_the_subset_is_the_benchmarks(mirflickr, rate, seed):
-    query, train, noisy = split(mirflickr, rate, seed)
+    with np.load(mirflickr / "mirflickr_subset_724.npz") as file:
+        image, text, labels = file["image"], file["text"], file["label"]
+    image = image / np.sqrt(np.mean(np.square(image)))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(724)
+    query, train = (
+        ({"image": image[rows], "text": text[rows]}, labels[rows]) for rows in (order[:124], order[124:])
+    )
+    noisy = mixed_symmetric(train[1], rate, rng).labels
     data = load_benchmark("mirflickr-subset", mirflickr, rate, seed)
     for pairs, (features, labels) in ((data.query, query), (data.train, train), (data.database, train)):
         np.testing.assert_array_equal(pairs.image, features["image"], strict=True)

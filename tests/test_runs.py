@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from scbch_keras.training import commands_data, commands_runs  # noqa: F401 - they add their commands
 from scbch_keras.training.commands import app
 from scbch_keras.training.data.open import open_data
+from scbch_keras.training.data.own import read_own
 from scbch_keras.training.environment import versions
 from scbch_keras.training.grid_cells import read_cells
 from scbch_keras.training.recipe import resolve
@@ -237,6 +238,29 @@ def test_own_pictures_from_describe_to_audit(folder, tmp_path):
         "precision-recall.svg",
         "similarity-maps.png",
     }
+
+
+@once
+def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
+    features, noisy = tmp_path / "shapes.h5", tmp_path / "noisy.npz"
+    status, told = run_command("features", folder, "--out", features, "--image", "pixels:16")
+    assert status == 0, told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "shapes.h5",
+        "shapes.image.json",
+        "shapes.text.npz",
+    ]
+    own = read_own(features)
+    assert own.image.shape == (60, 256)
+    assert own.label_names == ("circle", "dark", "light", "square")
+    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    assert status == 0, told
+    with np.load(noisy) as file:
+        assert (file["labels"] != file["clean_labels"]).any(axis=1).sum() == 30
+        np.testing.assert_array_equal(file["clean_labels"], own.labels)
+    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    assert status == 2
+    assert "exists" in told
 
 
 @once

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from scbch_keras import noise as label_noise
-from scbch_keras.export.files import replaced
+from scbch_keras.export.files import hidden_sibling, replaced
 from scbch_keras.training.commands import app, bad_input_ends
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -70,19 +70,26 @@ def features(
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
-        with replaced(out.with_suffix(".image.json")) as file:
-            file.write(json.dumps(backbone.config(), indent=1).encode())
-        with replaced(out) as stream, h5py.File(stream, "w") as features_file:
-            features_file.create_dataset("image", data=images)
-            features_file.create_dataset("text", data=texts)
-            features_file.create_dataset("labels", data=own.labels)
-            features_file.create_dataset("ids", data=own.ids.tolist())
-            features_file.create_dataset("label_names", data=list(own.label_names))
-            for name, values in (("clean_labels", own.clean_labels), ("split", own.split)):
-                if values is not None:
-                    features_file.create_dataset(
-                        name, data=values.tolist() if values.dtype.kind == "U" else values
-                    )
+        with replaced(out.with_suffix(".image.json")) as config:
+            config.write(json.dumps(backbone.config(), indent=1).encode())
+        arrays = {
+            "image": images,
+            "text": texts,
+            "labels": own.labels,
+            "ids": own.ids.tolist(),
+            "label_names": list(own.label_names),
+            "clean_labels": own.clean_labels,
+            "split": None if own.split is None else own.split.tolist(),
+        }
+        beside = hidden_sibling(out)
+        try:
+            with h5py.File(beside, "w") as file:
+                for name, values in arrays.items():
+                    if values is not None:
+                        file[name] = values
+            beside.replace(out)
+        finally:
+            beside.unlink(missing_ok=True)
         unfinished.unlink()
     typer.echo(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}")
 
