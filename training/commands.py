@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -72,9 +73,6 @@ def quickstart(
     with quiet_import():
         from scbch_keras.training.quickstart import quickstart as run
 
-        # Keras imports it on any backend as it fits; after the quickstart, since torch must come before it.
-        importlib.import_module("tensorflow")
-
     console = Console()
     _show(console, run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console), out)
 
@@ -122,6 +120,9 @@ def quiet_import() -> Iterator[None]:
         os.dup2(aside.fileno(), 2)
         try:
             yield
+            # Keras imports it on any backend as it fits; last, since torch must come before it.
+            if find_spec("tensorflow") is not None:
+                importlib.import_module("tensorflow")
         except BaseException:
             sys.stderr.flush()
             aside.seek(0)
