@@ -210,7 +210,7 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
                 axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
             axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--" if hatch else "-")
         axes.set(xlabel="confidence", ylabel="share of samples", xlim=(edges[0], edges[-1]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return figures.draw("audit-confidence", "Whose labels agree with the neighbours'", plot)
 

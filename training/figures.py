@@ -107,7 +107,7 @@ def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
                 axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
                 axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--")
         axes.set(xlabel="confidence weight", ylabel="share of pictures", xlim=(0.5, 1))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return draw(f"confidence-{when}", title, plot)
 

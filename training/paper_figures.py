@@ -171,7 +171,7 @@ def confidence_histograms(
             axes.set(xlabel="confidence weight", xlim=(low, 1), ylim=(0, 1.05 * peak))
             axes.grid(linewidth=0.8)
         both[0].set_ylabel("share of the samples of a kind")
-        both[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        both[0].yaxis.set_major_formatter(PercentFormatter(1))
         _legend(drawing, both[0], columns=2)
 
     return _save(path_stem, "", (_WIDTH, 3.9), plot)
