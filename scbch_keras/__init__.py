@@ -17,6 +17,7 @@ _HOMES = {
     "PackBits": "layers",
     "RetrievalMetrics": "callbacks",
     "LabelAudit": "audit",
+    "LabelPosterior": "posterior",
     "confidence_weights": "confidence",
     "pack_codes": "codes",
     "unpack_codes": "codes",
@@ -36,6 +37,7 @@ _ROOMS = (
     "metrics",
     "model",
     "noise",
+    "posterior",
 )
 
 __all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]

@@ -29,6 +29,7 @@ class PairDataset(keras.utils.PyDataset):
         shuffle: whether each epoch has an order of its own.
         seed: int, or None for one drawn from Python's generator, which `keras.utils.set_random_seed` sets.
         sample_weight: (N,), finite and >= 0, or None.
+        soft_labels: whether labels may be probabilities, for `SCBCH(labels="posterior")`.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Raises:
@@ -45,13 +46,14 @@ class PairDataset(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int | None = None,
         sample_weight: Any = None,
+        soft_labels: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_positive_int("batch_size", batch_size)
         self.image, self.text, self.labels = as_array(image), as_array(text), as_array(labels)
         self.sample_weight = None if sample_weight is None else as_array(sample_weight)
-        check_pairs(self.image, self.text, self.labels, self.sample_weight)
+        check_pairs(self.image, self.text, self.labels, self.sample_weight, soft_labels=soft_labels)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
@@ -116,13 +118,14 @@ class LoaderPairs:
         loader: a finite iterable of ({"image", "text", "index"}, labels[, sample_weight]). `index` (n,) is the
             sample's row in the training set: 0 to N - 1, each once a pass, in any order.
         needs_index: whether a loader without "index" is refused.
+        soft_labels: whether labels may be probabilities.
 
     Raises:
         ValueError: a batch of another structure, no index, an index out of range or seen twice, and whatever
             `PairDataset` refuses.
     """
 
-    def __init__(self, loader: Any, needs_index: bool = True):
+    def __init__(self, loader: Any, needs_index: bool = True, soft_labels: bool = False):
         self.loader = loader
         _refuse_endless(loader)
         labels, index, seen = [], [], 0
@@ -140,7 +143,7 @@ class LoaderPairs:
                     "SCBCH(confidence_weighting=False)."
                 )
             y = _as_numpy(y)
-            check_pairs(_as_numpy(x["image"]), _as_numpy(x["text"]), y, weight, first_row=seen)
+            check_pairs(_as_numpy(x["image"]), _as_numpy(x["text"]), y, weight, seen, soft_labels)
             labels.append(y)
             index.append(_as_numpy(x.get("index", np.arange(seen, seen + len(y)))))
             self.shapes = {name: (None, *x[name].shape[1:]) for name in ("image", "text")}
@@ -193,7 +196,14 @@ class LoaderPairs:
             yield _as_numpy(x["index"]), _as_numpy(x["image"]), _as_numpy(x["text"])
 
 
-def check_pairs(image: Any, text: Any, labels: Any, sample_weight: Any = None, first_row: int = 0) -> None:
+def check_pairs(
+    image: Any,
+    text: Any,
+    labels: Any,
+    sample_weight: Any = None,
+    first_row: int = 0,
+    soft_labels: bool = False,
+) -> None:
     """Refuse pairs that cannot be trained on.
 
     Args:
@@ -202,6 +212,7 @@ def check_pairs(image: Any, text: Any, labels: Any, sample_weight: Any = None, f
         labels: (n, C), 0/1.
         sample_weight: (n,), finite and >= 0, or None.
         first_row: number of the first row, for the messages.
+        soft_labels: whether labels may be probabilities.
 
     Raises:
         ValueError: names the argument, what was expected and what came.
@@ -214,7 +225,7 @@ def check_pairs(image: Any, text: Any, labels: Any, sample_weight: Any = None, f
         raise ValueError(f"image, text and labels must have the same number of rows; got {told}.")
     if not len(labels):
         raise ValueError("The training set is empty: image, text and labels have no rows.")
-    check_labels("labels", labels)
+    check_labels("labels", labels, soft=soft_labels)
     check_features("image", image, first_row)
     check_features("text", text, first_row)
     if sample_weight is not None:

@@ -11,6 +11,7 @@ What each loss needs:
 | --- | --- | --- | --- |
 | classification | 0/1 targets | | both modalities |
 | attraction | through R > 0 | both modalities | |
+| intra_modal | through R and R > 0 | one modality | |
 | repulsion | through 1 - R | both modalities | |
 | quantization | | both modalities | |
 
@@ -50,6 +51,33 @@ def label_similarity(labels):
     return intersection / ops.maximum(union, 1.0)
 
 
+def soft_label_similarity(probabilities):
+    """Jaccard similarity of label sets that are known by probability; `label_similarity` where all are 0 or 1.
+
+    Args:
+        probabilities: (n, C), in [0, 1].
+
+    Returns:
+        (n, n), sum_c min(p_ic, p_jc) / sum_c max(p_ic, p_jc); 0 where both samples have no label.
+    """
+    first, second = _paired_labels(probabilities)
+    union = ops.sum(ops.maximum(first, second), axis=2)
+    return ops.sum(ops.minimum(first, second), axis=2) / ops.maximum(union, 1e-8)
+
+
+def sharing_probability(probabilities):
+    """Probability that two samples share a label, labels being independent.
+
+    Args:
+        probabilities: (n, C), in [0, 1].
+
+    Returns:
+        (n, n), 1 - prod_c (1 - p_ic p_jc).
+    """
+    first, second = _paired_labels(probabilities)
+    return 1 - ops.prod(1 - first * second, axis=2)
+
+
 def classification(labels, image_logits, text_logits, sample_weight=None):
     """Weighted binary cross-entropy of both modalities (Eq. 3; L_c with `sample_weight=None`).
 
@@ -69,7 +97,7 @@ def classification(labels, image_logits, text_logits, sample_weight=None):
     return ops.mean(_weighted(ops.mean(entropy, axis=1), sample_weight)) / 2
 
 
-def attraction(image_codes, text_codes, similarity, shift, sample_weight=None):
+def attraction(image_codes, text_codes, similarity, shift, sample_weight=None, sharing=None):
     """Pulls pairs together that share a label (Eq. 5).
 
     Args:
@@ -78,13 +106,16 @@ def attraction(image_codes, text_codes, similarity, shift, sample_weight=None):
         similarity: (n, n), label similarity R.
         shift: float, xi.
         sample_weight: (n,) or None.
+        sharing: (n, n), `sharing_probability`, in place of [R > 0]; None: labels are 0/1.
 
     Returns:
         Scalar: 1/n^2 * sum_{i != j} [R_ij > 0] exp(xi - S_ij) - 1/n * sum_i S_ii, with S = h1 h2^T.
     """
     scores = _scores(image_codes, text_codes)
     n = ops.cast(ops.shape(scores)[0], "float32")
-    others = ops.cast(similarity > 0, "float32") * (1 - _identity(scores))
+    if sharing is None:
+        sharing = ops.cast(similarity > 0, "float32")
+    others = sharing * (1 - _identity(scores))
     pull = ops.sum(_pair_weighted(others * ops.exp(shift - scores), sample_weight)) / n**2
     return pull - ops.mean(_weighted(ops.diagonal(scores), sample_weight))
 
@@ -130,6 +161,26 @@ def repulsion(
     return total / n**2
 
 
+def intra_modal(codes, similarity, sharing, shift, sample_weight=None):
+    """Attraction and repulsion inside one modality; beyond the paper, and of use with cleaned labels only.
+
+    Args:
+        codes: (n, bits).
+        similarity: (n, n), R.
+        sharing: (n, n), probability of sharing a label, or [R > 0].
+        shift: float, xi.
+        sample_weight: (n,) or None.
+
+    Returns:
+        Scalar > 0: 1/2 * [1/n^2 * sum_ij exp((G_ij - xi)(1 - R_ij)) + 1/n^2 * sum_{i != j} M_ij exp(xi - G_ij)], with
+        G = h h^T and M the sharing.
+    """
+    scores = _scores(codes, codes)
+    push = ops.exp((scores - shift) * (1 - similarity))
+    pull = sharing * (1 - _identity(scores)) * ops.exp(shift - scores)
+    return ops.mean(_pair_weighted(push + pull, sample_weight)) / 2
+
+
 def quantization(image_codes, text_codes, sample_weight=None):
     """Distance of the continuous codes from their signs (Eq. 8).
 
@@ -145,6 +196,11 @@ def quantization(image_codes, text_codes, sample_weight=None):
         Scalar >= 0: mean |h1 - sign h1| + mean |h2 - sign h2|.
     """
     return ops.mean(_weighted(_gap(image_codes) + _gap(text_codes), sample_weight))
+
+
+def _paired_labels(probabilities):
+    probabilities = ops.cast(probabilities, "float32")
+    return probabilities[:, None, :], probabilities[None, :, :]
 
 
 def _gap(codes):

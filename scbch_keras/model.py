@@ -1,6 +1,6 @@
 """SCBCH: two hash branches trained together on image-text pairs whose labels are partly wrong."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -50,6 +50,10 @@ class SCBCH(keras.Model):
         confidence_weighting: whether confidence weighs the classification loss (False: SCBCH-3, w = 1).
         attraction: whether attraction is (False: SCBCH-4).
         l2: float >= 0, coupled L2: l2 * weight is added to the gradient of every weight.
+        labels: "noisy": 0/1 as given, the paper's objective. "posterior": trained on probabilities of the labels
+            (`scbch_keras.posterior.estimate`, or one's own) without confidence weights; beyond the paper.
+        intra_modal: whether attraction and repulsion inside each modality are part of the objective, with weight
+            alpha; None: with `labels="posterior"`.
 
     Raises:
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
@@ -74,6 +78,8 @@ class SCBCH(keras.Model):
         confidence_weighting: bool = True,
         attraction: bool = True,
         l2: float = 1e-5,
+        labels: Literal["noisy", "posterior"] = "noisy",
+        intra_modal: bool | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -99,8 +105,12 @@ class SCBCH(keras.Model):
         self.dialect = dialect
         self.classification = classification
         self.contrastive = contrastive
-        # Confidence weighs the classification loss alone.
-        self.confidence_weighting = confidence_weighting and classification
+        if labels not in ("noisy", "posterior"):
+            raise ValueError(f'labels must be "noisy" or "posterior"; got {labels!r}.')
+        self.labels = labels
+        self.intra_modal = labels == "posterior" if intra_modal is None else intra_modal
+        # Confidence weighs the classification loss alone; probabilities say the same better.
+        self.confidence_weighting = confidence_weighting and classification and labels == "noisy"
         self.attraction = attraction
         self.l2 = l2
 
@@ -116,6 +126,8 @@ class SCBCH(keras.Model):
         terms = ["quantization"]
         if contrastive:
             terms = ["attraction", "repulsion", *terms] if attraction else ["repulsion", *terms]
+        if self.intra_modal:
+            terms = ["intra_modal", *terms]
         if classification:
             terms = ["classification", *terms]
         self._term_means = {name: keras.metrics.Mean(name=name) for name in terms}
@@ -189,22 +201,36 @@ class SCBCH(keras.Model):
             terms["classification"] = losses.classification(
                 labels, y_pred["image_logits"], y_pred["text_logits"], weight
             )
+        similarity, sharing = self._label_relations(labels)
         if self.contrastive:
-            similarity = losses.label_similarity(labels)
             terms["repulsion"] = losses.repulsion(
                 image, text, similarity, self.margin, self.shift, self.dialect, sample_weight
             )
             if self.attraction:
-                terms["attraction"] = losses.attraction(image, text, similarity, self.shift, sample_weight)
+                terms["attraction"] = losses.attraction(
+                    image, text, similarity, self.shift, sample_weight, sharing
+                )
+        if self.intra_modal:
+            terms["intra_modal"] = sum(
+                losses.intra_modal(codes, similarity, sharing, self.shift, sample_weight)
+                for codes in (image, text)
+            )
         for name, mean in self._term_means.items():
             _update_finite(mean, terms[name], labels)
 
         beta = self.beta * self.alpha if self.dialect == "paper" else self.beta
         total = beta * terms["quantization"] + sum(self.losses)
-        for name, factor in (("classification", 1.0), ("attraction", self.alpha), ("repulsion", self.alpha)):
-            if name in terms:
-                total = total + factor * terms[name]
+        for name, term in terms.items():
+            if name != "quantization":
+                total = total + (1.0 if name == "classification" else self.alpha) * term
         return total
+
+    def _label_relations(self, labels):
+        """R, and the probability of sharing a label: (n, n) each."""
+        if self.labels == "posterior":
+            return losses.soft_label_similarity(labels), losses.sharing_probability(labels)
+        similarity = losses.label_similarity(labels)
+        return similarity, ops.cast(similarity > 0, "float32")
 
     def _confidence_of(self, x):
         if self.confidence is None or "index" not in x:
@@ -289,7 +315,8 @@ class SCBCH(keras.Model):
             x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a finite
                 `tf.data.Dataset`, torch `DataLoader` or other re-iterable loader of
                 ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1.
-            y: (N, num_classes), 0/1, possibly wrong. None with a dataset or loader.
+            y: (N, num_classes), 0/1, possibly wrong; with `labels="posterior"` probabilities. None with a dataset
+                or loader.
             batch_size: int; None: 128. For arrays only.
             epochs: int, number of the last epoch.
             verbose: Keras' progress bar.
@@ -314,13 +341,19 @@ class SCBCH(keras.Model):
         """
         if class_weight is not None:
             raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
+        soft = self.labels == "posterior"
         if isinstance(x, dict):
             x, y = _arrays(x, y)
             sample_weight = None if sample_weight is None else as_array(sample_weight)
             if validation_split and validation_data is None:
                 (x, y, sample_weight), validation_data = _split(x, y, sample_weight, validation_split)
             pairs: Any = PairDataset(
-                **x, labels=y, batch_size=batch_size or 128, shuffle=shuffle, sample_weight=sample_weight
+                **x,
+                labels=y,
+                batch_size=batch_size or 128,
+                shuffle=shuffle,
+                sample_weight=sample_weight,
+                soft_labels=soft,
             )
         else:
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
@@ -328,8 +361,8 @@ class SCBCH(keras.Model):
                     raise ValueError(f"{name} goes with arrays; a dataset or loader brings its own.")
             if validation_split:
                 raise ValueError("validation_split goes with arrays; pass validation_data.")
-            pairs = x if isinstance(x, PairDataset) else LoaderPairs(x, self.confidence_weighting)
-        check_labels("labels", pairs.labels, self.num_classes)
+            pairs = x if isinstance(x, PairDataset) else LoaderPairs(x, self.confidence_weighting, soft)
+        check_labels("labels", pairs.labels, self.num_classes, soft)
         if self.confidence_weighting:
             check_neighbors(self.neighbors, pairs.num_samples)
         if isinstance(validation_data, (tuple, list)):
@@ -353,8 +386,9 @@ class SCBCH(keras.Model):
         try:
             x, y = _arrays(x, y)
             sample_weight = None if sample_weight is None else as_array(sample_weight)
-            check_pairs(x["image"], x["text"], y, sample_weight)
-            check_labels("labels", y, self.num_classes)
+            soft = self.labels == "posterior"
+            check_pairs(x["image"], x["text"], y, sample_weight, soft_labels=soft)
+            check_labels("labels", y, self.num_classes, soft)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
         return (x, y) if sample_weight is None else (x, y, sample_weight)
@@ -475,6 +509,8 @@ class SCBCH(keras.Model):
             "confidence_weighting": self.confidence_weighting,
             "attraction": self.attraction,
             "l2": self.l2,
+            "labels": self.labels,
+            "intra_modal": self.intra_modal,
         }
         branches = {
             f"{name}_branch": keras.saving.serialize_keras_object(branch)

@@ -198,3 +198,34 @@ def test_bad_arguments_are_named(four):
         losses.repulsion(image, text, losses.label_similarity(labels), 0.1, 0.8, "printed")
     with pytest.raises(ValueError, match=r"y_pred of shape \(n, 2, d\)"):
         losses.Quantization()(labels, image)
+
+
+def test_soft_labels_by_enumeration():
+    rng = np.random.default_rng(3)
+    p, codes = rng.random((5, 4)).astype("float32"), rng.standard_normal((5, 8)).astype("float32")
+    similarity, sharing = (
+        np.asarray(ops.convert_to_numpy(relation(p)))
+        for relation in (losses.soft_label_similarity, losses.sharing_probability)
+    )
+    push, pull, shift = [], [], 0.8
+    for i in range(5):
+        for j in range(5):
+            union = sum(max(p[i, c], p[j, c]) for c in range(4))
+            assert similarity[i, j] == pytest.approx(
+                sum(min(p[i, c], p[j, c]) for c in range(4)) / union, rel=1e-5
+            )
+            assert sharing[i, j] == pytest.approx(
+                1 - np.prod([1 - p[i, c] * p[j, c] for c in range(4)]), rel=1e-5
+            )
+            score = float(codes[i] @ codes[j])
+            push.append(np.exp((score - shift) * (1 - similarity[i, j])))
+            pull.append((i != j) * sharing[i, j] * np.exp(shift - score))
+    expected = (np.mean(push) + np.mean(pull)) / 2
+    assert float(losses.intra_modal(codes, similarity, sharing, shift)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_certain_labels_are_the_paper_s():
+    labels = (np.random.default_rng(4).random((12, 6)) < 0.4).astype("float32")
+    hard = ops.convert_to_numpy(losses.label_similarity(labels))
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.soft_label_similarity(labels)), hard, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.sharing_probability(labels)), hard > 0, atol=1e-6)

@@ -113,11 +113,32 @@ ABLATIONS = {
         {"classification", "attraction", "repulsion", "quantization"},
     ),
     "SCBCH-4": ({"attraction": False}, {"classification", "repulsion", "quantization", "confidence"}),
+    "posterior": (
+        {"labels": "posterior"},
+        {"classification", "attraction", "repulsion", "quantization", "intra_modal"},
+    ),
     "paper": (
         {"dialect": "paper"},
         {"classification", "attraction", "repulsion", "quantization", "confidence"},
     ),
 }
+
+
+def test_probabilities_train_and_are_refused_where_labels_are_noisy(small_model, pairs):
+    x, labels = pairs
+    probabilities = (0.1 + 0.8 * labels).astype("float32")
+    with pytest.raises(ValueError, match="labels must hold only 0 and 1"):
+        fit(small_model(), (x, probabilities))
+    model = small_model(labels="posterior")
+    history = fit(model, (x, probabilities), validation_data=(x, labels)).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert model.confidence is None
+    restored = sk.SCBCH.from_config(model.get_config())
+    assert (restored.labels, restored.intra_modal) == ("posterior", True)
+    with pytest.raises(ValueError, match="probabilities from 0 to 1; the first row that does not is 3"):
+        wrong = probabilities.copy()
+        wrong[3, 2] = 1.5
+        fit(model, (x, wrong))
 
 
 @pytest.mark.parametrize(("settings", "terms"), ABLATIONS.values(), ids=ABLATIONS)

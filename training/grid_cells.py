@@ -16,6 +16,8 @@ VARIANTS = {
     "no-confidence": ("SCBCH-3", "no confidence weights"),
     "no-attraction": ("SCBCH-4", "no attraction term"),
     "paper-dialect": ("SCBCH", "the paper's equations"),
+    "posterior": ("SCBCH on posterior labels", ""),
+    "posterior-without-intra-modal": ("SCBCH on posterior labels", "no intra-modal term"),
 }
 
 

@@ -51,6 +51,8 @@ _SERIES = {
     "no-confidence": _Series("#8a6100", "#f0c756", "^", (6.0, 1.6, 1.0, 1.6)),
     "no-attraction": _Series("#00735c", "#5fd6b4", "P", (2.5, 1.2)),
     "paper-dialect": _Series("#9a3d7d", "#f09ad0", "X", (8.0, 2.0)),
+    "posterior": _Series("#4a3fb5", "#b3a6ff", ">", (10.0, 1.2)),
+    "posterior-without-intra-modal": _Series("#a11d33", "#ff8b98", "<", (2.0, 2.0, 8.0, 2.0)),
     _PUBLISHED: _Series("#1d2026", "#e9e7e2", "D", ()),
 }
 # Stand for the page's colours in the drawing, as in `figures`; the text gets CSS variables.
@@ -250,6 +252,8 @@ def _legend(rows: list[Row]) -> str:
 
 # SVG paths of the markers, about (18, 5)
 _MARKS = {
+    ">": "M15 2L21 5L15 8Z",
+    "<": "M21 2L15 5L21 8Z",
     "o": "M14.5 5a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0Z",
     "s": "M14.8 1.8h6.4v6.4h-6.4Z",
     "v": "M14 1.8h8l-4 7Z",

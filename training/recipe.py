@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
 }
 
-# The paper's ablations (Table 3), and the equations as printed.
+# The paper's ablations (Table 3), the equations as printed, and what goes beyond the paper.
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "no-classification": {"classification": False},
@@ -32,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-confidence": {"confidence_weighting": False},
     "no-attraction": {"attraction": False},
     "paper-dialect": {"dialect": "paper"},
+    "posterior": {"labels": "posterior"},
+    "posterior-without-intra-modal": {"labels": "posterior", "intra_modal": False},
 }
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.codes import pack_codes
 from scbch_keras.data import PairDataset
 from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
+from scbch_keras.posterior import LabelPosterior, estimate
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.evaluation import encode, retrieval_metrics
 from scbch_keras.training.recipe import Recipe
@@ -68,8 +70,12 @@ def train(
             (data.database.inputs, data.database.labels),
             every=recipe.evaluate_every,
         )
+        soft = model.labels == "posterior"
+        targets = _probabilities(run, train) if soft else train.labels
         model.fit(
-            PairDataset(train.image, train.text, train.labels, recipe.batch_size, seed=recipe.seed),
+            PairDataset(
+                train.image, train.text, targets, recipe.batch_size, seed=recipe.seed, soft_labels=soft
+            ),
             epochs=recipe.epochs,
             initial_epoch=run.epochs_done,
             callbacks=[evaluation, keeper, *callbacks],
@@ -99,6 +105,14 @@ def _model(run: RunFolder, recipe: Recipe, data: RetrievalData) -> SCBCH:
     )
     model.compile(keras.optimizers.Adam(recipe.learning_rate))
     return model
+
+
+def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
+    """What the training labels probably are: estimated once, and kept with the run."""
+    path = run.path / "posterior.npz"
+    if not path.is_file():
+        estimate(train.image, train.text, train.labels).save(path)
+    return LabelPosterior.load(path).probabilities
 
 
 class _Keeper(keras.callbacks.Callback):
