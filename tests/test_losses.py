@@ -203,10 +203,8 @@ def test_bad_arguments_are_named(four):
 def test_soft_labels_by_enumeration():
     rng = np.random.default_rng(3)
     p, codes = rng.random((5, 4)).astype("float32"), rng.standard_normal((5, 8)).astype("float32")
-    similarity, sharing = (
-        np.asarray(ops.convert_to_numpy(relation(p)))
-        for relation in (losses.soft_label_similarity, losses.sharing_probability)
-    )
+    relations = losses.soft_label_similarity(p), losses.sharing_probability(p)
+    similarity, sharing = map(ops.convert_to_numpy, relations)
     push, pull, shift = [], [], 0.8
     for i in range(5):
         for j in range(5):
@@ -221,7 +219,7 @@ def test_soft_labels_by_enumeration():
             push.append(np.exp((score - shift) * (1 - similarity[i, j])))
             pull.append((i != j) * sharing[i, j] * np.exp(shift - score))
     expected = (np.mean(push) + np.mean(pull)) / 2
-    assert float(losses.intra_modal(codes, similarity, sharing, shift)) == pytest.approx(expected, rel=1e-4)
+    assert float(losses.intra_modal(codes, *relations, shift)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_certain_labels_are_the_paper_s():

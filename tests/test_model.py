@@ -135,10 +135,9 @@ def test_probabilities_train_and_are_refused_where_labels_are_noisy(small_model,
     assert model.confidence is None
     restored = sk.SCBCH.from_config(model.get_config())
     assert (restored.labels, restored.intra_modal) == ("posterior", True)
+    probabilities[3, 2] = 1.5
     with pytest.raises(ValueError, match="probabilities from 0 to 1; the first row that does not is 3"):
-        wrong = probabilities.copy()
-        wrong[3, 2] = 1.5
-        fit(model, (x, wrong))
+        fit(model, (x, probabilities))
 
 
 @pytest.mark.parametrize(("settings", "terms"), ABLATIONS.values(), ids=ABLATIONS)
