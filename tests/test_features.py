@@ -43,6 +43,12 @@ def python(code, *arguments, **environment):
     ).stdout.strip()
 
 
+# What Keras builds is the same on every backend; it runs on the one that builds it quickest.
+once = pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND") != "torch", reason="the same on every backend; runs on torch"
+)
+
+
 @numpy_only
 def test_nothing_heavy_is_imported_before_it_is_asked_for():
     loaded = python("""
@@ -254,6 +260,7 @@ def test_an_unfit_keras_model_is_refused(tmp_path):
             image_backbone(model)
 
 
+@once
 def test_an_application_has_its_own_preprocessing(tmp_path):
     import keras
 
@@ -277,6 +284,7 @@ def test_an_application_has_its_own_preprocessing(tmp_path):
         image_backbone("VGG16", tmp_path / "bad.weights.h5", size=(32, 32))
 
 
+@once
 def test_missing_weights_and_unknown_names_say_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="got 'VGG16s'; is it 'VGG16'"):
         image_backbone("VGG16s")

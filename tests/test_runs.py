@@ -88,6 +88,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_ran_through(file, t
     assert sorted(path.name for path in reopened.path.glob("*.keras")) == ["model.keras"]
 
 
+@once
 def test_a_finished_run_holds_what_it_was_and_its_model_gives_its_codes(file, tmp_path):
     run = begin(file, tmp_path / "run")
     trained(run)
