@@ -201,7 +201,8 @@ class SCBCH(keras.Model):
             terms["classification"] = losses.classification(
                 labels, y_pred["image_logits"], y_pred["text_logits"], weight
             )
-        similarity, sharing = self._label_relations(labels)
+        if self.contrastive or self.intra_modal:
+            similarity, sharing = self._label_relations(labels)
         if self.contrastive:
             terms["repulsion"] = losses.repulsion(
                 image, text, similarity, self.margin, self.shift, self.dialect, sample_weight

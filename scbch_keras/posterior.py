@@ -50,23 +50,11 @@ class LabelPosterior:
 
     def save(self, path: Path) -> None:
         """Write one .npz file, whole or not at all."""
-        settings = {
-            "format": _FORMAT,
-            "add_rate": self.add_rate,
-            "drop_rate": self.drop_rate,
-            "noise_rate": self.noise_rate,
-            "ridge": self.ridge,
-            "noise_model": self.noise_model,
-        }
-        stored = np.frombuffer(json.dumps(settings).encode(), np.uint8)
+        arrays = {"probabilities": self.probabilities, "scores": self.scores}
+        settings = {name: value for name, value in vars(self).items() if name not in arrays}
+        stored = np.frombuffer(json.dumps({"format": _FORMAT, **settings}).encode(), np.uint8)
         with replaced(Path(path)) as file:
-            np.savez(
-                file,
-                allow_pickle=False,
-                settings=stored,
-                probabilities=self.probabilities,
-                scores=self.scores,
-            )
+            np.savez(file, allow_pickle=False, settings=stored, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
@@ -164,12 +152,12 @@ class _Features:
         self.image, self.text, self.block_size = image, text, block_size
         total, seen = np.zeros(image.shape[1]), np.zeros(text.shape[1])
         for rows in self._rows():
-            words = np.asarray(text[rows])
-            if not np.isfinite(image[rows]).all() or not np.isfinite(words).all() or (words < 0).any():
+            pictures, words = np.asarray(image[rows]), np.asarray(text[rows])
+            if not np.isfinite(pictures).all() or not np.isfinite(words).all() or (words < 0).any():
                 raise ValueError(
                     f"image must be finite and text finite and >= 0; rows {rows.start} to {rows.stop - 1} are not."
                 )
-            total += _signed_root(image[rows]).sum(axis=0)
+            total += _signed_root(pictures).sum(axis=0)
             seen += (words > 0).sum(axis=0)
         self.mean = total / len(image)
         self.inverse_frequency = np.log((1 + len(text)) / (1 + seen)) + 1

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from scbch_keras.audit import AuditScore, LabelAudit, Ranking, SampleAudit, SoftLabel
 from scbch_keras.export.files import replaced
 from scbch_keras.training import figures
-from scbch_keras.training.page import document, figure, percent, table
+from scbch_keras.training.page import document, fact_list, figure, percent, table
 
 THUMBNAIL = 160
 """Longest side of a picture on the page, in pixels."""
@@ -108,9 +107,9 @@ def write_audit_page(
 {_by_label(audit)}
 <h2>The most suspicious {f"{len(rows)} samples" if len(rows) > 1 else "sample"}</h2>
 <ol class="doubts">{cards}</ol>"""
-    html = document(title, _header(audit, title, score), body, _FOOTER)
+    html = document(title, _header(audit, title, score), body, _FOOTER, _STYLE)
     with replaced(Path(path)) as file:
-        file.write(html.replace("</style>", f"{_STYLE}</style>", 1).encode())
+        file.write(html.encode())
 
 
 def thumbnail(path: Path) -> str:
@@ -146,13 +145,10 @@ def _header(audit: LabelAudit, title: str, score: AuditScore | None) -> str:
     if score is not None and score.by_suspicion.auroc is not None:
         told = f"of the time a corrupted sample is more suspicious than a clean one; a coin: {percent(0.5)}"
         facts.append((percent(score.by_suspicion.auroc), told))
-    items = "".join(
-        f"<li><strong>{escape(value)}</strong><span>{escape(text)}</span></li>" for value, text in facts
-    )
     return f"""<h1>{escape(title)}</h1>
 <p class="lead">Each sample was compared with its nearest neighbours, by picture and by text. Where its labels
 disagree with theirs, one of its labels may be wrong, or one may be missing.</p>
-<ul class="facts">{items}</ul>"""
+{fact_list(facts)}"""
 
 
 def _explained() -> str:
@@ -199,18 +195,8 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
         low, high = float(confidence.min()), float(confidence.max())
         spare = 0.05 if high - low < 1e-3 else 0.0  # bins need a width where all are as good as equal
         edges = np.linspace(low - spare, high + spare, 27)
-        for name, chosen, hatch in (("full", ~marked, None), ("corrupted", marked, "////")):
-            if not chosen.any():
-                continue
-            share = np.histogram(confidence[chosen], edges)[0] / chosen.sum()
-            colour = figures.STAND_INS[name]
-            if hatch is None:
-                axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
-            else:
-                axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
-            axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--" if hatch else "-")
+        figures.two_histograms(axes, confidence, marked, edges)
         axes.set(xlabel="confidence", ylabel="share of samples", xlim=(edges[0], edges[-1]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return figures.draw("audit-confidence", "Whose labels agree with the neighbours'", plot)
 

@@ -1,13 +1,21 @@
 """The label audit of a finished run: a table, a page, and a score where the true labels are known."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from scbch_keras.audit import AuditScore, LabelAudit
+from scbch_keras.audit import AuditScore, LabelAudit, Ranking
 from scbch_keras.export.files import replaced
 from scbch_keras.training.audit_page import write_audit_page
 from scbch_keras.training.run_folder import RunFolder
+
+RANKINGS = {
+    "by_suspicion": "samples by suspicion",
+    "by_confidence": "samples by confidence",
+    "given_labels": "given labels",
+    "missing_labels": "missing labels",
+}
+"""What an `AuditScore` ranks, in words."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,8 @@ class AuditedRun:
             f"({self.audit.contradicted().sum():,} labels) and they suggest {self.audit.suggested().sum():,} others."
         ]
         if self.score is not None:
-            rankings = {
-                "samples by suspicion": self.score.by_suspicion,
-                "samples by confidence": self.score.by_confidence,
-                "given labels": self.score.given_labels,
-                "missing labels": self.score.missing_labels,
-            }
-            for name, ranking in rankings.items():
+            for field, name in RANKINGS.items():
+                ranking: Ranking = getattr(self.score, field)
                 if ranking.auroc is None or ranking.precision is None:
                     lines.append(f"{name}: {ranking.reason}")
                 else:
@@ -74,11 +77,7 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
     write_audit_page(audit, written[1], run.state["data"]["title"], pictures, texts, score, limit=limit)
     if score is not None:
         written.append(path / "audit.json")
-        scores = {
-            name: asdict(value) if hasattr(value, "__dataclass_fields__") else value._asdict()
-            for name in ("by_suspicion", "by_confidence", "given_labels", "missing_labels")
-            for value in [getattr(score, name)]
-        }
+        scores = {name: getattr(score, name)._asdict() for name in RANKINGS}
         with replaced(written[-1]) as file:
             file.write(json.dumps(scores, indent=1, allow_nan=False).encode())
     return AuditedRun(audit, score, tuple(written))

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import h5py
 import numpy as np
 import typer
 from rich.console import Console
 
 from scbch_keras import noise as label_noise
-from scbch_keras.export.files import hidden_sibling, replaced
+from scbch_keras.export.files import replaced
 from scbch_keras.training.commands import app, bad_input_ends
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -51,6 +50,8 @@ def features(
     separator: Separator = ";",
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
+    import h5py
+
     from scbch_keras.training.data.own import read_own
     from scbch_keras.training.data.own_pictures import RawPairs
     from scbch_keras.training.features.cache import extract
@@ -81,15 +82,10 @@ def features(
             "clean_labels": own.clean_labels,
             "split": None if own.split is None else own.split.tolist(),
         }
-        beside = hidden_sibling(out)
-        try:
-            with h5py.File(beside, "w") as file:
-                for name, values in arrays.items():
-                    if values is not None:
-                        file[name] = values
-            beside.replace(out)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replaced(out) as whole, h5py.File(whole.name, "w") as file:
+            for name, values in arrays.items():
+                if values is not None:
+                    file[name] = values
         unfinished.unlink()
     typer.echo(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}")
 

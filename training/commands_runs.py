@@ -4,16 +4,17 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from scbch_keras.training.commands import app, bad_input_ends, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
+from scbch_keras.training.progress import display
 from scbch_keras.training.recipe import SETTINGS, VARIANTS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
@@ -77,17 +78,16 @@ def train(
                     f"--resume takes the run's own settings; {(given or ['config'])[0]} was given too"
                 )
             recipe = run.recipe
-            os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
         else:
             recipe = resolve(config, **{**flags, **_parsed(settings)})
-            os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
-            recipe = recipe.with_backend(os.environ["KERAS_BACKEND"])
+        os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
         with quiet_import():
             from scbch_keras.training import train as training
             from scbch_keras.training.data.open import open_data
             from scbch_keras.training.environment import versions
         console = Console()
         if not resume:
+            recipe = replace(recipe, backend=os.environ["KERAS_BACKEND"])
             run = RunFolder.create(out, recipe, versions(recipe.backend or ""))
         try:
             pairs = open_data(recipe, out)
@@ -257,21 +257,15 @@ def _parsed(settings: list[str] | None) -> dict[str, Any]:
 
 @contextmanager
 def _cell_progress() -> Iterator[Any]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns) as display:
-        cells = display.add_task("Cells", total=None)
-        epochs = display.add_task("")
+    with display() as shown:
+        cells = shown.add_task("Cells", total=None)
+        epochs = shown.add_task("")
 
         def advance(done: int, total: int, cell: str) -> None:
-            display.update(cells, completed=done, total=total)
-            display.reset(epochs, description=cell or "done")
+            shown.update(cells, completed=done, total=total)
+            shown.reset(epochs, description=cell or "done")
 
         def progress(epoch: int, of: int) -> None:
-            display.update(epochs, completed=epoch, total=of)
+            shown.update(epochs, completed=epoch, total=of)
 
         yield advance, progress

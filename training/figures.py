@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from scbch_keras.training.results import Confidence, Direction, Results
 
@@ -95,21 +96,27 @@ def confidence_histogram(confidence: Confidence, when: str, title: str) -> str:
     def plot(axes: Axes) -> None:
         weights, corrupted = np.array(getattr(confidence, when)), np.array(confidence.corrupted)
         edges = np.linspace(0.5, 1, 26)
-        for name, chosen, hatch in (("full", ~corrupted, None), ("corrupted", corrupted, "////")):
-            if not chosen.any():
-                continue
-            share = np.histogram(np.clip(weights[chosen], 0.5, 1), edges)[0] / chosen.sum()
-            colour = STAND_INS[name]
-            if hatch is None:
-                axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
-                axes.stairs(share, edges, color=colour, linewidth=1.6)
-            else:
-                axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
-                axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--")
+        two_histograms(axes, np.clip(weights, 0.5, 1), corrupted, edges)
         axes.set(xlabel="confidence weight", ylabel="share of pictures", xlim=(0.5, 1))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     return draw(f"confidence-{when}", title, plot)
+
+
+def two_histograms(
+    axes: Axes, values: NDArray[np.floating], marked: NDArray[np.bool_], edges: NDArray[np.floating]
+) -> None:
+    """Shares of two groups of values (n,) by bin: marked (n,) hatched and dashed, the others filled."""
+    for name, chosen, hatch in (("full", ~marked, None), ("corrupted", marked, "////")):
+        if not chosen.any():
+            continue
+        share = np.histogram(values[chosen], edges)[0] / chosen.sum()
+        colour = STAND_INS[name]
+        if hatch is None:
+            axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
+        else:
+            axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
+        axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--" if hatch else "-")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def legend_mark(name: str) -> str:

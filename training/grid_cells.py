@@ -6,30 +6,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-# variant -> the paper's name, what was taken out or changed
-VARIANTS = {
-    "full": ("SCBCH", ""),
-    "no-classification": ("SCBCH-1", "no classification loss"),
-    "no-contrastive": ("SCBCH-2", "no contrastive loss"),
-    "no-confidence": ("SCBCH-3", "no confidence weights"),
-    "no-attraction": ("SCBCH-4", "no attraction term"),
-    "paper-dialect": ("SCBCH", "the paper's equations"),
-    "posterior": ("SCBCH on posterior labels", ""),
-    "posterior-without-intra-modal": ("SCBCH on posterior labels", "no intra-modal term"),
-}
-
-
-class Scores(NamedTuple):
-    """Mean average precision in [0, 1] of both directions."""
-
-    i2t: float
-    t2i: float
-
-    @property
-    def mean(self) -> float:
-        return (self.i2t + self.t2i) / 2
+from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.training.data.problems import short
+from scbch_keras.training.recipe import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -57,17 +38,21 @@ class Cell:
         return (self.dataset, self.stand_in, self.variant, self.noise, self.bits, self.backend)
 
     @property
-    def last(self) -> Scores:
+    def last(self) -> CrossModalMAP:
         """Scores after the last epoch."""
         return self._evaluated()[-1]
 
     @property
-    def best(self) -> Scores:
+    def best(self) -> CrossModalMAP:
         """Scores after the epoch with the highest mean on the test set, the first of equals: optimistic."""
         return max(self._evaluated(), key=lambda scores: scores.mean)
 
-    def _evaluated(self) -> list[Scores]:
-        return [Scores(epoch["i2t"], epoch["t2i"]) for epoch in self.history if epoch.get("i2t") is not None]
+    def _evaluated(self) -> list[CrossModalMAP]:
+        return [
+            CrossModalMAP(epoch["i2t"], epoch["t2i"])
+            for epoch in self.history
+            if epoch.get("i2t") is not None
+        ]
 
 
 def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
@@ -96,7 +81,7 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
                 )
                 break
             text = line.decode(errors="replace")
-            raise ValueError(f"{where}: expected a JSON object, got {shortened(text)}") from error
+            raise ValueError(f"{where}: expected a JSON object, got {short(text)}") from error
         cell = _cell(content, where)
         key = (*cell.place, cell.seed)
         if key in places:
@@ -106,20 +91,14 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
     return cells
 
 
-def shortened(value: Any) -> str:
-    """A value as it came, for a message: at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _cell(content: Any, where: str) -> Cell:
     if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {shortened(content)}")
+        raise ValueError(f"{where}: expected a JSON object, got {short(content)}")
     for name, (wanted, fits) in _FIELDS.items():
         if name not in content:
             raise ValueError(f"{where}: expected the field {name!r}, got only {sorted(content)}")
         if not fits(content[name]):
-            raise ValueError(f"{where}: expected {name} to be {wanted}, got {shortened(content[name])}")
+            raise ValueError(f"{where}: expected {name} to be {wanted}, got {short(content[name])}")
     history, epochs = content["history"], content["epochs"]
     if len(history) != epochs:
         raise ValueError(f"{where}: expected history to have {epochs} epochs, got {len(history)}")
@@ -134,16 +113,14 @@ def _cell(content: Any, where: str) -> Cell:
 
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:
     if not isinstance(epoch, dict) or epoch.get("epoch") != number:
-        raise ValueError(
-            f"{where}: expected history to have epoch {number} in its place, got {shortened(epoch)}"
-        )
-    scores = [epoch.get(name) for name in Scores._fields]
+        raise ValueError(f"{where}: expected history to have epoch {number} in its place, got {short(epoch)}")
+    scores = [epoch.get(name) for name in CrossModalMAP._fields]
     if scores == [None, None] and not last:
         return
-    for name, score in zip(Scores._fields, scores, strict=True):
+    for name, score in zip(CrossModalMAP._fields, scores, strict=True):
         if not _is_number(score, 0, 1):
             raise ValueError(
-                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {shortened(score)}"
+                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {short(score)}"
             )
 
 

@@ -1,15 +1,13 @@
 """The page of a reproduction grid: its tables, mAP against noise, settings and versions, in one HTML file."""
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from scbch_keras.export.files import replaced
 from scbch_keras.training import figures
@@ -28,7 +26,7 @@ from scbch_keras.training.grid_table import (
     to_csv,
     to_markdown,
 )
-from scbch_keras.training.page import document, figure, table
+from scbch_keras.training.page import document, fact_list, figure, table
 from scbch_keras.training.published import BENCHMARKS
 
 
@@ -86,8 +84,7 @@ def draw_page(cells: Sequence[Cell]) -> str:
     rows = summarize(cells)
     made = tables(rows)
     body = "\n".join((_reading(rows), *map(_section, made), _plots(rows), _details(made), _settings(cells)))
-    page = document("SCBCH: measured and published", _header(cells, rows), body, _FOOTER)
-    return page.replace("</style>", f"{_style()}</style>", 1)
+    return document("SCBCH: measured and published", _header(cells, rows), body, _FOOTER, _style())
 
 
 def _header(cells: Sequence[Cell], rows: list[Row]) -> str:
@@ -105,8 +102,7 @@ def _header(cells: Sequence[Cell], rows: list[Row]) -> str:
         ),
         (f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min", "of training and evaluation in all"),
     ]
-    items = "".join(f"<li><strong>{escape(value)}</strong><span>{text}</span></li>" for value, text in facts)
-    return f'<h1>{title}</h1>\n<p class="lead">{escape(lead)}</p>\n<ul class="facts">{items}</ul>'
+    return f'<h1>{title}</h1>\n<p class="lead">{escape(lead)}</p>\n{fact_list(facts)}'
 
 
 def _reading(rows: list[Row]) -> str:
@@ -185,7 +181,7 @@ def _views(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
             best[row.variant] = max(row.last.mean.mean, best.get(row.variant, 0.0))
         far = [variant for variant, score in best.items() if score < max(best.values()) - _FAR]
         if far and len(best) - len(far) > 1:
-            without = " and ".join(VARIANTS[variant][0] for variant in far)
+            without = " and ".join(VARIANTS[variant].method for variant in far)
             yield f"{bits} bits, without {without}", [row for row in shown if row.variant not in far]
 
 
@@ -197,11 +193,8 @@ def _map_by_noise(rows: list[Row], title: str, name: str) -> str:
     there = _variants(rows)
     noises = sorted({row.noise for row in rows})
     step = 0.014 * max(noises[-1] - noises[0], 0.2)
-    with matplotlib.rc_context({**figures.STYLE, "svg.hashsalt": name}):
-        drawing = Figure(figsize=(4.6, 3.3), layout="constrained")
-        axes = drawing.add_subplot()
-        axes.set_title(title)
-        axes.grid(linewidth=0.8)
+
+    def plot(axes: Axes) -> None:
         for place, variant in enumerate(there):
             shown = [row for row in rows if row.variant == variant]
             scores, series = [row.last.mean for row in shown], _SERIES[variant]
@@ -225,9 +218,8 @@ def _map_by_noise(rows: list[Row], title: str, name: str) -> str:
             )
         axes.set(xlabel="noise rate", ylabel="mAP (%)", xticks=noises)
         axes.margins(0.08, 0.12)
-        buffer = io.StringIO()
-        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = figures.inline(buffer.getvalue(), name)
+
+    svg = figures.draw(name, title, plot)
     for series_name, stand_in in _STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--grid-{series_name})")
     return svg

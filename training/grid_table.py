@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scbch_keras.training.grid_cells import VARIANTS, Cell, Scores, read_cells, shortened
+from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.training.data.problems import short
+from scbch_keras.training.grid_cells import VARIANTS, Cell, read_cells
 from scbch_keras.training.published import BENCHMARKS, Published, ablation, comparison
 
 __all__ = [
@@ -71,7 +73,7 @@ class Row:
         """The paper's number in percent for the same variant, noise rate and length on the same data set."""
         if self.variant not in _TABLE_3:
             return None
-        wanted = self.benchmark, VARIANTS[self.variant][0]
+        wanted = self.benchmark, VARIANTS[self.variant].method
         results = comparison() if self.variant == "full" else ablation()
         return next(
             (one.percent.get(self.place) for one in results if (one.dataset, one.method) == wanted), None
@@ -175,8 +177,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 
 def method_name(variant: str) -> str:
     """What the paper calls a variant, and what it is."""
-    method, changed = VARIANTS[variant]
-    return f"{method} ({changed})" if changed else method
+    method, change, _ = VARIANTS[variant]
+    return f"{method} ({change})" if change else method
 
 
 def percent(value: Moments | str | None) -> tuple[str, str]:
@@ -209,7 +211,7 @@ def _ablations(rows: list[Row], benchmark: str) -> Table:
     columns = _columns(reduced, published.values())
     lines: list[Line] = []
     for variant in _TABLE_3:
-        method = VARIANTS[variant][0]
+        method = VARIANTS[variant].method
         if method in published:
             lines.append(_published(f"{method_name(variant)}, published", published[method], columns))
         for group in _alike(row for row in rows if row.variant == variant and row.place in columns):
@@ -322,8 +324,8 @@ def _row(cells: list[Cell]) -> Row:
         for cell, value in zip(cells, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"cells: expected the same {name} for every seed of {first.place}, got {shortened(values[0])} "
-                    f"for seed {first.seed} and {shortened(value)} for seed {cell.seed}"
+                    f"cells: expected the same {name} for every seed of {first.place}, got {short(values[0])} "
+                    f"for seed {first.seed} and {short(value)} for seed {cell.seed}"
                 )
     seeds = tuple(cell.seed for cell in cells)
     if len(set(seeds)) < len(seeds):
@@ -343,7 +345,7 @@ def _row(cells: list[Cell]) -> Row:
     )
 
 
-def _summary(scores: list[Scores]) -> Summary:
+def _summary(scores: list[CrossModalMAP]) -> Summary:
     return Summary(*(_moments([getattr(one, name) for one in scores]) for name in Summary._fields))
 
 

@@ -21,6 +21,8 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
+from scbch_keras.training.data.vocabulary import label_matrix
+
 WEIGHTS = ("thin", "light", "regular", "bold", "fill", "duotone")
 REGULAR = WEIGHTS.index("regular")
 
@@ -208,11 +210,7 @@ def words_of(*phrases: str) -> frozenset[str]:
 
 def bag_of_words(words: Sequence[Iterable[str]], vocabulary: Sequence[str]) -> NDArray[np.float32]:
     """(n, len(vocabulary)) float32: 1 where a row's words hold the vocabulary's; other words are ignored."""
-    column = {word: index for index, word in enumerate(vocabulary)}
-    bag = np.zeros((len(words), len(vocabulary)), np.float32)
-    for row, present in enumerate(words):
-        bag[row, [column[word] for word in present if word in column]] = 1
-    return bag
+    return label_matrix(words, vocabulary).astype(np.float32)
 
 
 def draw(

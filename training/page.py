@@ -149,15 +149,15 @@ footer { margin-top: 4rem; padding-top: 1rem; padding-bottom: 3rem; border-top: 
 """
 
 
-def document(title: str, header: str, body: str, footer: str) -> str:
-    """One HTML document; `title` is text, the others are HTML."""
+def document(title: str, header: str, body: str, footer: str, style: str = "") -> str:
+    """One HTML document; `title` is text, `style` CSS beyond the house's, the others are HTML."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
 <header>
@@ -192,6 +192,14 @@ def table(label: str, content: str) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
         f"<table>{content}</table></div>"
     )
+
+
+def fact_list(facts: Iterable[tuple[str, str]]) -> str:
+    """Numbers in large type, each with what it says; both are text."""
+    items = "".join(
+        f"<li><strong>{escape(value)}</strong><span>{escape(text)}</span></li>" for value, text in facts
+    )
+    return f'<ul class="facts">{items}</ul>'
 
 
 def listed(items: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.codes import pack_codes
@@ -19,7 +18,7 @@ from scbch_keras.export import release
 from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
 from scbch_keras.noise import mixed_symmetric
-from scbch_keras.training import findings
+from scbch_keras.training import findings, progress
 from scbch_keras.training.environment import versions
 from scbch_keras.training.fresh_search import search_in_fresh_process
 from scbch_keras.training.icons import IconPairs, IconSet, load_icons
@@ -235,13 +234,7 @@ def _settings(noise: float, bits: int, seed: int, epochs: int, icon_limit: int |
 @contextmanager
 def _progress(console: Console | None) -> Iterator[Callable[[str], Any]]:
     """A display of steps: `with steps(title) as advance`, and `advance(done, total)` inside."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as display:
+    with progress.display(console=console) as display:
 
         @contextmanager
         def step(title: str) -> Iterator[Callable[[int, int], None]]:

@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from scbch_keras.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
@@ -24,16 +24,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
 }
 
+
+class Variant(NamedTuple):
+    """What a training changes: the method's name in the tables, the change in words, and the model's arguments."""
+
+    method: str
+    change: str
+    settings: dict[str, Any]
+
+
 # The paper's ablations (Table 3), the equations as printed, and what goes beyond the paper.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "no-classification": {"classification": False},
-    "no-contrastive": {"contrastive": False},
-    "no-confidence": {"confidence_weighting": False},
-    "no-attraction": {"attraction": False},
-    "paper-dialect": {"dialect": "paper"},
-    "posterior": {"labels": "posterior"},
-    "posterior-without-intra-modal": {"labels": "posterior", "intra_modal": False},
+VARIANTS = {
+    "full": Variant("SCBCH", "", {}),
+    "no-classification": Variant("SCBCH-1", "no classification loss", {"classification": False}),
+    "no-contrastive": Variant("SCBCH-2", "no contrastive loss", {"contrastive": False}),
+    "no-confidence": Variant("SCBCH-3", "no confidence weights", {"confidence_weighting": False}),
+    "no-attraction": Variant("SCBCH-4", "no attraction term", {"attraction": False}),
+    "paper-dialect": Variant("SCBCH", "the paper's equations", {"dialect": "paper"}),
+    "posterior": Variant("SCBCH on posterior labels", "", {"labels": "posterior"}),
+    "posterior-without-intra-modal": Variant(
+        "SCBCH on posterior labels", "no intra-modal term", {"labels": "posterior", "intra_modal": False}
+    ),
 }
 
 
@@ -101,15 +112,15 @@ class Recipe:
     def model_settings(self) -> dict[str, Any]:
         """The arguments of `SCBCH` that are numbers and switches."""
         names = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
-        return {"bits": self.bits, **{name: getattr(self, name) for name in names}, **VARIANTS[self.variant]}
+        return {
+            "bits": self.bits,
+            **{name: getattr(self, name) for name in names},
+            **VARIANTS[self.variant].settings,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """All settings, without those that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
-
-    def with_backend(self, backend: str) -> "Recipe":
-        """The same run on this backend."""
-        return replace(self, backend=backend)
 
 
 def resolve(file: Path | None = None, **flags: Any) -> Recipe:

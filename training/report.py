@@ -4,9 +4,10 @@ import os
 from html import escape
 from pathlib import Path
 
+from scbch_keras.export.files import replaced
 from scbch_keras.training import report_retrieval, report_trust
-from scbch_keras.training.page import document, listed, percent
-from scbch_keras.training.results import Results, write_whole
+from scbch_keras.training.page import document, fact_list, listed, percent
+from scbch_keras.training.results import Results
 
 _FOOTER = (
     '<p class="soft">Made by scbch_keras. The icons are Phosphor (MIT licence), from the package '
@@ -17,7 +18,9 @@ _FOOTER = (
 
 def write_report(results: Results, path: str | os.PathLike[str]) -> None:
     """Draw `results` and write the page to `path`, all or nothing."""
-    write_whole(Path(path), draw_report(results))
+    html = draw_report(results).encode()
+    with replaced(Path(path)) as file:
+        file.write(html)
 
 
 def draw_report(results: Results) -> str:
@@ -57,14 +60,11 @@ def _header(results: Results) -> str:
     if data.corrupted_icons:
         wrong = percent(data.corrupted_icons / data.training_icons)
         title = f"Finding icons by words, learned from examples of which {wrong} are mislabelled"
-    items = "".join(
-        f"<li><strong>{escape(value)}</strong><span>{escape(text)}</span></li>" for value, text in facts
-    )
     return f"""<h1>{escape(title)}</h1>
 <p class="lead">A small model learned to turn pictures and words into short binary codes, so that what belongs
 together gets similar codes. It was trained, tested, exported and searched on this computer in
 {escape(_duration(results.seconds))}. This page shows what came out.</p>
-<ul class="facts">{items}</ul>"""
+{fact_list(facts)}"""
 
 
 def _what_was_done(results: Results) -> str:

@@ -70,7 +70,7 @@ def reproduce(
         name = cell_name(recipe)
         advance(number, len(recipes), name)
         if name in done:
-            if done[name] != _as_json(recipe):
+            if done[name] != recipe:
                 raise RunError(f"{cells}: the cell {name} was run with other settings; name another folder")
             continue
         _append(cells, _cell(_run(recipe, out / "runs" / name, progress)))
@@ -90,7 +90,7 @@ def cell_name(recipe: Recipe) -> str:
 def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None]) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
-        if run.state["recipe"] != _as_json(recipe):
+        if run.recipe != recipe:
             raise RunError(f"{path}: the run was begun with other settings; name another folder")
     else:
         run = RunFolder.create(path, recipe, versions(recipe.backend or ""))
@@ -128,8 +128,8 @@ def _cell(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _finished(cells: Path) -> dict[str, dict[str, Any]]:
-    """Settings by cell; an unterminated last line, from an interrupted write, is cut off."""
+def _finished(cells: Path) -> dict[str, Recipe]:
+    """Recipe by cell; an unterminated last line, from an interrupted write, is cut off."""
     if not cells.is_file():
         return {}
     whole, _, rest = cells.read_bytes().rpartition(b"\n")
@@ -139,19 +139,11 @@ def _finished(cells: Path) -> dict[str, dict[str, Any]]:
     done = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            settings = json.loads(line)["settings"]
-            done[cell_name(_recipe(settings))] = settings
+            recipe = resolve(**json.loads(line)["settings"])
+            done[cell_name(recipe)] = recipe
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{cells}: line {number} is not a cell: {error}") from error
     return done
-
-
-def _recipe(settings: dict[str, Any]) -> Recipe:
-    return resolve(**settings)
-
-
-def _as_json(recipe: Recipe) -> Any:
-    return json.loads(json.dumps(recipe.as_dict()))
 
 
 def _append(cells: Path, cell: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from scbch_keras.export.files import replaced
+
 Direction = Literal["i2t", "t2i"]
 DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
 
@@ -195,7 +197,8 @@ class Results:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON, all or nothing."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
-        write_whole(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
+        with replaced(Path(path)) as file:
+            file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Results":
@@ -209,13 +212,6 @@ class Results:
             raise ValueError(f"path: expected results of a quickstart in format {FORMAT}, got {path}")
         results: Results = _build(Results, content)
         return results
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write `content` to `path` so that the file is never seen half written."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)
 
 
 def _build(kind: Any, value: Any) -> Any:

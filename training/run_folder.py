@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.files import hidden_sibling, replaced
 from scbch_keras.training.data.pairs import RetrievalData
-from scbch_keras.training.recipe import Recipe
+from scbch_keras.training.recipe import Recipe, resolve
 
 FORMAT = 1
 STATE = "run.json"
@@ -92,10 +92,7 @@ class RunFolder:
     @property
     def recipe(self) -> Recipe:
         """The settings it was started with."""
-        stored = self.state["recipe"]
-        return Recipe(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        )
+        return resolve(**self.state["recipe"])
 
     @property
     def epochs_done(self) -> int:

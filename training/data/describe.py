@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressDisplay
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +18,7 @@ from scbch_keras.training.data.own_pictures import RawPairs
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import SPLITS, Problem
 from scbch_keras.training.data.vocabulary import alike
+from scbch_keras.training.progress import display as progress_display
 
 _ROWS_AT_ONCE = 1024
 _LABELS_SHOWN = 20
@@ -89,13 +88,7 @@ def describe(
         ImportError: a package is missing; the message says which.
     """
     problems: list[Problem] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with ProgressDisplay(*columns, console=console, transient=True) as display:
+    with progress_display(console=console, transient=True) as display:
         task = display.add_task("Opening pictures", total=None, visible=False)
 
         def progress(done: int, total: int) -> None:

@@ -45,7 +45,8 @@ def open_data(recipe: Recipe, run: Path) -> RetrievalData:
     split = split_own(own, recipe.queries, recipe.seed)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
-    save_vocabulary(run / LABELS, own.label_names)
+    if not (run / LABELS).is_file():
+        save_vocabulary(run / LABELS, own.label_names)
     data = _with_features(own, split, Path(recipe.data), run)
     return _with_noise(data, recipe.noise, recipe.seed) if recipe.noise else data
 
