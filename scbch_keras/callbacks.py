@@ -2,18 +2,16 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from scbch_keras.codes import pack_codes
-from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, as_array, check_pairs
 from scbch_keras.metrics import cross_modal_map
 
 
 class ConfidenceRefresh(keras.callbacks.Callback):
-    """The epoch switch: ones through warm-up, then Eq. 2 from the current encoders as each epoch begins.
+    """The epoch switch: ones through warm-up, then the model's own estimate as each epoch begins.
 
-    `SCBCH.fit` adds it itself. It also sets the data's order of the epoch and watches the skipped updates.
+    `fit` adds it itself. It also sets the data's order of the epoch and watches the skipped updates.
 
     Args:
         pairs: the training set, a `PairDataset` or `LoaderPairs`.
@@ -32,10 +30,7 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         if epoch < model.warmup_epochs:
             weights = np.ones(self.pairs.num_samples, "float32")
         else:
-            image_codes, text_codes = self._codes()
-            weights = confidence_weights(
-                image_codes, text_codes, self.pairs.labels, model.neighbors, model.gamma, model.dialect
-            ).weights
+            weights = model.estimate_confidence(self.pairs)
         # Through self.model: on JAX a write through another reference is lost.
         model.confidence.assign(weights)
 
@@ -47,16 +42,6 @@ class ConfidenceRefresh(keras.callbacks.Callback):
                 f"Every update of epoch {epoch + 1} had a non-finite loss or gradient and was skipped: the weights "
                 "did not change. Lower the learning rate or look at the scale of the features."
             )
-
-    def _codes(self):
-        codes = {
-            name: np.empty((self.pairs.num_samples, self.model.bits), "float32") for name in ("image", "text")
-        }
-        for rows, image, text in self.pairs.in_order():
-            outputs = self.model.predict_on_batch({"image": image, "text": text})
-            for name, batches in codes.items():
-                batches[rows] = ops.convert_to_numpy(outputs[name])
-        return codes["image"], codes["text"]
 
 
 class RetrievalMetrics(keras.callbacks.Callback):

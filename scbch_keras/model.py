@@ -1,4 +1,4 @@
-"""SCBCH: two hash branches trained together on image-text pairs whose labels are partly wrong."""
+"""SCBCH: hashing learned from image-text pairs whose labels are partly wrong."""
 
 from typing import Any, Literal
 
@@ -6,19 +6,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from scbch_keras import backend, losses
+from scbch_keras import losses
 from scbch_keras.audit import LabelAudit
-from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
-from scbch_keras.codes import pack_codes
 from scbch_keras.confidence import check_gamma, check_neighbors, confidence_weights
-from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset, as_array, check_features, check_pairs
+from scbch_keras.data import PairDataset
+from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.labels import check_labels
 from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
 from scbch_keras.paper import BENCHMARKS
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class SCBCH(keras.Model):
+class SCBCH(CrossModalHashing):
     """Semantic-Consistent Bidirectional Contrastive Hashing (Peng et al., AAAI 2026).
 
     Inputs {"image": (n, ...), "text": (n, ...)}, either of them alone too; outputs for each modality that came
@@ -82,69 +81,50 @@ class SCBCH(keras.Model):
         intra_modal: bool | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_positive_int("bits", bits)
-        check_positive_int("num_classes", num_classes)
-        check_positive_int("neighbors", neighbors)
         check_gamma(gamma)
+        check_positive_int("neighbors", neighbors)
         losses.check_dialect(dialect)
-        for name, value in (("alpha", alpha), ("beta", beta), ("l2", l2), ("warmup_epochs", warmup_epochs)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0; got {value!r}.")
+        check_not_negative(alpha=alpha, beta=beta)
         if not classification and not contrastive:
             raise ValueError("classification and contrastive are both False: nothing would be learned.")
-        self.bits = bits
-        self.num_classes = num_classes
+        if labels not in ("noisy", "posterior"):
+            raise ValueError(f'labels must be "noisy" or "posterior"; got {labels!r}.')
+        intra_modal = labels == "posterior" if intra_modal is None else intra_modal
+        terms = {
+            "classification": classification,
+            "intra_modal": intra_modal,
+            "attraction": contrastive and attraction,
+            "repulsion": contrastive,
+            "quantization": True,
+        }
+        super().__init__(
+            bits,
+            num_classes,
+            image_branch,
+            text_branch,
+            l2,
+            terms=[name for name, chosen in terms.items() if chosen],
+            # Confidence weighs the classification loss alone; probabilities say the same better.
+            confidence_weighting=confidence_weighting and classification and labels == "noisy",
+            warmup_epochs=warmup_epochs,
+            soft_labels=labels == "posterior",
+            **kwargs,
+        )
         self.margin = margin
         self.shift = shift
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.neighbors = neighbors
-        self.warmup_epochs = warmup_epochs
         self.dialect = dialect
         self.classification = classification
         self.contrastive = contrastive
-        if labels not in ("noisy", "posterior"):
-            raise ValueError(f'labels must be "noisy" or "posterior"; got {labels!r}.')
-        self.labels = labels
-        self.intra_modal = labels == "posterior" if intra_modal is None else intra_modal
-        # Confidence weighs the classification loss alone; probabilities say the same better.
-        self.confidence_weighting = confidence_weighting and classification and labels == "noisy"
         self.attraction = attraction
-        self.l2 = l2
-
-        self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
-        self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
+        self.labels = labels
+        self.intra_modal = intra_modal
         if classification:
             self.image_classifier = ConceptClassifier(num_classes, name="image_classifier")
             self.text_classifier = ConceptClassifier(num_classes, name="text_classifier")
-        # (N,) once fit knows N. Not part of a saved model: each epoch computes it anew.
-        self.confidence: Any = None
-        self._input_shape: dict[str, tuple] = {}
-
-        terms = ["quantization"]
-        if contrastive:
-            terms = ["attraction", "repulsion", *terms] if attraction else ["repulsion", *terms]
-        if self.intra_modal:
-            terms = ["intra_modal", *terms]
-        if classification:
-            terms = ["classification", *terms]
-        self._term_means = {name: keras.metrics.Mean(name=name) for name in terms}
-        if self.confidence_weighting:
-            self._confidence_mean = keras.metrics.Mean(name="confidence")
-        self._skipped = keras.metrics.Sum(name="skipped")
-
-    def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
-        if branch is None:
-            return HashBranch(self.bits, units, name=name, dtype=self.dtype_policy)
-        if isinstance(branch, HashBranch):
-            if branch.bits != self.bits:
-                raise ValueError(f"{name} makes codes of {branch.bits} bits; the model's are {self.bits}.")
-            return branch
-        if isinstance(branch, keras.Model):
-            return HashBranch(self.bits, body=branch, name=name, dtype=self.dtype_policy)
-        raise ValueError(f"{name} must be a HashBranch, a keras.Model or None; got {type(branch).__name__}.")
 
     @classmethod
     def for_benchmark(cls, name: str, bits: int = 64, **settings) -> "SCBCH":
@@ -153,78 +133,55 @@ class SCBCH(keras.Model):
             raise ValueError(f"name must be one of {sorted(BENCHMARKS)}; got {name!r}.")
         return cls(bits=bits, **{**BENCHMARKS[name], **settings})
 
-    # The network
-
-    def build(self, input_shape):
-        """Build the branches named in {"image": (None, ...), "text": (None, ...)}."""
-        for name, branch in self._branches().items():
-            if name not in input_shape or name in self._input_shape:
-                continue
-            self._input_shape[name] = (None, *input_shape[name][1:])
-            if not branch.built:
-                branch.build(self._input_shape[name])
-            if self.classification:
-                self._classifier(name).build((None, self.bits))
+    def build_heads(self, modality):
+        """Build the label classifier of a modality."""
+        if self.classification:
+            self._classifier(modality).build((None, self.bits))
 
     def call(self, inputs, training=None):
         """Codes and label logits of the modalities in `inputs`."""
-        outputs = {}
-        for name, branch in self._branches().items():
-            if name in inputs:
-                outputs[name] = branch(inputs[name], training=training)
-                if self.classification:
-                    outputs[f"{name}_logits"] = self._classifier(name)(outputs[name])
-        return outputs
-
-    def _branches(self) -> dict[str, HashBranch]:
-        return {"image": self.image_branch, "text": self.text_branch}
+        codes = super().call(inputs, training)
+        if not self.classification:
+            return codes
+        return {
+            **codes,
+            **{f"{name}_logits": self._classifier(name)(values) for name, values in codes.items()},
+        }
 
     def _classifier(self, modality: str) -> ConceptClassifier:
         return self.image_classifier if modality == "image" else self.text_classifier
 
-    # The objective
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The whole objective (Eq. 9), a scalar. The mean of each term goes into the logs.
-
-        While training, `x["index"]` (n,) finds the samples' confidence weights; validation does not read them.
-        """
-        labels = ops.cast(y, "float32")
-        image, text = y_pred["image"], y_pred["text"]
-        terms = {"quantization": losses.quantization(image, text, sample_weight)}
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The terms of Eq. 9 with their weights; see `CrossModalHashing.objective`."""
+        image, text = outputs["image"], outputs["text"]
+        beta = self.beta * self.alpha if self.dialect == "paper" else self.beta
+        terms = {"quantization": (beta, losses.quantization(image, text, sample_weight))}
         if self.classification:
             weight = sample_weight
             if training and self.confidence_weighting:
-                confidence = self._confidence_of(x)
-                self._confidence_mean.update_state(confidence)
+                confidence = self.confidence_of(x)
                 weight = confidence if sample_weight is None else confidence * sample_weight
-            terms["classification"] = losses.classification(
-                labels, y_pred["image_logits"], y_pred["text_logits"], weight
+            terms["classification"] = (
+                1.0,
+                losses.classification(labels, outputs["image_logits"], outputs["text_logits"], weight),
             )
         if self.contrastive or self.intra_modal:
             similarity, sharing = self._label_relations(labels)
         if self.contrastive:
-            terms["repulsion"] = losses.repulsion(
+            repulsion = losses.repulsion(
                 image, text, similarity, self.margin, self.shift, self.dialect, sample_weight
             )
+            terms["repulsion"] = (self.alpha, repulsion)
             if self.attraction:
-                terms["attraction"] = losses.attraction(
-                    image, text, similarity, self.shift, sample_weight, sharing
-                )
+                attraction = losses.attraction(image, text, similarity, self.shift, sample_weight, sharing)
+                terms["attraction"] = (self.alpha, attraction)
         if self.intra_modal:
-            terms["intra_modal"] = sum(
+            intra_modal = sum(
                 losses.intra_modal(codes, similarity, sharing, self.shift, sample_weight)
                 for codes in (image, text)
             )
-        for name, mean in self._term_means.items():
-            _update_finite(mean, terms[name], labels)
-
-        beta = self.beta * self.alpha if self.dialect == "paper" else self.beta
-        total = beta * terms["quantization"] + sum(self.losses)
-        for name, term in terms.items():
-            if name != "quantization":
-                total = total + (1.0 if name == "classification" else self.alpha) * term
-        return total
+            terms["intra_modal"] = (self.alpha, intra_modal)
+        return terms
 
     def _label_relations(self, labels):
         """R, and the probability of sharing a label: (n, n) each."""
@@ -233,235 +190,16 @@ class SCBCH(keras.Model):
         similarity = losses.label_similarity(labels)
         return similarity, ops.cast(similarity > 0, "float32")
 
-    def _confidence_of(self, x):
-        if self.confidence is None or "index" not in x:
-            raise ValueError(
-                "Training with confidence weights needs the samples' index and a training set: call fit, with "
-                "arrays, a PairDataset, or a loader that yields 'index' beside 'image' and 'text'; or turn the "
-                "weights off with confidence_weighting=False."
-            )
-        return ops.take(self.confidence, ops.cast(x["index"], "int32"), axis=0)
-
-    def train_step(self, *args):
-        """One update, skipped and counted if the loss or a gradient is not finite; see `scbch_keras.backend`."""
-        return backend.train_step(self, *args)
-
-    def track_step(self, loss, finite, y):
-        """Log a step's loss, and whether its update was skipped."""
-        _update_finite(self._loss_tracker, loss, y)
-        self._skipped.update_state(1.0 - ops.cast(finite, "float32"))
-
-    @property
-    def optimizer_skips(self) -> bool:
-        """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
-        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-
-    def test_step(self, *args):
-        """Keras' own, without the metrics that have a meaning in training only."""
-        result = super().test_step(*args)
-        logs, *state = result if isinstance(result, tuple) else (result,)
-        logs = {name: value for name, value in logs.items() if name not in ("confidence", "skipped")}
-        return (logs, *state) if state else logs
-
-    # Training
-
-    def compile(self, optimizer: Any = "adam", loss: Any = None, jit_compile: Any = "auto", **kwargs):
-        """Configure training; see `keras.Model.compile`. The loss is the model's own.
-
-        Args:
-            optimizer: the authors train with Adam at 1e-4.
-            loss: must be None.
-            jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX, not on PyTorch.
-            **kwargs: the others of `keras.Model.compile`.
-
-        Raises:
-            ValueError: a loss is given.
-        """
-        if loss is not None:
-            raise ValueError(
-                f"SCBCH brings its own loss; got loss={loss!r}. Its terms are set in SCBCH(...)."
-            )
-        self._jit_requested = jit_compile
-        if jit_compile == "auto":
-            jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-
-    def make_predict_function(self, force=False):
-        """Keras' own, compiled only where that pays."""
-        jit: bool = self.jit_compile  # type: ignore[has-type]
-        self.jit_compile = jit and backend.JIT_PREDICT
-        try:
-            return super().make_predict_function(force)
-        finally:
-            self.jit_compile = jit
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        **kwargs,
-    ):
-        """Train; see `keras.Model.fit`. All data is checked before the first step.
-
-        Args:
-            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a finite
-                `tf.data.Dataset`, torch `DataLoader` or other re-iterable loader of
-                ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1.
-            y: (N, num_classes), 0/1, possibly wrong; with `labels="posterior"` probabilities. None with a dataset
-                or loader.
-            batch_size: int; None: 128. For arrays only.
-            epochs: int, number of the last epoch.
-            verbose: Keras' progress bar.
-            callbacks: Keras callbacks; `RetrievalMetrics` among them run first, so the others see its values.
-            validation_split: float in [0, 1), the last share of the arrays, not trained on.
-            validation_data: ({"image", "text"}, labels[, sample_weight]), or a loader. Its loss is the same
-                objective with all confidence weights at 1.
-            shuffle: for arrays only. The order follows from `keras.utils.set_random_seed` and the epoch.
-            class_weight: must be None: a multi-label sample has no one class.
-            sample_weight: (N,) >= 0: weighs single samples, and pairs by the product of their two.
-            **kwargs: `initial_epoch`, `steps_per_epoch`, `validation_steps`, `validation_batch_size`,
-                `validation_freq`.
-
-        Returns:
-            `keras.callbacks.History` with loss, its terms, mean confidence, and skipped (updates an epoch that
-            were left out for a non-finite loss or gradient).
-
-        Raises:
-            ValueError: data that cannot be trained on; the message names the argument, what was expected and
-                what came.
-            FloatingPointError: every update of an epoch was skipped.
-        """
-        if class_weight is not None:
-            raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
-        soft = self.labels == "posterior"
-        if isinstance(x, dict):
-            x, y = _arrays(x, y)
-            sample_weight = None if sample_weight is None else as_array(sample_weight)
-            if validation_split and validation_data is None:
-                (x, y, sample_weight), validation_data = _split(x, y, sample_weight, validation_split)
-            pairs: Any = PairDataset(
-                **x,
-                labels=y,
-                batch_size=batch_size or 128,
-                shuffle=shuffle,
-                sample_weight=sample_weight,
-                soft_labels=soft,
-            )
-        else:
-            for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
-                if value is not None:
-                    raise ValueError(f"{name} goes with arrays; a dataset or loader brings its own.")
-            if validation_split:
-                raise ValueError("validation_split goes with arrays; pass validation_data.")
-            pairs = x if isinstance(x, PairDataset) else LoaderPairs(x, self.confidence_weighting, soft)
-        check_labels("labels", pairs.labels, self.num_classes, soft)
+    def check_training_set(self, pairs):
+        """Raise ValueError for labels of another width, or too few samples for `neighbors`."""
+        super().check_training_set(pairs)
         if self.confidence_weighting:
             check_neighbors(self.neighbors, pairs.num_samples)
-        if isinstance(validation_data, (tuple, list)):
-            validation_data = self._checked_validation(*validation_data)
 
-        self._prepare(pairs)
-        callbacks = sorted(
-            keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
-        )
-        return super().fit(
-            pairs.loader if isinstance(pairs, LoaderPairs) else pairs,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[ConfidenceRefresh(pairs), *callbacks],
-            validation_data=validation_data,
-            shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
-            **kwargs,
-        )
-
-    def _checked_validation(self, x, y, sample_weight=None):
-        try:
-            x, y = _arrays(x, y)
-            sample_weight = None if sample_weight is None else as_array(sample_weight)
-            soft = self.labels == "posterior"
-            check_pairs(x["image"], x["text"], y, sample_weight, soft_labels=soft)
-            check_labels("labels", y, self.num_classes, soft)
-        except ValueError as error:
-            raise ValueError(f"validation_data: {error}") from error
-        return (x, y) if sample_weight is None else (x, y, sample_weight)
-
-    def _prepare(self, pairs) -> None:
-        """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
-        if isinstance(pairs, PairDataset):
-            shapes = {"image": pairs.image.shape, "text": pairs.text.shape}
-        else:
-            shapes = pairs.shapes
-        self.build(shapes)
-        if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        if not self.confidence_weighting or (
-            self.confidence is not None and self.confidence.shape[0] == pairs.num_samples
-        ):
-            return
-        # A built model takes no more variables; this one has its size from the data.
-        self._tracker.unlock()
-        if self.confidence is not None:
-            self._untrack_variable(self.confidence)
-        self.confidence = self.add_weight(
-            shape=(pairs.num_samples,),
-            initializer="ones",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="confidence_weights",
-        )
-        self._tracker.lock()
-        self.train_function = None
-
-    # Encoding
-
-    def encode_image(self, image, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
-        """Codes of images, which need no texts.
-
-        Args:
-            image: (n, ...), features or pictures as in training, finite.
-            packed: whether codes come packed.
-            batch_size: rows at once.
-            verbose: Keras' progress bar: "auto", 0, 1 or 2.
-
-        Returns:
-            Packed codes (n, ceil(bits / 8)) uint8, bit i being h_i > 0 (`numpy.packbits`' order); or continuous
-            codes (n, bits) float32.
-
-        Raises:
-            ValueError: the branch is not built, or the features do not fit it.
-        """
-        return self._encode("image", image, packed, batch_size, verbose)
-
-    def encode_text(self, text, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
-        """Codes of texts, which need no images; see `encode_image`."""
-        return self._encode("text", text, packed, batch_size, verbose)
-
-    def _encode(self, modality, features, packed, batch_size, verbose):
-        check_positive_int("batch_size", batch_size)
-        features = as_array(features)
-        check_features(modality, features)
-        expected = self._input_shape.get(modality)
-        if expected is None:
-            raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
-            expected
-        ) != len(features.shape):
-            raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")
-        if not len(features):
-            codes = np.empty((0, self.bits), "float32")
-        else:
-            codes = self.predict(FeatureBatches({modality: features}, batch_size), verbose=verbose)[modality]
-        return pack_codes(codes) if packed else codes
+    def estimate_confidence(self, pairs):
+        """Eq. 1-2 from the codes as they are: (N,), in [gamma, 1]."""
+        image, text = self.codes_of(pairs)
+        return confidence_weights(image, text, pairs.labels, self.neighbors, self.gamma, self.dialect).weights
 
     def audit(self, pairs: PairDataset, ids: Any = None, label_names: Any = None) -> LabelAudit:
         """Which labels of a training set are probably wrong, by the neighbours' labels (Eq. 1-2).
@@ -490,99 +228,22 @@ class SCBCH(keras.Model):
             label_names = tuple(map(str, range(self.num_classes)))
         return LabelAudit(ids, weights, pairs.labels, soft_labels, tuple(label_names))
 
-    # Saving
-
     def get_config(self):
         """The constructor's arguments."""
-        settings = {
-            "bits": self.bits,
-            "num_classes": self.num_classes,
-            "margin": self.margin,
-            "shift": self.shift,
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "gamma": self.gamma,
-            "neighbors": self.neighbors,
-            "warmup_epochs": self.warmup_epochs,
-            "dialect": self.dialect,
-            "classification": self.classification,
-            "contrastive": self.contrastive,
-            "confidence_weighting": self.confidence_weighting,
-            "attraction": self.attraction,
-            "l2": self.l2,
-            "labels": self.labels,
-            "intra_modal": self.intra_modal,
-        }
-        branches = {
-            f"{name}_branch": keras.saving.serialize_keras_object(branch)
-            for name, branch in self._branches().items()
-        }
-        return {**super().get_config(), **settings, **branches}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """The model of a config."""
-        branches = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in ("image_branch", "text_branch")
-        }
-        return cls(**{**config, **branches})
-
-    def get_build_config(self):
-        """The shapes the branches are built with."""
-        return {"input_shape": dict(self._input_shape)}
-
-    def build_from_config(self, config):
-        """Build the branches with the shapes of `get_build_config`."""
-        self.build({name: tuple(shape) for name, shape in config["input_shape"].items()})
-
-    def get_compile_config(self):
-        """What compile was given, readable under every backend."""
-        config = super().get_compile_config()
-        if config:
-            config["jit_compile"] = self._jit_requested
-            optimizer = config["optimizer"]
-            if isinstance(optimizer, dict) and optimizer["module"].startswith("keras.src.backend."):
-                # PyTorch's variants of the optimizers name a module that other backends do not have.
-                config["optimizer"] = {**optimizer, "module": "keras.optimizers", "registered_name": None}
-        return config
-
-    def compile_from_config(self, config):
-        """Compile as a saved model was, with its optimizer's state."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def save_own_variables(self, store):
-        """Nothing: the only variable outside of the layers is the confidence, which belongs to the data."""
-
-    def load_own_variables(self, store):
-        """Nothing; see `save_own_variables`."""
-
-
-def _update_finite(mean, value, batch) -> None:
-    """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
-    finite = ops.isfinite(value)
-    size = ops.cast(ops.shape(batch)[0], "float32")
-    mean.update_state(ops.where(finite, value, 0.0), sample_weight=ops.where(finite, size, 0.0))
-
-
-def _arrays(x, y):
-    if not isinstance(x, dict) or set(x) != {"image", "text"}:
-        came = sorted(x) if isinstance(x, dict) else type(x).__name__
-        raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {came}.')
-    if y is None:
-        raise ValueError("y is missing: the labels (N, num_classes).")
-    return {name: as_array(values) for name, values in x.items()}, as_array(y)
-
-
-def _split(x, y, sample_weight, share):
-    """The last share of the rows for validation, as Keras does it."""
-    if not 0 < share < 1:
-        raise ValueError(f"validation_split must be in [0, 1); got {share!r}.")
-    parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
-    cut = int(len(y) * (1 - share))
-    image, text, labels, *weight = [part[:cut] for part in parts]
-    held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
-    training = ({"image": image, "text": text}, labels, weight[0] if weight else None)
-    return training, ({"image": held_image, "text": held_text}, held_labels, *held_weight)
+        names = (
+            "margin",
+            "shift",
+            "alpha",
+            "beta",
+            "gamma",
+            "neighbors",
+            "warmup_epochs",
+            "dialect",
+            "classification",
+            "contrastive",
+            "confidence_weighting",
+            "attraction",
+            "labels",
+            "intra_modal",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,12 @@ import pytest
 # torch before tensorflow: the other order can crash in their shared native libraries.
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401
+
+# Many tests train the same small model: what JAX compiled for one serves the others, also in child processes.
+COMPILED = tempfile.TemporaryDirectory(prefix="scbch_keras-compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
