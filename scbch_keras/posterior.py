@@ -75,6 +75,7 @@ def estimate(
     labels: NDArray[Any],
     noise_model: NoiseModel = "independent",
     separate_rates: bool = False,
+    groups: NDArray[np.integer] | None = None,
     block_size: int = _BLOCK,
 ) -> LabelPosterior:
     """Posterior of the labels of a training set.
@@ -90,10 +91,14 @@ def estimate(
         labels: (n, C), 0/1, possibly wrong.
         noise_model: "independent" or "swap".
         separate_rates: whether a and d are estimated apart; independent only.
+        groups: (n,), integers: rows with the same one show one item and have its labels, wrong ones too, such as
+            several pictures of a product. A row is then predicted without its whole group, and the rows of a
+            group get one posterior, from the mean of their scores. None: each row is an item.
         block_size: rows at a time; memory grows with block_size * (d + w) and with (d + w)^2, never with n^2.
 
     Raises:
-        ValueError: shapes that do not fit, features that are not finite or text below 0, an unknown noise model.
+        ValueError: shapes that do not fit, features that are not finite or text below 0, an unknown noise model,
+            a group with two kinds of labels.
     """
     check_labels("labels", labels)
     for name, features in (("image", image), ("text", text)):
@@ -103,29 +108,58 @@ def estimate(
         raise ValueError(f"noise_model must be one of {get_args(NoiseModel)}; got {noise_model!r}.")
     if separate_rates and noise_model != "independent":
         raise ValueError("separate_rates goes with noise_model='independent'.")
-    scores, ridge = leave_one_out(image, text, labels, block_size)
-    fit = _NoiseFit(scores, labels, separate_rates)
+    first, item = _items(groups, labels)
+    scores, ridge = leave_one_out(image, text, labels, groups, block_size)
+    fit = _NoiseFit(scores[first], labels[first], separate_rates)
     eta = fit.clean_probability()
     if noise_model == "independent":
-        probabilities = _independent(eta, labels, fit.add, fit.drop)
+        probabilities = _independent(eta, labels[first], fit.add, fit.drop)
     else:
-        probabilities = _swap(eta, labels, fit.rate)
+        probabilities = _swap(eta, labels[first], fit.rate)
     return LabelPosterior(
-        probabilities.astype(np.float32), scores, fit.add, fit.drop, fit.rate, ridge, noise_model
+        probabilities.astype(np.float32)[item], scores, fit.add, fit.drop, fit.rate, ridge, noise_model
     )
 
 
+def _items(groups: Any, labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row of each item, and the item of each row."""
+    if groups is None:
+        rows = np.arange(len(labels))
+        return rows, rows
+    if (
+        not isinstance(groups, np.ndarray)
+        or groups.dtype.kind not in "iu"
+        or groups.shape != labels.shape[:1]
+    ):
+        raise ValueError(
+            f"groups must be an array of integers of shape {labels.shape[:1]}; got {groups!r:.80}."
+        )
+    _, first, item = np.unique(groups, return_index=True, return_inverse=True)
+    differs = (labels != labels[first][item]).any(axis=1)
+    if differs.any():
+        row = int(differs.argmax())
+        raise ValueError(
+            f"groups: the rows of a group must have the same labels; row {row} has others than row {first[item[row]]}."
+        )
+    return first, item
+
+
 def leave_one_out(
-    image: NDArray[Any], text: NDArray[Any], labels: NDArray[Any], block_size: int = _BLOCK
+    image: NDArray[Any],
+    text: NDArray[Any],
+    labels: NDArray[Any],
+    groups: NDArray[np.integer] | None = None,
+    block_size: int = _BLOCK,
 ) -> tuple[NDArray[np.float32], float]:
-    """Ridge regression of labels on both modalities, each sample predicted without itself -> (n, C), lambda.
+    """Ridge regression of labels on both modalities, each item predicted without itself -> (n, C), lambda.
 
     Image rows: signed square root, less the mean, unit norm. Text rows: times inverse document frequency, unit norm.
-    With K = A A^T + B B^T = U diag(e) U^T and h = e / (e + lambda), the prediction without sample i is
-    ((H Y)_i - H_ii Y_i) / (1 - H_ii), Y less its mean, which is added again. lambda is the one of `RIDGES` with the
-    least squared error.
+    With K = A A^T + B B^T = U diag(e) U^T, h = e / (e + lambda) and H = U diag(h) U^T, the prediction of the rows g
+    of an item without them is (I - H_gg)^-1 ((H Y)_g - H_gg Y_g), Y less its mean, which is added again. The rows of
+    an item get their mean. lambda is the one of `RIDGES` with the least squared error.
     """
-    features = _Features(image, text, block_size)
+    _, item = _items(groups, labels)
+    features = _Features(image, text, item, block_size)
     targets = labels.astype(np.float64)
     mean = targets.mean(axis=0)
     targets -= mean
@@ -135,27 +169,43 @@ def leave_one_out(
     errors = np.zeros(len(RIDGES))
     for rows, block in features.blocks():
         left = basis(rows, block)
-        squared = left**2
-        for number, h in enumerate(shrink):
-            own = (squared @ h)[:, None]
-            predicted = (left @ (h[:, None] * projected) - own * targets[rows]) / np.maximum(1 - own, 1e-9)
-            errors[number] += np.square(predicted - targets[rows]).sum()
-            scores[number, rows] = predicted + mean
+        for alike in _equal_sizes(item[rows]):
+            own_left, own_targets = left[alike], targets[rows[alike]]
+            for number, h in enumerate(shrink):
+                weighted = own_left * h
+                own = weighted @ own_left.transpose(0, 2, 1)
+                fitted = (weighted.reshape(-1, len(h)) @ projected).reshape(own_targets.shape)
+                predicted = np.linalg.solve(np.eye(alike.shape[1]) - own, fitted - own @ own_targets)
+                predicted = np.broadcast_to(predicted.mean(axis=1, keepdims=True), predicted.shape)
+                errors[number] += np.square(predicted - own_targets).sum()
+                scores[number, rows[alike]] = predicted + mean
     best = int(errors.argmin())
     return scores[best].copy(), RIDGES[best]
+
+
+def _equal_sizes(item: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Positions of a block's items, sorted by item: (items, rows an item), an array for each number of rows."""
+    _, start, count = np.unique(item, return_index=True, return_counts=True)
+    for size in np.unique(count):
+        yield start[count == size, None] + np.arange(size)
 
 
 class _Features:
     """Rows of both modalities as the regression takes them, a block at a time."""
 
-    def __init__(self, image: NDArray[Any], text: NDArray[Any], block_size: int):
-        self.image, self.text, self.block_size = image, text, block_size
+    def __init__(self, image: NDArray[Any], text: NDArray[Any], item: NDArray[np.int64], block_size: int):
+        self.image, self.text = image, text
+        # In blocks of whole items, whose rows are side by side.
+        self.order = np.argsort(item, kind="stable")
+        ends = np.flatnonzero(np.diff(item[self.order], append=-1)) + 1
+        wanted = np.arange(block_size, len(image) + block_size, block_size)
+        self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
         total, seen = np.zeros(image.shape[1]), np.zeros(text.shape[1])
         for rows in self._rows():
             pictures, words = np.asarray(image[rows]), np.asarray(text[rows])
             if not np.isfinite(pictures).all() or not np.isfinite(words).all() or (words < 0).any():
                 raise ValueError(
-                    f"image must be finite and text finite and >= 0; rows {rows.start} to {rows.stop - 1} are not."
+                    f"image must be finite and text finite and >= 0; of rows {rows.min()} to {rows.max()} some are not."
                 )
             total += _signed_root(pictures).sum(axis=0)
             seen += (words > 0).sum(axis=0)
@@ -166,15 +216,14 @@ class _Features:
     def shape(self) -> tuple[int, int]:
         return len(self.image), self.image.shape[1] + self.text.shape[1]
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         for rows in self._rows():
             image = _unit(_signed_root(self.image[rows]) - self.mean)
             text = _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)
             yield rows, np.concatenate([image, text], axis=1).astype(np.float32)
 
-    def _rows(self) -> Iterator[slice]:
-        for start in range(0, len(self.image), self.block_size):
-            yield slice(start, min(start + self.block_size, len(self.image)))
+    def _rows(self) -> Iterator[NDArray[np.int64]]:
+        yield from np.split(self.order, self.cuts[:-1])
 
 
 def _spectrum(features: _Features, targets: NDArray[np.float64]) -> tuple[Any, Any, Any]:
@@ -186,7 +235,9 @@ def _spectrum(features: _Features, targets: NDArray[np.float64]) -> tuple[Any, A
 
     n, columns = features.shape
     if n <= columns:
-        whole = np.concatenate([block for _, block in features.blocks()])
+        whole = np.empty(features.shape, np.float32)
+        for rows, block in features.blocks():
+            whole[rows] = block
         values, vectors = eigh(
             (whole @ whole.T).astype(np.float64), overwrite_a=True, check_finite=False, driver="evd"
         )

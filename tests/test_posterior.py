@@ -40,6 +40,51 @@ def test_leave_one_out_equals_leaving_each_sample_out(data):
     assert ridge == min(errors, key=errors.get)
 
 
+def test_a_group_is_left_out_as_a_whole_and_gets_the_mean(data):
+    image, text, labels = (values[:60] for values in data)
+    groups = np.random.default_rng(2).integers(0, 25, 60)
+    labels = labels[groups]  # one item's rows have its labels
+    scores, ridge = leave_one_out(image, text, labels, groups)
+    root = np.sign(image) * np.sqrt(np.abs(image))
+    a = root - root.mean(axis=0)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b = text * (np.log(61 / (1 + (text > 0).sum(axis=0))) + 1)
+    b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
+    kernel, mean = a @ a.T + b @ b.T, labels.mean(axis=0)
+    for group in np.unique(groups):
+        own, others = groups == group, groups != group
+        inverse = np.linalg.inv(kernel[np.ix_(others, others)] + ridge * np.eye(others.sum()))
+        predicted = kernel[np.ix_(own, others)] @ inverse @ (labels[others] - mean) + mean
+        np.testing.assert_allclose(scores[own], np.tile(predicted.mean(axis=0), (own.sum(), 1)), atol=2e-5)
+    blocks, _ = leave_one_out(image, text, labels, groups, block_size=7)
+    np.testing.assert_allclose(blocks, scores, atol=1e-5)
+
+
+def test_groups_keep_wrong_labels_from_vouching_for_each_other(data):
+    image, text, labels = data
+    groups = np.arange(400) // 4
+    noise = np.random.default_rng(4)
+    image, text = (
+        values[::4][groups] + noise.random((400, values.shape[1])) * 0.1 for values in (image, text)
+    )
+    true = labels[::4][groups]
+    noisy = mixed_symmetric(labels[::4], 0.5, 3).labels[groups]
+    apart, together = (estimate(image, text, noisy, groups=given) for given in (groups, None))
+    errors = [np.square(one.probabilities - true).mean() for one in (apart, together)]
+    assert errors[0] < 0.8 * errors[1]
+    assert apart.noise_rate == pytest.approx(0.5, abs=0.15)
+    assert together.noise_rate < 0.2
+    np.testing.assert_array_equal(apart.probabilities, apart.probabilities[::4][groups])
+
+
+@pytest.mark.parametrize("groups", [np.zeros(400), np.zeros(399, int), [0] * 400, np.zeros(400, int)])
+def test_groups_that_are_none_are_refused(data, groups):
+    with pytest.raises(
+        ValueError, match=r"groups must be an array of integers|groups: .* row \d+ has others than"
+    ):
+        estimate(*data, groups=groups)
+
+
 def test_the_columns_product_in_blocks_equals_the_samples_product(data):
     image, text, labels = data
     whole, ridge = leave_one_out(image, text, labels)  # more rows than columns

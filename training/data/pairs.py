@@ -26,6 +26,8 @@ class Pairs:
     """A picture a row, where the source has them."""
     texts: tuple[str, ...] | None = None
     """The text of each row as it was written, where the source has it."""
+    groups: NDArray[np.int64] | None = None
+    """(n,): rows with the same one show one item and share its labels. None: each row is an item."""
 
     def __len__(self) -> int:
         return len(self.labels)
