@@ -1,11 +1,11 @@
-"""Which samples' labels are probably wrong: what their nearest neighbours' labels say against them. numpy only."""
+"""Which samples' labels are probably wrong, by their nearest neighbours or by a posterior. numpy only."""
 
 import csv
 import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,11 +23,12 @@ _ONE_NEIGHBOR = 0.05
 # Text that a spreadsheet takes for a formula begins with one of these, plain or full-width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _ALL = slice(None)
+_FIRST = (10, 30, 100, 300, 1000)
 _COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
 
 
 class SoftLabel(NamedTuple):
-    """A label of a sample, and how much of it the sample's neighbours carry: 0 none of them, 1 all of them."""
+    """A label of a sample, and what speaks for it: the share of the neighbours that carry it, or its probability."""
 
     label: str
     soft: float
@@ -43,9 +44,9 @@ class SampleAudit(NamedTuple):
     given: tuple[SoftLabel, ...]
     """In the order of `label_names`."""
     contradicted: tuple[SoftLabel, ...]
-    """The given labels that the neighbours speak against, the lowest soft label first."""
+    """The given labels that are spoken against, the least likely first."""
     suggested: tuple[SoftLabel, ...]
-    """Labels that are not given and that the neighbours speak for, the highest soft label first."""
+    """Labels that are not given and are spoken for, the most likely first."""
 
 
 class Ranking(NamedTuple):
@@ -61,11 +62,30 @@ class Ranking(NamedTuple):
     precision: float | None
     """Share of wrong items among the first `wrong` of the order; where a tie is cut, the expected value."""
     reason: str | None = None
+    first: tuple[tuple[int, float], ...] = ()
+    """(k, precision among the first k) for k of 10, 30, 100, 300 and 1000, up to `items`."""
 
     @property
     def chance(self) -> float:
         """The precision of a random order."""
         return self.wrong / self.items if self.items else 0.0
+
+
+class Reliability(NamedTuple):
+    """Probabilities in ten bins of equal width beside what was true; bins without a label are left out."""
+
+    probability: tuple[float, ...]
+    """The mean of each bin."""
+    true: tuple[float, ...]
+    """The share of each bin's labels that are true; calibrated probabilities equal it."""
+    labels: tuple[int, ...]
+    """How many each bin has."""
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean of |probability - true| over all labels."""
+        gaps = np.abs(np.subtract(self.probability, self.true))
+        return float(np.average(gaps, weights=self.labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +99,13 @@ class AuditScore:
     by_confidence: Ranking
     """Samples by confidence, lowest first."""
     given_labels: Ranking
-    """Given labels of all samples by soft label, lowest first; wrong are those that are not true."""
+    """Given labels of all samples, the least likely first; wrong are those that are not true."""
     missing_labels: Ranking
-    """Labels that are not given by soft label, highest first; wrong are those that are true."""
+    """Labels that are not given, the most likely first; wrong are those that are true."""
+    given_reliability: Reliability | None = None
+    """Of the probabilities of the given labels, where the audit has probabilities."""
+    missing_reliability: Reliability | None = None
+    """Of those of the labels that are not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +142,11 @@ class LabelAudit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def evidence(self) -> NDArray[np.floating]:
+        """(n, C): what speaks for each label, here the soft labels."""
+        return self.soft_labels
 
     @cached_property
     def base_rates(self) -> NDArray[np.float64]:
@@ -239,20 +268,80 @@ class LabelAudit:
             corrupted=corrupted,
             by_suspicion=_ranking("sample", "corrupted", self.suspicion, corrupted),
             by_confidence=_ranking("sample", "corrupted", -self.confidence, corrupted),
-            given_labels=_ranking("given label", "wrong", -self.soft_labels[given], ~true[given]),
-            missing_labels=_ranking(
-                "label that is not given", "true", self.soft_labels[~given], true[~given]
-            ),
+            given_labels=_ranking("given label", "wrong", -self.evidence[given], ~true[given]),
+            missing_labels=_ranking("label that is not given", "true", self.evidence[~given], true[~given]),
         )
 
     def _named(self, row: int, chosen: NDArray[np.bool_], sign: int = 0) -> tuple[SoftLabel, ...]:
         columns = np.flatnonzero(chosen)
-        soft = self.soft_labels[row, columns]
+        soft = self.evidence[row, columns]
         order = np.argsort(sign * soft, kind="stable")
         return tuple(
             SoftLabel(self.label_names[column], float(value))
             for column, value in zip(columns[order].tolist(), soft[order].tolist(), strict=True)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorAudit(LabelAudit):
+    """An audit by the probability that each label is true (`scbch_keras.posterior`, or one's own).
+
+    Args:
+        probabilities: (n, C), in [0, 1]: that the label is truly there, given what the labels say.
+    """
+
+    probabilities: NDArray[np.floating]
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_numbers("probabilities", self.probabilities, self.labels.shape)
+        if len(self) and not (self.probabilities.min() >= 0 and self.probabilities.max() <= 1):
+            raise ValueError("probabilities must be in [0, 1]")
+
+    @property
+    def evidence(self) -> NDArray[np.floating]:
+        """(n, C): the probabilities."""
+        return self.probabilities
+
+    @cached_property
+    def suspicion(self) -> NDArray[np.float64]:
+        """(n,), >= 0: the expected number of labels that are wrong or missing."""
+        return np.abs(self.probabilities - (self.labels != 0)).sum(axis=1, dtype=np.float64)
+
+    def contradicted(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: given labels with a probability below threshold, in (0, 1]."""
+        _check_threshold(threshold)
+        return (self.labels[rows] != 0) & (self.probabilities[rows] < threshold)
+
+    def suggested(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: labels that are not given, missing with a probability above 1 - threshold."""
+        _check_threshold(threshold)
+        return (self.labels[rows] == 0) & (1 - self.probabilities[rows] < threshold)
+
+    def score(self, clean_labels: NDArray[Any]) -> AuditScore:
+        """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
+        score = super().score(clean_labels)
+        given, true = self.labels != 0, clean_labels != 0
+        return replace(
+            score,
+            given_reliability=reliability(self.probabilities[given], true[given]),
+            missing_reliability=reliability(self.probabilities[~given], true[~given]),
+        )
+
+
+def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) -> Reliability:
+    """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
+    place = np.minimum((10 * probabilities).astype(int), 9)
+    count = np.bincount(place, minlength=10)
+    there = count > 0
+    probability, share = (
+        np.bincount(place, values, minlength=10)[there] / count[there] for values in (probabilities, true)
+    )
+    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[there].tolist()))
 
 
 def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
@@ -270,17 +359,25 @@ def precision_at_wrong(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
 
     Where these end inside a tie, its expected value over the orders of the tie. At least one must be wrong.
     """
-    count = int(wrong.sum())
-    last = np.partition(doubt, -count)[-count]
+    return precision_at(doubt, wrong, int(wrong.sum()))
+
+
+def precision_at(doubt: NDArray[Any], wrong: NDArray[np.bool_], k: int) -> float:
+    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first k by doubt, 1 <= k <= n.
+
+    Where these end inside a tie, its expected value over the orders of the tie.
+    """
+    last = np.partition(doubt, -k)[-k]
     above, tied = doubt > last, doubt == last
-    hits = wrong[above].sum() + (count - above.sum()) * wrong[tied].mean()
-    return float(hits / count)
+    hits = wrong[above].sum() + (k - above.sum()) * wrong[tied].mean()
+    return float(hits / k)
 
 
 def _ranking(item: str, wrong_is: str, doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> Ranking:
     count = int(wrong.sum())
     if 0 < count < len(wrong):
-        return Ranking(len(wrong), count, auroc(doubt, wrong), precision_at_wrong(doubt, wrong))
+        first = tuple((k, precision_at(doubt, wrong, k)) for k in _FIRST if k <= len(wrong))
+        return Ranking(len(wrong), count, auroc(doubt, wrong), precision_at_wrong(doubt, wrong), first=first)
     reason = f"{'every' if count else 'no'} {item} is {wrong_is}" if len(wrong) else f"there is no {item}"
     return Ranking(len(wrong), count, None, None, reason)
 

@@ -5,9 +5,10 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from scbch_keras import losses
-from scbch_keras.audit import LabelAudit
+from scbch_keras.audit import LabelAudit, PosteriorAudit
 from scbch_keras.confidence import check_gamma, check_neighbors, confidence_weights
 from scbch_keras.data import PairDataset
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
@@ -201,16 +202,25 @@ class SCBCH(CrossModalHashing):
         image, text = self.codes_of(pairs)
         return confidence_weights(image, text, pairs.labels, self.neighbors, self.gamma, self.dialect).weights
 
-    def audit(self, pairs: PairDataset, ids: Any = None, label_names: Any = None) -> LabelAudit:
-        """Which labels of a training set are probably wrong, by the neighbours' labels (Eq. 1-2).
+    def audit(
+        self,
+        pairs: PairDataset,
+        ids: Any = None,
+        label_names: Any = None,
+        probabilities: NDArray[np.floating] | None = None,
+    ) -> LabelAudit:
+        """Which labels of a training set are probably wrong, by the neighbours' labels (Eq. 1-2) or by a posterior.
 
         Args:
             pairs: the training set with its given labels.
             ids: (N,), array of text, each once; None: the row numbers.
             label_names: C texts, each once; None: the column numbers.
+            probabilities: (N, C), in [0, 1], that each label is true: what `posterior.estimate` gave, or one's
+                own. None: the neighbours are asked.
 
         Returns:
-            `LabelAudit`: confidence and soft labels of every sample from the model's codes as they are now.
+            `LabelAudit`: confidence and soft labels of every sample from the model's codes as they are now; with
+            probabilities a `PosteriorAudit`.
 
         Raises:
             ValueError: fewer samples than neighbors + 1, labels of another width, or a branch without weights.
@@ -226,7 +236,8 @@ class SCBCH(CrossModalHashing):
             ids = np.arange(pairs.num_samples).astype(str)
         if label_names is None:
             label_names = tuple(map(str, range(self.num_classes)))
-        return LabelAudit(ids, weights, pairs.labels, soft_labels, tuple(label_names))
+        found = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
+        return LabelAudit(*found) if probabilities is None else PosteriorAudit(*found, probabilities)
 
     def get_config(self):
         """The constructor's arguments."""

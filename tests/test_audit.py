@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from scbch_keras.audit import LabelAudit, auroc, precision_at_wrong
+from scbch_keras.audit import LabelAudit, PosteriorAudit, auroc, precision_at_wrong
 from scbch_keras.training.audit_page import write_audit_page
 
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
@@ -105,6 +105,59 @@ def test_an_even_spread_of_all_labels_is_all_right():
     assert np.isfinite(audit.suspicion).all()
 
 
+def posterior_by_hand():
+    probabilities = np.array([[0.4, 0.7, 0.1], [0.9, 0.5, 0], [0.5, 0.75, 0.2], [0.1, 0.2, 0]], "float32")
+    return PosteriorAudit(**vars(by_hand()), probabilities=probabilities)
+
+
+def test_probabilities_by_hand():
+    audit = posterior_by_hand()
+    np.testing.assert_array_equal(audit.contradicted(), [[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(audit.suggested(), [[0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(audit.suggested(0.8), [[0, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(
+        audit.suspicion, [0.6 + 0.7 + 0.1, 0.1 + 0.5, 0.5 + 0.25 + 0.8, 0.3], rtol=1e-6
+    )
+    assert audit.suspects().tolist() == [2, 0, 1, 3]
+    first = next(audit.samples(np.array([0])))
+    assert [label for label, _ in first.contradicted] == ["sky"]
+    assert first.suggested[0] == ("tree", pytest.approx(0.7))
+
+
+def test_probabilities_are_held_against_the_truth():
+    audit = posterior_by_hand()
+    clean = np.array([[0, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], "uint8")
+    score = audit.score(clean)
+    # wrong among the given: .4 and .2; right: .9, .5, .75. Missing: .7; rightly absent: .1, 0, .5, .1, .2, 0
+    assert score.given_labels.auroc == score.missing_labels.auroc == 1
+    assert score.given_labels.precision == 1
+    given = score.given_reliability
+    np.testing.assert_allclose(given.probability, [0.2, 0.4, 0.5, 0.75, 0.9], rtol=1e-6)
+    assert (given.true, given.labels) == ((0, 0, 1, 1, 1), (1, 1, 1, 1, 1))
+    assert given.error == pytest.approx((0.2 + 0.4 + 0.5 + 0.25 + 0.1) / 5)
+    missing = score.missing_reliability
+    np.testing.assert_allclose(missing.probability, [0, 0.1, 0.2, 0.5, 0.7], atol=1e-6)
+    assert (missing.true, missing.labels) == ((0, 0, 0, 0, 1), (2, 2, 1, 1, 1))
+    assert by_hand().score(clean).given_reliability is None
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])
+def test_what_is_no_probability_is_refused(value):
+    probabilities = np.full((4, 3), 0.5)
+    probabilities[2, 1] = value
+    with pytest.raises(ValueError, match=r"probabilities must be (in \[0, 1\]|finite; row 2)"):
+        PosteriorAudit(**vars(by_hand()), probabilities=probabilities)
+
+
+def test_precision_among_the_first():
+    doubt, wrong = np.arange(40)[::-1] / 40, np.arange(40) % 4 < 2
+    audit = replace(
+        random_audit(), confidence=1 - doubt, labels=np.zeros((40, 5), "uint8"), soft_labels=np.zeros((40, 5))
+    )
+    ranking = audit.score(np.repeat(wrong[:, None], 5, axis=1).astype("uint8")).by_confidence
+    assert ranking.first == ((10, 0.6), (30, pytest.approx(16 / 30)))
+
+
 def pairs_counted(doubt, wrong):
     pairs = [(a, b) for a in doubt[wrong] for b in doubt[~wrong]]
     return sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs)
@@ -180,10 +233,10 @@ def test_the_score_is_that_of_brute_force(seed):
 def test_where_nothing_or_everything_is_wrong_there_is_a_reason_in_place_of_a_number():
     audit = by_hand()
     clean, flipped = audit.score(audit.labels), audit.score(1 - audit.labels)
-    assert clean.by_suspicion == (4, 0, None, None, "no sample is corrupted")
-    assert clean.given_labels == (5, 0, None, None, "no given label is wrong")
-    assert flipped.by_confidence == (4, 4, None, None, "every sample is corrupted")
-    assert flipped.missing_labels == (7, 7, None, None, "every label that is not given is true")
+    assert clean.by_suspicion == (4, 0, None, None, "no sample is corrupted", ())
+    assert clean.given_labels == (5, 0, None, None, "no given label is wrong", ())
+    assert flipped.by_confidence == (4, 4, None, None, "every sample is corrupted", ())
+    assert flipped.missing_labels == (7, 7, None, None, "every label that is not given is true", ())
     everything = by_hand(labels=np.ones((4, 3), "uint8"))
     assert everything.score(audit.labels).missing_labels.reason == "there is no label that is not given"
 
@@ -440,6 +493,15 @@ def test_page_has_the_score_where_there_is_one(tmp_path):
     assert page.words.count("labels are wrong") >= hits
     assert "no sample is corrupted" in draw(tmp_path, audit, score=audit.score(audit.labels))[0].words
     assert "AUROC" not in draw(tmp_path, audit)[0].words
+
+
+def test_page_of_probabilities_says_so_and_shows_their_reliability(tmp_path):
+    audit = posterior_by_hand()
+    page, html = draw(tmp_path, audit, score=audit.score(np.eye(4, 3, dtype="uint8")))
+    assert "probably wrong" in page.words
+    assert "neighbours contradict" not in page.words
+    assert "Probability and truth" in html
+    assert "Probability and truth" not in draw(tmp_path, by_hand())[1]
 
 
 @pytest.mark.parametrize("most", [0.5, np.nextafter(0.5, 1)])

@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from scbch_keras.audit import AuditScore, LabelAudit, Ranking, SampleAudit, SoftLabel
+from scbch_keras.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, SampleAudit, SoftLabel
 from scbch_keras.export.files import replaced
 from scbch_keras.training import figures
 from scbch_keras.training.page import document, fact_list, figure, percent, table
@@ -21,6 +22,13 @@ THUMBNAIL = 160
 """Longest side of a picture on the page, in pixels."""
 TEXT_LENGTH = 280
 """Characters of a text that are shown."""
+RANKED = {
+    "by_suspicion": "samples by suspicion",
+    "by_confidence": "samples by confidence",
+    "given_labels": "given labels that are wrong",
+    "missing_labels": "missing labels that are true",
+}
+"""What an `AuditScore` ranks, in words."""
 
 _STYLE = """
 .doubts {
@@ -53,9 +61,45 @@ td.number, th.number { text-align: right; }
 .figures.single { display: block; max-width: 34rem; }
 @media (max-width: 30rem) { .thumb { width: 5rem; height: 5rem; } .doubt { gap: 0.75rem; } }
 """
-_FOOTER = (
-    '<p class="soft">Made by scbch_keras. The neighbours of a sample are those with the most similar codes of '
-    "picture and text. A doubt is a hint where to look, not a proof: a rare but true label is doubted too.</p>"
+
+
+class _Words(NamedTuple):
+    """What an audit rests on, in words."""
+
+    lead: str
+    contradicted: str
+    suggested: str
+    given: str
+    struck: str
+    coloured: str
+    order: str
+    footer: str
+
+
+_BY_NEIGHBORS = _Words(
+    lead="Each sample was compared with its nearest neighbours, by picture and by text. Where its labels disagree "
+    "with theirs, one of its labels may be wrong, or one may be missing.",
+    contradicted="given labels that the neighbours contradict",
+    suggested="labels that are not given and that they suggest",
+    given=f"{percent(0.62)} of the neighbours, weighted by their similarity, carry it too",
+    struck="less than half as frequent among the neighbours as among all samples. It may be wrong",
+    coloured="to be without it is less than half as frequent among the neighbours as among all samples. It may be "
+    "missing",
+    order="The order also counts how strongly they speak for the exchange of one label.",
+    footer="The neighbours of a sample are those with the most similar codes of picture and text. A doubt is a hint "
+    "where to look, not a proof: a rare but true label is doubted too.",
+)
+_BY_POSTERIOR = _Words(
+    lead="For each label of each sample it was estimated, from picture and text and from the labels of all other "
+    "samples, how probable it is that the label is true.",
+    contradicted="given labels that are probably wrong",
+    suggested="labels that are not given and are probably missing",
+    given=f"with a probability of {percent(0.62)} it is true",
+    struck=f"probably wrong: it is true with a probability below {percent(0.5)}",
+    coloured=f"probably missing: it is true with a probability above {percent(0.5)}",
+    order="The order is by the expected number of labels that are wrong or missing.",
+    footer="A probability is an estimate: where pictures and texts say nothing of a label, or mislead about it, so "
+    "does the probability.",
 )
 
 
@@ -101,13 +145,15 @@ def write_audit_page(
         )
         for rank, sample in enumerate(audit.samples(rows), 1)
     )
-    body = f"""{_explained()}
+    words = _BY_POSTERIOR if isinstance(audit, PosteriorAudit) else _BY_NEIGHBORS
+    body = f"""{_explained(words)}
 {_confidence(audit, rows, score)}
 {"" if score is None else _scores(score)}
 {_by_label(audit)}
 <h2>The most suspicious {f"{len(rows)} samples" if len(rows) > 1 else "sample"}</h2>
 <ol class="doubts">{cards}</ol>"""
-    html = document(title, _header(audit, title, score), body, _FOOTER, _STYLE)
+    footer = f'<p class="soft">Made by scbch_keras. {words.footer}</p>'
+    html = document(title, _header(audit, words, title, score), body, footer, _STYLE)
     with replaced(Path(path)) as file:
         file.write(html.encode())
 
@@ -135,33 +181,28 @@ def thumbnail(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _header(audit: LabelAudit, title: str, score: AuditScore | None) -> str:
+def _header(audit: LabelAudit, words: _Words, title: str, score: AuditScore | None) -> str:
     given = int((audit.labels != 0).sum())
     facts = [
         (f"{len(audit):,}", f"samples with {given:,} labels of {len(audit.label_names)} kinds"),
-        (f"{int(audit.contradicted().sum()):,}", "given labels that the neighbours contradict"),
-        (f"{int(audit.suggested().sum()):,}", "labels that are not given and that they suggest"),
+        (f"{int(audit.contradicted().sum()):,}", words.contradicted),
+        (f"{int(audit.suggested().sum()):,}", words.suggested),
     ]
     if score is not None and score.by_suspicion.auroc is not None:
         told = f"of the time a corrupted sample is more suspicious than a clean one; a coin: {percent(0.5)}"
         facts.append((percent(score.by_suspicion.auroc), told))
     return f"""<h1>{escape(title)}</h1>
-<p class="lead">Each sample was compared with its nearest neighbours, by picture and by text. Where its labels
-disagree with theirs, one of its labels may be wrong, or one may be missing.</p>
+<p class="lead">{words.lead}</p>
 {fact_list(facts)}"""
 
 
-def _explained() -> str:
+def _explained(words: _Words) -> str:
     return f"""<h2>How to read it</h2>
 <ul>
-<li>{_chip(SoftLabel("label", 0.62))} is a given label; {percent(0.62)} of the neighbours, weighted by their
-similarity, carry it too.</li>
-<li>{_chip(SoftLabel("label", 0.02), "del")}, struck, dashed: given, but less than half as frequent among the
-neighbours as among all samples. It may be wrong.</li>
-<li>{_chip(SoftLabel("label", 0.91), "ins")}, coloured: not given, but to be without it is less than half as
-frequent among the neighbours as among all samples. It may be missing.</li>
-<li>Confidence says how well all labels of a sample agree with its neighbours'. The order also counts how
-strongly they speak for the exchange of one label.</li>
+<li>{_chip(SoftLabel("label", 0.62))} is a given label; {words.given}.</li>
+<li>{_chip(SoftLabel("label", 0.02), "del")}, struck, dashed: given, but {words.struck}.</li>
+<li>{_chip(SoftLabel("label", 0.91), "ins")}, coloured: not given, but {words.coloured}.</li>
+<li>Confidence says how well all labels of a sample agree with those of its nearest neighbours. {words.order}</li>
 </ul>"""
 
 
@@ -202,32 +243,41 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
 
 
 def _scores(score: AuditScore) -> str:
-    rows = "".join(
-        _score_row(name, ranking)
-        for name, ranking in (
-            ("samples by suspicion (the order below)", score.by_suspicion),
-            ("samples by confidence alone", score.by_confidence),
-            ("given labels that are wrong", score.given_labels),
-            ("missing labels that are true", score.missing_labels),
-        )
+    firsts = sorted({k for name in RANKED for k, _ in getattr(score, name).first})
+    head = _numbers_head(
+        "of", "wrong", "AUROC", "precision", "by chance", *(f"of the first {k:,}" for k in firsts)
     )
-    head = _numbers_head("of", "wrong", "AUROC", "precision", "by chance")
+    rows = "".join(_score_row(title, getattr(score, name), firsts) for name, title in RANKED.items())
     content = f"<thead><tr><th>ranked</th>{head}</tr></thead><tbody>{rows}</tbody>"
     return f"""<h2>How much it finds</h2>
 <p>The true labels of these samples are known; the audit did not see them. AUROC is the share of all pairs of a
 wrong and a right item in which the wrong one is doubted more (a coin: 0.5). Precision is the share of wrong ones
 among as many of the first as there are wrong ones.</p>
-{table("Scores against the true labels", content)}"""
+{table("Scores against the true labels", content)}
+{_reliability(score)}"""
 
 
-def _score_row(name: str, ranking: Ranking) -> str:
+def _reliability(score: AuditScore) -> str:
+    given, missing = score.given_reliability, score.missing_reliability
+    if given is None or missing is None:
+        return ""
+    drawn = figures.reliability({"labels that are given": given, "labels that are not": missing})
+    return f"""<h3>What a probability is worth</h3>
+<p>Of labels with one probability, that share should be true: on the diagonal. In the mean over the labels, the
+probabilities of given labels are off by {given.error:.3f}, those of labels that are not given by
+{missing.error:.3f}.</p>
+<div class="figures single">{figure(drawn, "Share of true labels over their probability")}</div>"""
+
+
+def _score_row(name: str, ranking: Ranking, firsts: Sequence[int]) -> str:
     counts = "".join(f'<td class="number">{count:,}</td>' for count in (ranking.items, ranking.wrong))
     if ranking.auroc is None or ranking.precision is None:
-        values = f'<td colspan="3">no value: {escape(ranking.reason or "")}</td>'
+        values = f'<td colspan="{3 + len(firsts)}">no value: {escape(ranking.reason or "")}</td>'
     else:
+        first = dict(ranking.first)
+        cells = [ranking.auroc, ranking.precision, ranking.chance, *(first.get(k) for k in firsts)]
         values = "".join(
-            f'<td class="number">{value:.3f}</td>'
-            for value in (ranking.auroc, ranking.precision, ranking.chance)
+            f'<td class="number">{"" if value is None else format(value, ".3f")}</td>' for value in cells
         )
     return f'<tr><th scope="row">{escape(name)}</th>{counts}{values}</tr>'
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from scbch_keras.audit import Reliability
 from scbch_keras.training.results import Confidence, Direction, Results
 
 # what each line means, in the order of the legend: title, dash pattern (in line widths)
 SERIES = {
     "clean": ("SCBCH on true labels", (1.0, 1.6)),
+    "posterior": ("SCBCH on posterior labels", (8.0, 1.6)),
     "full": ("SCBCH", ()),
     "unweighted": ("SCBCH without confidence weights", (4.0, 2.0)),
     "random": ("a random order", (6.0, 2.0, 1.0, 2.0)),
@@ -31,6 +33,7 @@ STAND_INS = {
     "unweighted": "#0a0b12",
     "random": "#0a0b13",
     "corrupted": "#0a0b14",
+    "posterior": "#0a0b15",
 }
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -117,6 +120,26 @@ def two_histograms(
             axes.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch)
         axes.stairs(share, edges, color=colour, linewidth=1.6, linestyle="--" if hatch else "-")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def reliability(curves: Mapping[str, Reliability]) -> str:
+    """Share of true labels over their probability, a line for each of at most two curves, beside the diagonal."""
+
+    def plot(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=STAND_INS["random"], linewidth=1.2, dashes=SERIES["random"][1])
+        for name, marker, (title, curve) in zip(("full", "corrupted"), "os", curves.items(), strict=False):
+            axes.plot(
+                curve.probability,
+                curve.true,
+                marker=marker,
+                linestyle="-" if name == "full" else "--",
+                color=STAND_INS[name],
+                label=title,
+            )
+        axes.legend(frameon=False, loc="upper left")
+        axes.set(xlabel="probability", ylabel="share of true labels", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+    return draw("audit-reliability", "Probability and truth", plot)
 
 
 def legend_mark(name: str) -> str:

@@ -23,6 +23,7 @@ from scbch_keras.training.recipe import Recipe, resolve
 
 FORMAT = 1
 STATE = "run.json"
+POSTERIOR = "posterior.npz"
 
 
 class RunError(ValueError):
