@@ -18,6 +18,7 @@ _HOMES = {
     "RetrievalMetrics": "callbacks",
     "CrossModalHashing": "hashing",
     "LabelAudit": "audit",
+    "PosteriorAudit": "audit",
     "LabelPosterior": "posterior",
     "confidence_weights": "confidence",
     "pack_codes": "codes",
@@ -28,6 +29,7 @@ _HOMES = {
 }
 _ROOMS = (
     "audit",
+    "baselines",
     "callbacks",
     "codes",
     "confidence",

@@ -185,7 +185,7 @@ class CrossModalHashing(keras.Model):
         """
         if loss is not None:
             raise ValueError(
-                f"SCBCH brings its own loss; got loss={loss!r}. Its terms are set in SCBCH(...)."
+                f"{type(self).__name__} brings its own loss; got loss={loss!r}. Its terms are set where it is made."
             )
         self._jit_requested = jit_compile
         if jit_compile == "auto":

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
+from scbch_keras.baselines import BASELINES
 from scbch_keras.training import commands_data, commands_runs  # noqa: F401 - they add their commands
 from scbch_keras.training.commands import app
 from scbch_keras.training.data.open import open_data
@@ -239,6 +241,47 @@ def test_own_pictures_from_describe_to_audit(folder, tmp_path):
         "precision-recall.svg",
         "similarity-maps.png",
     }
+
+
+@once
+def test_data_that_changed_since_leaves_the_runs_vocabulary_alone(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    run = tmp_path / "run"
+    small = {"image_features": "pixels:16", "text_features": "bow", "epochs": 1, "warmup_epochs": 0}
+    trained(begin(tmp_path / "data", run, **small, noise=0.0))
+    vocabulary = (run / "labels.json").read_bytes()
+    with next((tmp_path / "data").glob("*.csv")).open("a", encoding="utf-8") as table:
+        table.write("late,0.png,a late one,unheard-of\n")
+    status, told = run_command("evaluate", run)
+    assert status == 2, told
+    assert "the data is not the run's" in told
+    assert (run / "labels.json").read_bytes() == vocabulary
+
+
+@once
+def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_path):
+    trained(begin(file, tmp_path / "run", variant="posterior", epochs=1, noise=0.5))
+    status, told = run_command("audit", tmp_path / "run")
+    assert status == 0, told
+    assert "the probabilities contradict a given label" in told
+    scores = json.loads((tmp_path / "run" / "audit.json").read_bytes())
+    assert scores["by_suspicion"]["auroc"] > 0.8
+    assert set(scores["reliability"]) == {"given labels", "missing labels"}
+
+
+@once
+@pytest.mark.parametrize("variant", BASELINES)
+def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
+    model = trained(begin(file, tmp_path / "run", variant=variant, epochs=2))
+    assert type(model) is BASELINES[variant]
+    run = RunFolder.open(tmp_path / "run")
+    assert run.finished
+    assert 0 < run.state["metrics"]["t2i"]["map"] <= 1
+    np.testing.assert_array_equal(
+        load_model(run).encode_image(np.load(file)["image"], verbose=0),
+        model.encode_image(np.load(file)["image"], verbose=0),
+    )
+    assert run_command("audit", tmp_path / "run")[0] == 0
 
 
 @once

@@ -51,6 +51,11 @@ _SERIES = {
     "paper-dialect": _Series("#9a3d7d", "#f09ad0", "X", (8.0, 2.0)),
     "posterior": _Series("#4a3fb5", "#b3a6ff", ">", (10.0, 1.2)),
     "posterior-without-intra-modal": _Series("#a11d33", "#ff8b98", "<", (2.0, 2.0, 8.0, 2.0)),
+    "dcmh": _Series("#5b4a12", "#cbb46a", "p", (1.0, 1.0)),
+    "ucch": _Series("#0d6986", "#70cbe8", "d", (3.0, 1.0, 1.0, 1.0)),
+    "infonce": _Series("#7a3b0a", "#d9a37a", "8", (5.0, 3.0)),
+    "nrch": _Series("#2e6b1f", "#9ad97f", "h", (1.0, 2.5)),
+    "rshnl": _Series("#8f1d6a", "#f27fce", "*", (12.0, 2.0, 2.0, 2.0)),
     _PUBLISHED: _Series("#1d2026", "#e9e7e2", "D", ()),
 }
 # Stand for the page's colours in the drawing, as in `figures`; the text gets CSS variables.
@@ -252,6 +257,11 @@ _MARKS = {
     "^": "M14 8.2h8l-4-7Z",
     "P": "M16.7 1h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6V6.3h-2.7V3.7h2.7Z",
     "X": "M15.9 1.3 18 3.4 20.1 1.3 21.7 2.9 19.6 5 21.7 7.1 20.1 8.7 18 6.6 15.9 8.7 14.3 7.1 16.4 5 14.3 2.9Z",
+    "p": "M18 1l3.8 2.8-1.5 4.4h-4.6l-1.5-4.4Z",
+    "d": "M18 .6l2.6 4.4-2.6 4.4-2.6-4.4Z",
+    "8": "M16.6 1.5h2.8l2 2v3l-2 2h-2.8l-2-2v-3Z",
+    "h": "M18 1l3.5 2v4L18 9l-3.5-2V3Z",
+    "*": "M18 .8l1.2 2.7 3 .3-2.3 2 .7 2.9L18 7.2l-2.6 1.5.7-2.9-2.3-2 3-.3Z",
     "D": "M18 1l4 4-4 4-4-4Z",
 }
 

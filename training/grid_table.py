@@ -71,10 +71,11 @@ class Row:
     @property
     def published(self) -> float | None:
         """The paper's number in percent for the same variant, noise rate and length on the same data set."""
-        if self.variant not in _TABLE_3:
+        method, change, *_ = VARIANTS[self.variant]
+        if change and self.variant not in _TABLE_3:
             return None
-        wanted = self.benchmark, VARIANTS[self.variant].method
-        results = comparison() if self.variant == "full" else ablation()
+        results = ablation() if change else comparison()
+        wanted = self.benchmark, method
         return next(
             (one.percent.get(self.place) for one in results if (one.dataset, one.method) == wanted), None
         )
@@ -177,7 +178,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 
 def method_name(variant: str) -> str:
     """What the paper calls a variant, and what it is."""
-    method, change, _ = VARIANTS[variant]
+    method, change, *_ = VARIANTS[variant]
     return f"{method} ({change})" if change else method
 
 
@@ -191,7 +192,7 @@ def percent(value: Moments | str | None) -> tuple[str, str]:
 
 def _beside_published(rows: list[Row], benchmark: str) -> Table:
     published = [one for one in comparison() if one.dataset == benchmark]
-    shown = [row for row in rows if row.variant in ("full", "paper-dialect")]
+    shown = [row for row in rows if row.variant not in _TABLE_3[:-1]]
     columns = _columns(shown, published)
     lines = [_published(f"{one.method} ({one.about}), published", one, columns) for one in published]
     for group in _alike(shown):

@@ -25,15 +25,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+_WEIGHTS = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
+
+
 class Variant(NamedTuple):
-    """What a training changes: the method's name in the tables, the change in words, and the model's arguments."""
+    """What is trained: the method's name in the tables, what is changed in it, and the arguments of its model."""
 
     method: str
     change: str
     settings: dict[str, Any]
+    takes: tuple[str, ...] = _WEIGHTS
+    """Settings of the recipe that the model takes too."""
 
 
-# The paper's ablations (Table 3), the equations as printed, and what goes beyond the paper.
+# The paper's ablations (Table 3), the equations as printed, what goes beyond the paper, and other methods.
 VARIANTS = {
     "full": Variant("SCBCH", "", {}),
     "no-classification": Variant("SCBCH-1", "no classification loss", {"classification": False}),
@@ -45,6 +50,11 @@ VARIANTS = {
     "posterior-without-intra-modal": Variant(
         "SCBCH on posterior labels", "no intra-modal term", {"labels": "posterior", "intra_modal": False}
     ),
+    "dcmh": Variant("DCMH", "", {}, ("l2",)),
+    "ucch": Variant("UCCH", "", {}, ("l2",)),
+    "infonce": Variant("InfoNCE", "", {}, ("l2",)),
+    "nrch": Variant("NRCH", "", {}, ("l2", "warmup_epochs")),
+    "rshnl": Variant("RSHNL", "", {"center_units": (1024, 1024)}, ("l2", "warmup_epochs")),
 }
 
 
@@ -110,12 +120,12 @@ class Recipe:
         return self.data in SETTINGS
 
     def model_settings(self) -> dict[str, Any]:
-        """The arguments of `SCBCH` that are numbers and switches."""
-        names = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
+        """The arguments of the variant's model that are numbers and switches."""
+        variant = VARIANTS[self.variant]
         return {
             "bits": self.bits,
-            **{name: getattr(self, name) for name in names},
-            **VARIANTS[self.variant].settings,
+            **{name: getattr(self, name) for name in variant.takes},
+            **variant.settings,
         }
 
     def as_dict(self) -> dict[str, Any]:

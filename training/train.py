@@ -11,16 +11,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.baselines import BASELINES
 from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.codes import pack_codes
+from scbch_keras.confidence import check_neighbors, confidence_weights
 from scbch_keras.data import PairDataset
+from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
 from scbch_keras.posterior import LabelPosterior, estimate
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.evaluation import encode, retrieval_metrics
-from scbch_keras.training.recipe import Recipe
-from scbch_keras.training.run_folder import RunError, RunFolder
+from scbch_keras.training.recipe import VARIANTS, Recipe
+from scbch_keras.training.run_folder import POSTERIOR, RunError, RunFolder
 
 CHECKPOINT_SECONDS = 60.0
 MAP_SAMPLES = 16
@@ -37,7 +40,7 @@ def train(
     verbose: Any = "auto",
     keep_model: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> SCBCH:
+) -> CrossModalHashing:
     """Train what is left of a run, and write everything that evaluation, figures and audit read.
 
     The same recipe, data and backend give the same codes, stopped and resumed or not.
@@ -57,6 +60,7 @@ def train(
         RunStopped: Ctrl-C or SIGTERM came; the epoch was finished and a checkpoint written.
     """
     recipe = run.recipe
+    check_neighbors(recipe.neighbors, len(data.train))
     run.begin(data)
     if run.finished:
         raise RunError(f"{run.path}: the run is finished")
@@ -70,11 +74,15 @@ def train(
             (data.database.inputs, data.database.labels),
             every=recipe.evaluate_every,
         )
-        soft = model.labels == "posterior"
-        targets = _probabilities(run, train) if soft else train.labels
+        targets = _probabilities(run, train) if model.soft_labels else train.labels
         model.fit(
             PairDataset(
-                train.image, train.text, targets, recipe.batch_size, seed=recipe.seed, soft_labels=soft
+                train.image,
+                train.text,
+                targets,
+                recipe.batch_size,
+                seed=recipe.seed,
+                soft_labels=model.soft_labels,
             ),
             epochs=recipe.epochs,
             initial_epoch=run.epochs_done,
@@ -87,17 +95,18 @@ def train(
     return model
 
 
-def load_model(run: RunFolder) -> SCBCH:
+def load_model(run: RunFolder) -> CrossModalHashing:
     """The run's model, as far as it was trained."""
     if run.state["model"] is None:
         raise RunError(f"{run.path}: the run has no model file")
     return keras.saving.load_model(run.path / run.state["model"], safe_mode=True)
 
 
-def _model(run: RunFolder, recipe: Recipe, data: RetrievalData) -> SCBCH:
+def _model(run: RunFolder, recipe: Recipe, data: RetrievalData) -> CrossModalHashing:
     if run.state["model"] is not None:
         return load_model(run)
-    model = SCBCH(
+    method: Any = BASELINES.get(recipe.variant, SCBCH)
+    model = method(
         num_classes=data.train.labels.shape[1],
         image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch"),
         text_branch=HashBranch(recipe.bits, recipe.text_units, name="text_branch"),
@@ -109,9 +118,9 @@ def _model(run: RunFolder, recipe: Recipe, data: RetrievalData) -> SCBCH:
 
 def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
-    path = run.path / "posterior.npz"
+    path = run.path / POSTERIOR
     if not path.is_file():
-        estimate(train.image, train.text, train.labels).save(path)
+        estimate(train.image, train.text, train.labels, groups=train.groups).save(path)
     return LabelPosterior.load(path).probabilities
 
 
@@ -153,12 +162,16 @@ class _Keeper(keras.callbacks.Callback):
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
 
 
-def _finish(run: RunFolder, model: SCBCH, data: RetrievalData, keep_model: bool) -> None:
-    train = data.train
-    audit = model.audit(PairDataset(train.image, train.text, train.labels))
+def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:
+    train, recipe = data.train, run.recipe
+    codes = encode(model, train)
+    dialect = VARIANTS[recipe.variant].settings.get("dialect", "reference")
+    confidence = confidence_weights(
+        codes["image"], codes["text"], train.labels, recipe.neighbors, recipe.gamma, dialect
+    )
     _save_maps(run, model, train, "last")
-    run.save_array("confidence", audit.confidence)
-    run.save_array("soft_labels", audit.soft_labels)
+    run.save_array("confidence", confidence.weights)
+    run.save_array("soft_labels", confidence.soft_labels)
     run.save_array("train_labels", train.labels)
     run.save_array("train_ids", train.ids)
     if train.clean_labels is not None:
@@ -183,7 +196,7 @@ def _finish(run: RunFolder, model: SCBCH, data: RetrievalData, keep_model: bool)
         run.drop_model()
 
 
-def _save_maps(run: RunFolder, model: SCBCH, train: Pairs, when: str) -> None:
+def _save_maps(run: RunFolder, model: CrossModalHashing, train: Pairs, when: str) -> None:
     """Codes of the first few training samples that have labels, spread over the set."""
     rows = np.flatnonzero(train.labels.any(axis=1))
     rows = rows[np.linspace(0, len(rows) - 1, min(MAP_SAMPLES, len(rows))).astype(int)]
