@@ -39,7 +39,7 @@ def test_the_whole_path_on_few_icons(results, folder):
     assert Results.load(folder / "results.json") == results
     assert (folder / "report.html").read_text(encoding="utf-8") == draw_report(results)
     assert (folder / "report.html").stat().st_size < 3_000_000
-    assert [run.name for run in results.runs] == ["full", "unweighted", "clean"]
+    assert [run.name for run in results.runs] == ["full", "unweighted", "posterior", "clean"]
     assert results.settings.backend == keras.backend.backend()
     assert results.data.training_icons == 80
     assert results.data.corrupted_icons == 40
@@ -92,6 +92,13 @@ def test_shown_searches_are_right_about_being_right(results):
             assert set(hit.shared) == asked & set(results.icons[hit.icon].categories)
     asked = [search.icon for search in results.searches]
     assert len(set(asked)) == 20
+
+
+@pytest.mark.release
+def test_the_posterior_knows_something_of_wrong_labels(results):
+    assert results.posterior.wrong > 0.5
+    assert results.posterior.missing > 0.5
+    assert 0 < results.posterior.noise_rate < 1
 
 
 @pytest.mark.release

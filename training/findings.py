@@ -8,8 +8,10 @@ import py_phosphor_icons as phosphor
 from numpy.typing import NDArray
 from PIL import Image
 
+from scbch_keras.audit import auroc
 from scbch_keras.metrics import mean_average_precision, precision_recall_curve
 from scbch_keras.noise import NoisyLabels
+from scbch_keras.posterior import LabelPosterior
 from scbch_keras.training.fresh_search import ROUTES, FreshSearch
 from scbch_keras.training.icons import WEIGHTS, IconPairs, IconSet
 from scbch_keras.training.results import (
@@ -20,6 +22,7 @@ from scbch_keras.training.results import (
     Example,
     Hit,
     Icon,
+    Posterior,
     Search,
     Served,
     Suspect,
@@ -103,6 +106,21 @@ def trust(
             )
             for place in order[:suspects]
         ),
+    )
+
+
+def posterior(icons: IconSet, training: IconPairs, noisy: NoisyLabels, found: LabelPosterior) -> Posterior:
+    """What the posterior knows of the wrong labels, an icon counted once."""
+    rows = np.unique(training.icon, return_index=True)[1]
+    probabilities, given, true = found.probabilities[rows], noisy.labels != 0, icons.labels[icons.train] != 0
+
+    def separation(doubt: NDArray[np.float32], wrong: NDArray[np.bool_]) -> float | None:
+        return round(auroc(doubt, wrong), 4) if 0 < wrong.sum() < len(wrong) else None
+
+    return Posterior(
+        noise_rate=round(found.noise_rate, 4),
+        wrong=separation(-probabilities[given], ~true[given]),
+        missing=separation(probabilities[~given], true[~given]),
     )
 
 

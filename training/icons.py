@@ -21,10 +21,13 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
+from scbch_keras.noise import NoisyLabels, mixed_symmetric
 from scbch_keras.training.data.vocabulary import label_matrix
 
 WEIGHTS = ("thin", "light", "regular", "bold", "fill", "duotone")
 REGULAR = WEIGHTS.index("regular")
+QUERIES = 300
+"""Icons held out, of all."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -201,6 +204,15 @@ def load_icons(
         train=train,
         gaps=Gaps(unlabelled, undrawable, missing, broken, wordless),
     )
+
+
+def corrupted(icons: IconSet, noise: float, seed: int) -> tuple[NoisyLabels, NDArray[np.uint8]]:
+    """Wrong labels for a share of the training icons: of `icons.train`, and of `icons.training`'s pictures.
+
+    All pictures of an icon have the same labels, wrong ones too.
+    """
+    noisy = mixed_symmetric(icons.labels[icons.train], noise, seed)
+    return noisy, noisy.labels[np.searchsorted(icons.train, icons.training.icon)]
 
 
 def words_of(*phrases: str) -> frozenset[str]:

@@ -11,6 +11,7 @@ STYLE = """
   color-scheme: light dark;
   --paper: #fbfaf7; --card: #ffffff; --ink: #1d2026; --soft: #565c68; --line: #d9d7d0;
   --full: #1f5fbf; --unweighted: #a8490b; --clean: #17724a; --random: #666c78; --corrupted: #a8490b;
+  --posterior: #6d3fb5;
   --right: #14683f; --wrong: #9c2f2a; --right-paper: #e5f3ea; --wrong-paper: #f8eae8;
   --icon: none;
 }
@@ -18,6 +19,7 @@ STYLE = """
   :root {
     --paper: #15171b; --card: #1e2127; --ink: #e9e7e2; --soft: #a9afbb; --line: #373c46;
     --full: #82b1ff; --unweighted: #ffae70; --clean: #6fd6a4; --random: #a4abb8; --corrupted: #ffae70;
+    --posterior: #c3a6ff;
     --right: #7fdcae; --wrong: #ffa39b; --right-paper: #1b3027; --wrong-paper: #372322;
     --icon: invert(0.92);
   }

@@ -1,4 +1,4 @@
-"""The whole path in minutes: wrong labels, three trainings, a release, a fresh process, a report."""
+"""The whole path in minutes: wrong labels, four trainings, a release, a fresh process, a report."""
 
 import math
 import os
@@ -17,20 +17,20 @@ from scbch_keras.codes import pack_codes
 from scbch_keras.export import release
 from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
-from scbch_keras.noise import mixed_symmetric
+from scbch_keras.posterior import estimate
 from scbch_keras.training import findings, progress
 from scbch_keras.training.environment import versions
 from scbch_keras.training.fresh_search import search_in_fresh_process
-from scbch_keras.training.icons import IconPairs, IconSet, load_icons
+from scbch_keras.training.icons import QUERIES, IconPairs, IconSet, corrupted, load_icons
 from scbch_keras.training.report import write_report
 from scbch_keras.training.results import Results, Run, Settings
 from scbch_keras.training.settings import check_arguments, claim_folder
 
-QUERIES = 300
 _SHOWN_HITS = 8
 _TITLES = {
     "full": "Training SCBCH",
     "unweighted": "Training without confidence weights",
+    "posterior": "Training on posterior labels",
     "clean": "Training on clean labels",
 }
 
@@ -46,8 +46,9 @@ def quickstart(
 ) -> Results:
     """Train on the Phosphor icons with wrong labels, export, search, and write `out`/report.html.
 
-    Three trainings from the same initial weights: SCBCH, the same without confidence weights, and SCBCH on
-    the true labels (left out at noise 0, where it would be the first again). All are evaluated on held-out
+    Four trainings from the same initial weights: SCBCH, the same without confidence weights, SCBCH on posterior
+    labels (`scbch_keras.posterior`), and SCBCH on the true labels (left out at noise 0, where it would be the first
+    again). All are evaluated on held-out
     icons with true labels, after every epoch; what is reported is the last epoch, not the best. The same
     arguments give the same numbers on the same backend.
 
@@ -83,10 +84,15 @@ def quickstart(
             queries = QUERIES if icon_limit is None else icon_limit // 5
             icons = load_icons(seed, queries, icon_limit, settings.picture_size, progress=advance)
         training, query, database = icons.training, icons.queries, icons.database
-        noisy = mixed_symmetric(icons.labels[icons.train], noise, seed)
-        noisy_labels = noisy.labels[np.searchsorted(icons.train, training.icon)]
+        noisy, noisy_labels = corrupted(icons, noise, seed)
+        with steps("Estimating posterior labels"):
+            posterior = estimate(training.image, training.text, noisy_labels, groups=training.icon)
 
-        plans = [("full", noisy_labels), ("unweighted", noisy_labels)]
+        plans = [
+            ("full", noisy_labels),
+            ("unweighted", noisy_labels),
+            ("posterior", posterior.probabilities),
+        ]
         if noisy.corrupted.any():
             plans.append(("clean", training.labels))
         runs, models, watches = [], {}, {}
@@ -125,6 +131,7 @@ def quickstart(
             random_precision=random_precision,
             runs=tuple(runs),
             confidence=confidence,
+            posterior=findings.posterior(icons, training, noisy, posterior),
             served=served,
             searches=searches,
             example=sample,
@@ -161,7 +168,7 @@ def _train(
     name: str,
     settings: Settings,
     icons: IconSet,
-    labels: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | NDArray[np.float32],
     query: IconPairs,
     database: IconPairs,
     advance: Callable[[int, int], None],
@@ -175,6 +182,7 @@ def _train(
         neighbors=settings.neighbors,
         warmup_epochs=settings.warmup_epochs,
         confidence_weighting=name != "unweighted",
+        labels="posterior" if name == "posterior" else "noisy",
     )
     model.compile(keras.optimizers.Adam(settings.learning_rate))
     watch = _Watch(advance, settings.warmup_epochs)

@@ -36,7 +36,24 @@ neighbours, which makes it harder.</p>
 <ul class="legend">{legend}</ul>
 <div class="figures">{drawn}</div>
 {_suspects(results)}
+{_posterior(results)}
 """
+
+
+def _posterior(results: Results) -> str:
+    posterior, data = results.posterior, results.data
+    true = data.corrupted_icons / data.training_icons
+    text = f"""
+<h3>What the pictures and words say themselves</h3>
+<p>Before any training, each label of each icon also got a probability of being true: from pictures and words,
+which no wrong label has touched, and from the labels of all other icons. By this estimate
+{percent(posterior.noise_rate)} of the icons have wrong labels; in truth {percent(true)} have.</p>"""
+    if posterior.wrong is None or posterior.missing is None:
+        return text
+    return f"""{text}
+<p>In {percent(posterior.wrong)} of all pairs of a wrong and a right label, the wrong one is less probable; in
+{percent(posterior.missing)} of all pairs of a label that was taken away and one that never was there, the first is
+more probable (a coin: {percent(0.5)}).</p>"""
 
 
 def _suspects(results: Results) -> str:

@@ -13,7 +13,7 @@ from scbch_keras.export.files import replaced
 Direction = Literal["i2t", "t2i"]
 DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Run:
     """One training.
 
     Attributes:
-        name: "full", "unweighted" or "clean".
+        name: "full", "unweighted", "posterior" or "clean".
         map: mAP of each direction after the last epoch (expected over ties), in [0, 1].
         epochs: what was logged, by name, one number an epoch; None where a value was not finite.
         precision, recall: of each direction, after 1, 2, 3, 5, ... and at last all of the database.
@@ -113,6 +113,23 @@ class Confidence:
     separation: float | None
     found: float | None
     suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What was estimated of the training icons' labels before any training.
+
+    Attributes:
+        noise_rate: the estimated share of icons with wrong labels.
+        wrong: how often a wrong label is less probable than a right one, over all pairs of given labels (ties
+            count half). None without both kinds.
+        missing: how often a label that was taken away is more probable than one that never was there, over all
+            pairs of labels that are not given. None without both kinds.
+    """
+
+    noise_rate: float
+    wrong: float | None
+    missing: float | None
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,7 @@ class Results:
     random_precision: dict[str, float]
     runs: tuple[Run, ...]
     confidence: Confidence
+    posterior: Posterior
     served: Served
     searches: tuple[Search, ...]
     example: Example

@@ -1,15 +1,14 @@
 """The embedded icons as a data set like any other: what anybody can train on from the registry alone."""
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from scbch_keras.noise import mixed_symmetric
 from scbch_keras.training.data.pairs import Pairs, RetrievalData, SourceFile
-from scbch_keras.training.icons import IconPairs, IconSet, load_icons
+from scbch_keras.training.icons import QUERIES, IconPairs, IconSet, corrupted, load_icons
 
-QUERIES = 300
 PICTURE_SIZE = 32
 
 
@@ -22,13 +21,12 @@ def icon_data(noise: float, seed: int, limit: int | None = None) -> RetrievalDat
         limit: use only this many icons, a fifth of them as queries.
     """
     icons = _icons(seed, limit)
-    noisy = mixed_symmetric(icons.labels[icons.train], noise, seed)
     training, clean = icons.training, _pairs(icons, icons.training)
-    labels = noisy.labels[np.searchsorted(icons.train, training.icon)]
+    _, labels = corrupted(icons, noise, seed)
     return RetrievalData(
         name="icons",
         title="Phosphor icons",
-        train=Pairs(clean.image, clean.text, labels, clean.ids, clean_labels=clean.labels),
+        train=replace(clean, labels=labels, clean_labels=clean.labels, groups=training.icon),
         query=_pairs(icons, icons.queries),
         database=_pairs(icons, icons.database),
         label_names=icons.categories,
