@@ -152,7 +152,8 @@ def grid_command(file, out):
 
 
 @once
-def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path, how):
     straight = tmp_path / "straight"
     grid = Grid([str(file)], [0.0, 0.5], [16], range(2), ["full"])
     settings = {name: value for name, value in SMALL.items() if name != "bits"}
@@ -163,8 +164,10 @@ def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path):
     deadline = time.monotonic() + 240
     while not (killed / CELLS).exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, process.stdout.read()
+    process.send_signal(how)
+    told, _ = process.communicate(timeout=120)
+    assert ("The same command goes on from there" in told) == (how == signal.SIGINT), told
+    assert process.returncode == (-how if how == signal.SIGKILL else 130), told
     assert len((killed / CELLS).read_text().splitlines()) < 4
     with (killed / CELLS).open("a") as cells:
         cells.write('{"dataset": "pa')  # as if killed in the middle of a line

@@ -194,6 +194,7 @@ def reproduce(
             raise ValueError(f"dataset: expected one of {', '.join(SETTINGS)}, or a path; got {unknown[0]!r}")
         with quiet_import():
             from scbch_keras.training.reproduce import Grid, reproduce
+            from scbch_keras.training.train import RunStopped
         recipes: list[Recipe] = list(
             Grid(**grid).recipes(
                 backend=os.environ["KERAS_BACKEND"],
@@ -202,8 +203,12 @@ def reproduce(
                 **_parsed(settings),
             )
         )
-        with _cell_progress() as (advance, progress):
-            cells = reproduce(recipes, out, advance, progress)
+        try:
+            with _cell_progress() as (advance, progress):
+                cells = reproduce(recipes, out, advance, progress)
+        except RunStopped as stopped:
+            typer.echo(f"{str(stopped).capitalize()}. The same command goes on from there.")
+            raise typer.Exit(130) from stopped
         from scbch_keras.training.grid_page import write_grid
 
         written = write_grid(read_cells(cells), out)

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from scbch_keras.training.data.open import open_data
 from scbch_keras.training.environment import versions
 from scbch_keras.training.recipe import Recipe, resolve
 from scbch_keras.training.run_folder import STATE, RunError, RunFolder
-from scbch_keras.training.train import train
+from scbch_keras.training.train import RunStopped, stop_when_asked, train
 
 CELLS = "cells.jsonl"
 
@@ -62,19 +63,25 @@ def reproduce(
 
     Raises:
         RunError: a cell's line or run was made with other settings or other data.
+        RunStopped: Ctrl-C or SIGTERM came; the epoch was finished and a checkpoint written.
     """
     out.mkdir(parents=True, exist_ok=True)
     cells = out / CELLS
     done = _finished(cells)
-    for number, recipe in enumerate(recipes):
-        name = cell_name(recipe)
-        advance(number, len(recipes), name)
-        if name in done:
-            if done[name] != recipe:
-                raise RunError(f"{cells}: the cell {name} was run with other settings; name another folder")
-            continue
-        _append(cells, _cell(_run(recipe, out / "runs" / name, progress)))
-        keras.utils.clear_session()
+    with stop_when_asked() as asked:
+        for number, recipe in enumerate(recipes):
+            name = cell_name(recipe)
+            advance(number, len(recipes), name)
+            if name in done:
+                if done[name] != recipe:
+                    raise RunError(
+                        f"{cells}: the cell {name} was run with other settings; name another folder"
+                    )
+                continue
+            if asked.is_set():
+                raise RunStopped(f"stopped before the cell {name}")
+            _append(cells, _cell(_run(recipe, out / "runs" / name, progress, asked)))
+            keras.utils.clear_session()
     advance(len(recipes), len(recipes), "")
     return cells
 
@@ -87,7 +94,9 @@ def cell_name(recipe: Recipe) -> str:
     )
 
 
-def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None]) -> RunFolder:
+def _run(
+    recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: threading.Event
+) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
         if run.recipe != recipe:
@@ -98,7 +107,7 @@ def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None]) -> Ru
         shown = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: progress(epoch + 1, recipe.epochs)
         )
-        train(run, open_data(recipe, path), verbose=0, keep_model=False, callbacks=[shown])
+        train(run, open_data(recipe, path), verbose=0, keep_model=False, callbacks=[shown], asked=asked)
     return run
 
 

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -40,6 +40,7 @@ def train(
     verbose: Any = "auto",
     keep_model: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    asked: threading.Event | None = None,
 ) -> CrossModalHashing:
     """Train what is left of a run, and write everything that evaluation, figures and audit read.
 
@@ -51,13 +52,14 @@ def train(
         verbose: Keras' progress bar.
         keep_model: whether the finished run keeps its weights (model.keras).
         callbacks: others, for instance to show progress.
+        asked: set when the training shall stop at the end of its epoch; None: Ctrl-C and SIGTERM ask.
 
     Returns:
         The trained model.
 
     Raises:
         RunError: the data is not the run's.
-        RunStopped: Ctrl-C or SIGTERM came; the epoch was finished and a checkpoint written.
+        RunStopped: it was asked to stop; the epoch was finished and a checkpoint written.
     """
     recipe = run.recipe
     check_neighbors(recipe.neighbors, len(data.train))
@@ -67,7 +69,7 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     model = _model(run, recipe, data)
     train = data.train
-    with _stop_at_epoch_end() as asked:
+    with stop_when_asked() if asked is None else nullcontext(asked) as asked:
         keeper = _Keeper(run, train, asked)
         evaluation = RetrievalMetrics(
             (data.query.inputs, data.query.labels),
@@ -211,7 +213,7 @@ def _finite(logs: dict[str, Any]) -> dict[str, float | None]:
 
 
 @contextmanager
-def _stop_at_epoch_end() -> Iterator[threading.Event]:
+def stop_when_asked() -> Iterator[threading.Event]:
     """The first Ctrl-C or SIGTERM sets the event; a second one acts as always."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
