@@ -11,7 +11,8 @@ from typing import Any
 
 import keras
 
-import scbch_keras.model  # noqa: F401  (registers SCBCH for loading)
+import scbch_keras.baselines
+import scbch_keras.model  # noqa: F401  (both register their models for loading)
 from scbch_keras.export.manifest import MODALITIES, MODEL, SAVED_MODEL
 
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")

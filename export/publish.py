@@ -61,7 +61,7 @@ def release(
     left behind.
 
     Args:
-        model: a built `SCBCH`.
+        model: a built `SCBCH`, or another `CrossModalHashing`.
         folder: where the versions lie; made if it is missing.
         formats: from "saved_model" and "onnx", at least one. `HashEncoder` needs "onnx".
         version: int >= 1 that is not taken; None for the next after the highest.
@@ -72,7 +72,7 @@ def release(
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
-        TypeError: `model` is not an SCBCH.
+        TypeError: `model` is not a CrossModalHashing.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
@@ -127,10 +127,10 @@ def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_model(model: Any, formats: Sequence[str]) -> None:
-    from scbch_keras.model import SCBCH
+    from scbch_keras.hashing import CrossModalHashing
 
-    if not isinstance(model, SCBCH):
-        raise TypeError(f"model must be an SCBCH, got {type(model).__name__}")
+    if not isinstance(model, CrossModalHashing):
+        raise TypeError(f"model must be an SCBCH or another CrossModalHashing, got {type(model).__name__}")
     branches = {modality: getattr(model, f"{modality}_branch") for modality in manifests.MODALITIES}
     if set(model.get_build_config()["input_shape"]) != set(branches):
         raise ValueError("model is not built, so there is nothing to export: call fit or build first")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from scbch_keras import SCBCH, HashBranch, export
+from scbch_keras.baselines import InfoNCE
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex, HashEncoder, publish, verify
 from scbch_keras.export.build import load_in_float32
@@ -64,18 +65,18 @@ def picture_body(*extra):
     )
 
 
-def small_model(*extra):
-    return SCBCH(
+def small_model(*extra, method=SCBCH, **settings):
+    return method(
         bits=BITS,
         num_classes=4,
-        neighbors=5,
+        **settings,
         image_branch=picture_body(*extra),
         text_branch=HashBranch(BITS, (1024, 1024)),
     )
 
 
-def built_model(*extra):
-    model = small_model(*extra)
+def built_model(*extra, **settings):
+    model = small_model(*extra, **settings)
     model.build({"image": (None, *PICTURE), "text": (None, WORDS)})
     return model
 
@@ -87,7 +88,7 @@ def content(folder):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(3)
-    model = small_model()
+    model = small_model(neighbors=5)
     model.compile(keras.optimizers.Adam(1e-3))
     labels = (np.random.default_rng(1).random((96, 4)) < 0.4).astype("uint8")
     model.fit(data(96), labels, batch_size=32, epochs=1, verbose=0)
@@ -250,11 +251,11 @@ def user_layers(tmp_path, monkeypatch):
 
 
 @pytest.mark.release
-def test_a_later_version_moves_latest_and_may_hold_one_format_and_user_layers(
+def test_a_later_version_moves_latest_and_may_hold_one_format_another_method_and_user_layers(
     released, user_layers, tmp_path
 ):
     folder = shutil.copytree(released.path.parent, tmp_path / "releases", symlinks=True)
-    model = built_model(user_layers.Doubled())
+    model = built_model(user_layers.Doubled(), method=InfoNCE)
     later = export.release(model, folder, formats=("saved_model",), version=1_700_000_000)
     assert later.path == folder / "1700000000"
     assert os.readlink(folder / "latest") == "1700000000"
@@ -376,7 +377,7 @@ def test_wrong_arguments_are_refused_before_any_work(model, tmp_path, monkeypatc
 
 
 def test_what_is_no_scbch_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="model must be an SCBCH, got Sequential"):
+    with pytest.raises(TypeError, match=r"model must be an SCBCH or another .*, got Sequential"):
         export.release(picture_body(), tmp_path)
 
 
