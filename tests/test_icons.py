@@ -5,6 +5,7 @@ import py_phosphor_icons as phosphor
 import pytest
 
 from scbch_keras.training import icons as icons_module
+from scbch_keras.training.data.icons import icon_data
 from scbch_keras.training.icons import WEIGHTS, bag_of_words, load_icons, rasterize, words_of
 
 pytestmark = pytest.mark.numpy_only
@@ -91,6 +92,19 @@ def test_the_pictures_of_an_icon_stand_side_by_side_with_its_text_and_labels(few
     assert bold.image.mean() > few_icons.pairs(few_icons.train, ("thin",)).image.mean()
     with pytest.raises(ValueError, match=r"weights: .* 'heavy'"):
         few_icons.pairs(few_icons.train, ("heavy",))
+
+
+def test_all_pictures_of_an_icon_have_its_wrong_labels_in_both_sets():
+    everything, regular = (icon_data(0.5, 3, 60, regular_only) for regular_only in (False, True))
+    assert (everything.name, regular.name) == ("icons", "icons-regular")
+    assert len(regular.train) == 48
+    assert (everything.train.labels != everything.train.clean_labels).any(axis=1).mean() == pytest.approx(
+        0.5, abs=0.05
+    )
+    _, first, icon = np.unique(everything.train.groups, return_index=True, return_inverse=True)
+    np.testing.assert_array_equal(everything.train.labels, everything.train.labels[first][icon])
+    np.testing.assert_array_equal(everything.train.labels[first], regular.train.labels)
+    np.testing.assert_array_equal(regular.train.image, regular.database.image)
 
 
 def test_missing_and_broken_pictures_are_counted_and_left_out(monkeypatch):

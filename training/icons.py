@@ -206,13 +206,15 @@ def load_icons(
     )
 
 
-def corrupted(icons: IconSet, noise: float, seed: int) -> tuple[NoisyLabels, NDArray[np.uint8]]:
-    """Wrong labels for a share of the training icons: of `icons.train`, and of `icons.training`'s pictures.
+def corrupted(
+    icons: IconSet, pairs: IconPairs, noise: float, seed: int
+) -> tuple[NoisyLabels, NDArray[np.uint8]]:
+    """Wrong labels for a share of the training icons: of `icons.train`, and of pairs of theirs.
 
     All pictures of an icon have the same labels, wrong ones too.
     """
     noisy = mixed_symmetric(icons.labels[icons.train], noise, seed)
-    return noisy, noisy.labels[np.searchsorted(icons.train, icons.training.icon)]
+    return noisy, noisy.labels[np.searchsorted(icons.train, pairs.icon)]
 
 
 def words_of(*phrases: str) -> frozenset[str]:

@@ -84,7 +84,7 @@ def quickstart(
             queries = QUERIES if icon_limit is None else icon_limit // 5
             icons = load_icons(seed, queries, icon_limit, settings.picture_size, progress=advance)
         training, query, database = icons.training, icons.queries, icons.database
-        noisy, noisy_labels = corrupted(icons, noise, seed)
+        noisy, noisy_labels = corrupted(icons, training, noise, seed)
         with steps("Estimating posterior labels"):
             posterior = estimate(training.image, training.text, noisy_labels, groups=training.icon)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_type_hints
 from scbch_keras.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
 
-# The authors' settings by benchmark, and those of the two small sets beside them.
+# The authors' settings by benchmark, and those of the small sets beside them.
 _NARROW = {"image_units": (1024, 1024), "text_units": (1024,)}
 SETTINGS: dict[str, dict[str, Any]] = {
     **{
@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "mirflickr-subset": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
+    "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
 }
 
 

@@ -12,20 +12,22 @@ from scbch_keras.training.icons import QUERIES, IconPairs, IconSet, corrupted, l
 PICTURE_SIZE = 32
 
 
-def icon_data(noise: float, seed: int, limit: int | None = None) -> RetrievalData:
+def icon_data(noise: float, seed: int, limit: int | None = None, regular_only: bool = False) -> RetrievalData:
     """Icons of all weights to train on, held-out icons as queries, the regular weight of the others as database.
 
     Args:
         noise: share of the training icons whose labels are corrupted; all pictures of an icon share them.
         seed: of the split and of the noise.
         limit: use only this many icons, a fifth of them as queries.
+        regular_only: train on the regular weight alone, a picture an icon.
     """
     icons = _icons(seed, limit)
-    training, clean = icons.training, _pairs(icons, icons.training)
-    _, labels = corrupted(icons, noise, seed)
+    training = icons.database if regular_only else icons.training
+    clean = _pairs(icons, training)
+    _, labels = corrupted(icons, training, noise, seed)
     return RetrievalData(
-        name="icons",
-        title="Phosphor icons",
+        name="icons-regular" if regular_only else "icons",
+        title="Phosphor icons, regular weight" if regular_only else "Phosphor icons",
         train=replace(clean, labels=labels, clean_labels=clean.labels, groups=training.icon),
         query=_pairs(icons, icons.queries),
         database=_pairs(icons, icons.database),

@@ -35,8 +35,8 @@ def open_data(recipe: Recipe, run: Path) -> RetrievalData:
     Raises:
         ValueError: files that are missing or damaged; the message says what belongs where.
     """
-    if recipe.data == "icons":
-        return icon_data(recipe.noise, recipe.seed)
+    if recipe.data in ("icons", "icons-regular"):
+        return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
     if recipe.is_named:
         if recipe.folder is None:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
