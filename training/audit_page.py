@@ -239,7 +239,7 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
         figures.two_histograms(axes, confidence, marked, edges)
         axes.set(xlabel="confidence", ylabel="share of samples", xlim=(edges[0], edges[-1]))
 
-    return figures.draw("audit-confidence", "Whose labels agree with the neighbours'", plot)
+    return figures.draw("audit-confidence", "Agreement with the neighbours", plot)
 
 
 def _scores(score: AuditScore) -> str:
@@ -263,9 +263,9 @@ def _reliability(score: AuditScore) -> str:
         return ""
     drawn = figures.reliability({"labels that are given": given, "labels that are not": missing})
     return f"""<h3>What a probability is worth</h3>
-<p>Of labels with one probability, that share should be true: on the diagonal. In the mean over the labels, the
-probabilities of given labels are off by {given.error:.3f}, those of labels that are not given by
-{missing.error:.3f}.</p>
+<p>Of all labels with a probability of {percent(0.7)}, {percent(0.7)} should be true: that is the diagonal. In the
+mean over the labels, the probabilities of given labels are off by {given.error:.3f}, those of labels that are not
+given by {missing.error:.3f}.</p>
 <div class="figures single">{figure(drawn, "Share of true labels over their probability")}</div>"""
 
 
