@@ -14,41 +14,29 @@ frequent (the 8 rarest). Means and standard errors over seeds.
 import argparse
 from pathlib import Path
 
+import keras
 import numpy as np
+
+import scbch_keras as sk
+from scbch_keras.audit import auroc
+from scbch_keras.noise import additive, mixed_symmetric, subtractive
+from scbch_keras.posterior import estimate, leave_one_out
+from scbch_keras.training.data.benchmarks import load_benchmark
+from scbch_keras.training.data.icons import icon_data
+from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
 
 
-def sources(folder: Path, seed: int) -> dict:
-    """Training pairs with clean labels of the subset and of the icons."""
-    from scbch_keras.training.data.benchmarks import load_benchmark
-    from scbch_keras.training.data.icons import icon_data
-
+def sources(folder: Path, seed: int) -> dict[str, Pairs]:
+    """Training pairs with clean labels of the subset and of the icons, a picture an icon."""
     return {
         "subset": load_benchmark("mirflickr-subset", folder, 0.0, seed).train,
-        "icons": icon_data(0.0, seed).train,
+        "icons": icon_data(0.0, seed, regular_only=True).train,
     }
 
 
-def items(train) -> np.ndarray:
-    """The first row of each item."""
-    return (
-        np.unique(train.groups, return_index=True)[1] if train.groups is not None else np.arange(len(train))
-    )
-
-
-def noisy(noise, train, rate: float, seed: int) -> np.ndarray:
-    """The labels of all rows, with the same noise in all rows of an item."""
-    rows = items(train)
-    labels = noise(train.labels[rows], rate, seed).labels
-    return labels if train.groups is None else labels[np.unique(train.groups, return_inverse=True)[1]]
-
-
 def estimates(folder: Path, seeds: int) -> None:
-    from scbch_keras.audit import auroc
-    from scbch_keras.noise import additive, mixed_symmetric, subtractive
-    from scbch_keras.posterior import estimate
-
     cases = [(mixed_symmetric, rate, model, False) for model in ("independent", "swap") for rate in RATES]
     cases += [(noise, 0.5, "independent", True) for noise in (subtractive, additive)]
     print(
@@ -60,10 +48,9 @@ def estimates(folder: Path, seeds: int) -> None:
             found = []
             for seed, train in enumerate(trains):
                 pairs = train[name]
-                labels = noisy(noise, pairs, rate, seed)
-                posterior = estimate(pairs.image, pairs.text, labels, model, separate, pairs.groups)
-                rows = items(pairs)
-                p, given, true = posterior.probabilities[rows], labels[rows] != 0, pairs.labels[rows] != 0
+                labels = noise(pairs.labels, rate, seed).labels
+                posterior = estimate(pairs.image, pairs.text, labels, model, separate)
+                p, given, true = posterior.probabilities, labels != 0, pairs.labels != 0
                 wrong, missing = ~true[given], true[~given]
                 found.append(
                     (
@@ -112,12 +99,9 @@ def feature_dependent(labels: np.ndarray, rate: float, scores: np.ndarray) -> np
 
 
 def failures(folder: Path, seeds: int) -> None:
-    from scbch_keras.noise import mixed_symmetric
-    from scbch_keras.posterior import leave_one_out
-
     results: dict[str, list] = {}
     for seed in range(seeds):
-        data = load(folder, seed)
+        data = load_benchmark("mirflickr-subset", folder, 0.0, seed)
         train, query = data.train, data.query
         true = train.labels
         rare = np.argsort(true.sum(axis=0))[:8]
@@ -149,19 +133,8 @@ def failures(folder: Path, seeds: int) -> None:
         )
 
 
-def load(folder: Path, seed: int):
-    from scbch_keras.training.data.benchmarks import load_benchmark
-
-    return load_benchmark("mirflickr-subset", folder, 0.0, seed)
-
-
 def train_both(seed, query, image, text, true, labels, query_labels) -> tuple[float, float, float, float]:
     """MAP of the paper's objective and of posterior labels, and how far both labels are from the truth."""
-    import keras
-
-    import scbch_keras as sk
-    from scbch_keras.posterior import estimate
-
     found = estimate(image, text, labels)
     scores = []
     for settings, targets in (({}, labels), ({"labels": "posterior"}, found.probabilities)):
