@@ -32,7 +32,11 @@ def vocabulary_table(pipeline: TextPipeline, path: Path) -> tf.lookup.StaticHash
         tf.lookup.TextFileIndex.LINE_NUMBER,
         vocab_size=pipeline.dimensions,
     )
-    return tf.lookup.StaticHashTable(lines, default_value=-1)
+    table = tf.lookup.StaticHashTable(lines, default_value=-1)
+    # Made outside a graph it leaves None among the default graph's initializers: later exports warn of it.
+    initializers = tf.compat.v1.get_collection_ref(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+    initializers[:] = [initializer for initializer in initializers if initializer is not None]
+    return table
 
 
 def features_function(pipeline: TextPipeline, table: tf.lookup.StaticHashTable) -> Callable[[Any], Any]:

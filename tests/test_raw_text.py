@@ -1,8 +1,10 @@
 """A release that takes strings: HashEncoder, text_raw.onnx and encode_raw_text give the model's codes."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from scbch_keras.codes import pack_codes
 from scbch_keras.export import HashEncoder, TextPipeline, publish
 from scbch_keras.export.verify import ROWS, text_probes
 
+DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 BITS = 20
 WORDS = ("dog", "beach", "strasse", "é", "été", "ᄒ", "\U0001fae8", "🚀", "a", "the", "don't,", "\u0301")
 IDF = np.linspace(1, 7, len(WORDS))
@@ -162,3 +165,16 @@ def test_a_missing_tensorflow_text_is_named_with_its_extra(model, pipeline, tmp_
     assert not list(tmp_path.iterdir())
     assert publish._checked_formats(("onnx",), pipeline) == ("onnx",)
     assert publish._checked_formats(("saved_model",), None) == ("saved_model",)
+
+
+@pytest.mark.release
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs once")
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_text")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(
+        r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        exec(compile(code, str(DOCS), "exec"), names)
+    assert {path.name for path in (tmp_path / "releases").iterdir()} == {"1", "latest"}
