@@ -189,17 +189,17 @@ class TextPipeline:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Texts (n) -> float32 (n, dimensions). Raises ValueError as `checked` does."""
         texts = checked(texts)
-        features = np.zeros((len(texts), self.dimensions))
+        features = np.zeros((len(texts), self.dimensions), np.float32 if self.idf is None else np.float64)
         for row, text in enumerate(texts):
             count = Counter(word for word in words(text) if word in self._columns)
             features[row, [self._columns[word] for word in count]] = list(count.values())
         if self.weighting == "presence":
-            features = np.minimum(features, 1)
+            np.minimum(features, 1, out=features)
         elif self.idf is not None:
             features *= self.idf
             length = np.sqrt(np.square(features).sum(axis=1, keepdims=True))
             features /= np.where(length > 0, length, 1)
-        return features.astype(np.float32)
+        return features.astype(np.float32, copy=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, from which `load` makes the same again."""
