@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from scbch_keras.export.encoder import HashEncoder
     from scbch_keras.export.index import HammingIndex
     from scbch_keras.export.publish import Release, release
+    from scbch_keras.export.text import TextPipeline
 
 _HOMES = {
     "HammingIndex": "index",
     "HashEncoder": "encoder",
     "Release": "publish",
+    "TextPipeline": "text",
     "release": "publish",
 }
 
-__all__ = ["HammingIndex", "HashEncoder", "Release", "release"]
+__all__ = ["HammingIndex", "HashEncoder", "Release", "TextPipeline", "release"]
 
 
 def __getattr__(name: str) -> Any:

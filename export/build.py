@@ -13,24 +13,34 @@ import keras
 
 import scbch_keras.baselines
 import scbch_keras.model  # noqa: F401  (both register their models for loading)
-from scbch_keras.export.manifest import MODALITIES, MODEL, SAVED_MODEL
+from scbch_keras.export.manifest import MODALITIES, MODEL, RAW_TEXT_ONNX, SAVED_MODEL, TEXT_PIPELINE
+from scbch_keras.export.text import TextPipeline
 
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 _WEIGHTS = "model.weights.h5"
 
 
 def build(folder: Path, formats: Sequence[str]) -> None:
-    """Write the wanted formats into `folder`, from the `model.keras` that lies there."""
+    """Write the wanted formats into `folder`, from the `model.keras` that lies there.
+
+    With the raw text front end, where the pipeline lies there too.
+    """
     model = load_in_float32(folder / MODEL)
+    stored = folder / TEXT_PIPELINE
+    pipeline = TextPipeline.load(stored) if stored.exists() else None
     if "saved_model" in formats:
         from scbch_keras.export.saved_model import write_saved_model
 
-        write_saved_model(model, folder / SAVED_MODEL)
+        write_saved_model(model, folder / SAVED_MODEL, pipeline)
     if "onnx" in formats:
         from scbch_keras.export.onnx import write_onnx
 
         for modality in MODALITIES:
             write_onnx(model, modality, folder / f"{modality}.onnx")
+        if pipeline is not None:
+            from scbch_keras.export.text_onnx import write_raw_text_onnx
+
+            write_raw_text_onnx(pipeline, folder / "text.onnx", folder / RAW_TEXT_ONNX)
 
 
 def load_in_float32(path: Path) -> Any:

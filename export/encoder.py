@@ -1,4 +1,4 @@
-"""Features to codes in production: a release opened with numpy and onnxruntime, nothing else."""
+"""Features and strings to codes in production: a release opened with numpy and onnxruntime, nothing else."""
 
 import os
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.text import TextPipeline, checked
 
 _ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 class HashEncoder:
-    """Image and text features -> codes, by the ONNX files of a release.
+    """Image and text features, or strings -> codes, by the ONNX files of a release.
 
     The manifest's schema and paths are checked, and each file's sha256 before it is used. Safe to call from
     many threads.
@@ -59,6 +60,7 @@ class HashEncoder:
             modality: _Encoder(runtime, self.path, self.manifest, modality, providers)
             for modality in modalities
         }
+        self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
 
     def __repr__(self) -> str:
         return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {' and '.join(self._encoders)}"
@@ -76,17 +78,60 @@ class HashEncoder:
         """
         return self._encode("image", images, batch_size, packed)
 
-    def text(self, texts: ArrayLike, *, batch_size: int = 1024, packed: bool = True) -> NDArray[Any]:
-        """Text features (n, d) -> codes. Everything as in `image`."""
-        return self._encode("text", texts, batch_size, packed)
+    def text(
+        self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
+    ) -> NDArray[Any]:
+        """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
+
+        texts: strings as a list or a one-dimensional array. They become the features that the model was
+            trained on (`TextPipeline`); a string without a known word is a row of zeros.
+
+        Raises:
+            ValueError: also for strings if the release was made without `text`, and for one with a lone
+                surrogate.
+        """
+        if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
+            return self._encode("text", texts, batch_size, packed)
+        encoder, size = self._checked("text", batch_size)
+        if self._pipeline is None:
+            raise ValueError(
+                f"text features must be float32, got strings: the release {self.path} takes none. Make one "
+                "with export.release(model, folder, text=pipeline)"
+            )
+        strings = checked(texts)
+        # Features here and the encoder's own file, not text_raw.onnx: the weights are in memory once, and a
+        # long string does not widen its whole batch.
+        starts = range(0, max(len(strings), 1), size)
+        codes = [encoder.encode(self._pipeline(strings[at : at + size]), size, packed) for at in starts]
+        return np.concatenate(codes)
 
     def _encode(self, modality: str, features: ArrayLike, batch_size: int, packed: bool) -> NDArray[Any]:
+        encoder, size = self._checked(modality, batch_size)
+        return encoder.encode(np.asarray(features), size, packed)
+
+    def _checked(self, modality: str, batch_size: int) -> tuple["_Encoder", int]:
         encoder = self._encoders.get(modality)
         if encoder is None:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
         if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-        return encoder.encode(np.asarray(features), int(batch_size), packed)
+        return encoder, int(batch_size)
+
+    def _opened_pipeline(self) -> TextPipeline | None:
+        if manifests.RAW_TEXT not in self.manifest["encoders"]:
+            return None
+        try:
+            path = self.manifest["encoders"][manifests.RAW_TEXT]["pipeline"]["path"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the manifest of {self.path} does not describe its raw text encoder") from error
+        content = manifests.read_verified(self.path, self.manifest, path)
+        pipeline = TextPipeline.from_json(content, str(self.path / path))
+        shape = self._encoders["text"].shape
+        if shape[1:] != (pipeline.dimensions,):
+            raise ValueError(
+                f"{self.path / path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"
+            )
+        return pipeline
 
 
 class _Encoder:
@@ -150,6 +195,17 @@ class _Encoder:
             raise ValueError(
                 f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
             )
+
+
+def _are_strings(texts: Any) -> bool:
+    """Whether strings are meant: one, a list or an array that begins with one, an empty list."""
+    if isinstance(texts, np.ndarray):
+        return texts.dtype.kind in "UT" or (
+            texts.dtype == object and _are_strings(texts.ravel()[:1].tolist())
+        )
+    return isinstance(texts, str) or (
+        isinstance(texts, list | tuple) and isinstance([*texts[:1], ""][0], str)
+    )
 
 
 def _fixed(shape: Sequence[Any]) -> tuple[int | None, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 from scbch_keras.export.files import sha256_of
 
@@ -14,6 +14,11 @@ SCHEMA = 1
 MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
+RAW_TEXT = "raw_text"
+"""The entry of a raw text front end among the encoders."""
+TEXT_PIPELINE = "text_pipeline.json"
+RAW_TEXT_ONNX = "text_raw.onnx"
+RAW_TEXT_OPSET = 20  # the first with StringSplit
 
 
 def packing(bits: int) -> dict[str, Any]:
@@ -26,10 +31,12 @@ def packing(bits: int) -> dict[str, Any]:
     }
 
 
-def signature(modality: str, input_shape: list[int | None], bits: int) -> dict[str, Any]:
-    """Inputs and outputs of one encoder, by name; None in a shape is any size."""
+def signature(
+    name: str, input_shape: list[int | None], bits: int, dtype: Literal["float32", "string"] = "float32"
+) -> dict[str, Any]:
+    """Input, called `name`, and outputs of one encoder; None in a shape is any size."""
     return {
-        "inputs": {modality: {"shape": input_shape, "dtype": "float32"}},
+        "inputs": {name: {"shape": input_shape, "dtype": dtype}},
         "outputs": {
             "packed_codes": {"shape": [None, -(-bits // 8)], "dtype": "uint8"},
             "codes": {"shape": [None, bits], "dtype": "float32"},

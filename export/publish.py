@@ -20,13 +20,15 @@ import numpy as np
 from scbch_keras.export import files
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.child import run_module
+from scbch_keras.export.text import NORMALIZATION, TextPipeline
 
 LATEST = "latest"
 _SEED = 20
 _ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
 _NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
 _LIBRARIES = (
-    "scbch_keras keras numpy tensorflow jax torch tf2onnx onnx onnxruntime onnxruntime-gpu".split()  # noqa: SIM905
+    "scbch_keras keras numpy tensorflow tensorflow-text jax torch "  # noqa: SIM905
+    "tf2onnx onnx onnxruntime onnxruntime-gpu".split()
 )
 
 
@@ -50,6 +52,7 @@ def release(
     formats: Sequence[str] = ("saved_model", "onnx"),
     version: int | None = None,
     *,
+    text: TextPipeline | None = None,
     tolerance: float = 1e-5,
 ) -> Release:
     """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
@@ -65,6 +68,9 @@ def release(
         folder: where the versions lie; made if it is missing.
         formats: from "saved_model" and "onnx", at least one. `HashEncoder` needs "onnx".
         version: int >= 1 that is not taken; None for the next after the highest.
+        text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
+            strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
+            encode_raw_text, and text_raw.onnx for strings that were normalised before.
         tolerance: by how much an exported code in [-1, 1] may differ from the model's. A bit may differ only
             where the model's code is that close to zero; the manifest says how many do. A release
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
@@ -72,13 +78,14 @@ def release(
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
-        TypeError: `model` is not a CrossModalHashing.
+        TypeError: `model` is not a CrossModalHashing, or `text` no TextPipeline.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
     """
-    formats = _checked_formats(formats)
+    formats = _checked_formats(formats, text)
     _check_model(model, formats)
+    _check_text(model, text)
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a number in [0, 1), got {tolerance!r}")
     folder = Path(folder)
@@ -90,10 +97,12 @@ def release(
     try:
         staging.mkdir()
         model.save(staging / manifests.MODEL)
+        if text is not None:
+            text.save(staging / manifests.TEXT_PIPELINE)
         _build(staging, formats)
-        manifest = _manifest(model, staging, formats, version)
+        manifest = _manifest(model, staging, formats, version, text)
         manifests.write(staging, manifest)
-        manifest["verification"] = _verify(model, staging, formats, float(tolerance))
+        manifest["verification"] = _verify(model, staging, formats, float(tolerance), text)
         manifests.write(staging, manifest)
         files.sync_tree(staging)
         _publish(staging, target)
@@ -113,14 +122,17 @@ def versions(folder: str | os.PathLike) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch("[1-9][0-9]*", path.name))
 
 
-def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+def _checked_formats(formats: Sequence[str], text: TextPipeline | None) -> tuple[str, ...]:
     if isinstance(formats, str) or not formats or set(formats) - set(manifests.FORMATS):
         raise ValueError(f"formats must be taken from {manifests.FORMATS}, at least one; got {formats!r}")
     needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
+    if text is not None and "saved_model" in formats:
+        needed["tensorflow_text"] = None
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
+        with_text = "" if text is None else " with text"
         raise ImportError(
-            f"formats {tuple(formats)} need {', '.join(missing)}: pip install 'scbch_keras[export,onnx]' "
+            f"formats {tuple(formats)}{with_text} need {', '.join(missing)}: pip install 'scbch_keras[export,onnx]' "
             "(or onnx-gpu instead of onnx)"
         )
     return tuple(name for name in manifests.FORMATS if name in formats)
@@ -142,6 +154,21 @@ def _check_model(model: Any, formats: Sequence[str]) -> None:
                     f"the {modality} branch has {size / 2**30:.2f} GiB of weights; an ONNX file holds "
                     "less than 2 GiB. Use formats=('saved_model',)"
                 )
+
+
+def _check_text(model: Any, text: TextPipeline | None) -> None:
+    if text is None:
+        return
+    if not isinstance(text, TextPipeline):
+        raise TypeError(
+            f"text must be a TextPipeline (TextFeatures.pipeline() gives one), got {type(text).__name__}"
+        )
+    shape = tuple(model.get_build_config()["input_shape"]["text"][1:])
+    if shape != (text.dimensions,):
+        raise ValueError(
+            f"text has {text.dimensions} words; the text branch takes features of shape {shape}. Give the "
+            "pipeline that made the features of the training"
+        )
 
 
 def _free_version(folder: Path, version: int | None) -> int:
@@ -196,18 +223,26 @@ def _registering_modules(path: Path) -> list[str]:
     return sorted(name for name in modules if name.split(".")[0] not in ("keras", "scbch_keras"))
 
 
-def _verify(model: Any, staging: Path, formats: Sequence[str], tolerance: float) -> dict[str, Any]:
+def _verify(
+    model: Any, staging: Path, formats: Sequence[str], tolerance: float, text: TextPipeline | None
+) -> dict[str, Any]:
     """The codes that `model` computes here against those of the files, opened in a fresh process."""
     from scbch_keras.export.signatures import input_shapes
-    from scbch_keras.export.verify import BATCHES, ROWS, probes
+    from scbch_keras.export.verify import BATCHES, ROWS, probes, text_probes
 
     expected: dict[str, Any] = {}
+
+    def expect(name: str, inputs: Any, encode: Any, features: Any) -> None:
+        expected[name] = inputs
+        expected[f"{name}_packed"] = encode(features, verbose=0)
+        expected[f"{name}_codes"] = encode(features, packed=False, verbose=0)
+
     for modality, shape in input_shapes(model).items():
-        encode = getattr(model, f"encode_{modality}")
         inputs = probes(shape, _SEED)
-        expected[modality] = inputs
-        expected[f"{modality}_packed"] = encode(inputs, verbose=0)
-        expected[f"{modality}_codes"] = encode(inputs, packed=False, verbose=0)
+        expect(modality, inputs, getattr(model, f"encode_{modality}"), inputs)
+    if text is not None:
+        texts = text_probes(text, _SEED)
+        expect(manifests.RAW_TEXT, np.array(texts), model.encode_text, text(texts))
     with tempfile.TemporaryDirectory() as exchange:
         given, result = Path(exchange, "expected.npz"), Path(exchange, "result.json")
         np.savez(given, **expected)
@@ -223,7 +258,9 @@ def _verify(model: Any, staging: Path, formats: Sequence[str], tolerance: float)
     return {"seed": _SEED, "rows": ROWS, "batches": list(BATCHES), "tolerance": tolerance, "encoders": found}
 
 
-def _manifest(model: Any, staging: Path, formats: Sequence[str], version: int) -> dict[str, Any]:
+def _manifest(
+    model: Any, staging: Path, formats: Sequence[str], version: int, text: TextPipeline | None
+) -> dict[str, Any]:
     import keras
 
     from scbch_keras.export.signatures import input_shapes
@@ -242,6 +279,29 @@ def _manifest(model: Any, staging: Path, formats: Sequence[str], version: int) -
             }
         if "onnx" in formats:
             encoders[modality]["onnx"] = {"path": f"{modality}.onnx", "opset": manifests.ONNX_OPSET}
+    if text is not None:
+        raw: dict[str, Any] = {
+            "pipeline": {
+                "path": manifests.TEXT_PIPELINE,
+                "weighting": text.weighting,
+                "words": text.dimensions,
+                "normalization": NORMALIZATION,
+            }
+        }
+        if "saved_model" in formats:
+            raw["saved_model"] = {
+                "path": manifests.SAVED_MODEL,
+                "signature": "encode_raw_text",
+                "text": "UTF-8; the process that loads it has imported tensorflow_text",
+            }
+        if "onnx" in formats:
+            raw["onnx"] = {
+                "path": manifests.RAW_TEXT_ONNX,
+                "opset": manifests.RAW_TEXT_OPSET,
+                "text": "normalised before, as pipeline.normalization says; at least one",
+            }
+        encoders[manifests.RAW_TEXT] = raw
+        signatures["encode_raw_text"] = manifests.signature("text", [None], model.bits, "string")
     return {
         "schema": manifests.SCHEMA,
         "version": version,

@@ -1,18 +1,21 @@
 """A model's encoders as a TensorFlow SavedModel. TensorFlow backend only."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from scbch_keras.export.manifest import MODALITIES
-from scbch_keras.export.signatures import encode_function
+from scbch_keras.export.signatures import encode_function, encode_raw_text_function
+from scbch_keras.export.text import TextPipeline
 
 
-def write_saved_model(model: Any, folder: Path) -> None:
+def write_saved_model(model: Any, folder: Path, pipeline: TextPipeline | None = None) -> None:
     """Write signatures encode_image and encode_text, and serving_default, which is encode_image.
 
-    The SavedModel holds the weights of the two branches and nothing of training.
+    With a pipeline also encode_raw_text, whose vocabulary becomes an asset; who loads that must have imported
+    tensorflow_text. The SavedModel holds the weights of the two branches and nothing of training.
     """
     archive = keras.export.ExportArchive()
     functions = {f"encode_{modality}": encode_function(model, modality) for modality in MODALITIES}
@@ -22,4 +25,14 @@ def write_saved_model(model: Any, folder: Path) -> None:
     # well would store each of its weights twice.
     for name, function in functions.items():
         archive.add_endpoint(name, function, input_signature=list(function.input_signature))
-    archive.write_out(str(folder), verbose=False)
+    if pipeline is None:
+        archive.write_out(str(folder), verbose=False)
+        return
+    from scbch_keras.export.text_tensorflow import vocabulary_table
+
+    with tempfile.TemporaryDirectory() as assets:
+        table = vocabulary_table(pipeline, Path(assets, "vocabulary.txt"))
+        archive.track(table)
+        raw = encode_raw_text_function(model, pipeline, table)
+        archive.add_endpoint("encode_raw_text", raw, input_signature=list(raw.input_signature))
+        archive.write_out(str(folder), verbose=False)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scbch_keras.export.manifest import MODALITIES
+from scbch_keras.export.text import TextPipeline
 from scbch_keras.layers import PackBits
 
 
@@ -37,3 +38,21 @@ def encode_function(model: Any, modality: str, free: Sequence[Any] = ()) -> Any:
     specs = [tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)]
     specs += [tf.TensorSpec(v.shape, tf.float32, name=f"free_{i}") for i, v in enumerate(free)]
     return tf.function(encode, input_signature=specs)
+
+
+def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> Any:
+    """The text encoder with the features of `pipeline` in front, as a `tf.function` of strings `text` (n,).
+
+    Outputs as in `encode_function`. table: its vocabulary (`vocabulary_table`). Needs tensorflow-text.
+    """
+    import tensorflow as tf
+
+    from scbch_keras.export.text_tensorflow import features_function
+
+    features = features_function(pipeline, table)
+    encode = encode_function(model, "text")
+
+    def encode_raw_text(text: Any) -> dict[str, Any]:
+        return encode(features(text))
+
+    return tf.function(encode_raw_text, input_signature=[tf.TensorSpec([None], tf.string, name="text")])

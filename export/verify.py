@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from scbch_keras.codes import unpack_codes
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.text import TextPipeline
 
 BATCHES = (1, 7, 64)
 ROWS = sum(BATCHES)
 _FREE_SIZE = 64
 
-Encode = Callable[[NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 
 def probes(shape: Sequence[int | None], seed: int) -> NDArray[np.float32]:
@@ -27,10 +29,28 @@ def probes(shape: Sequence[int | None], seed: int) -> NDArray[np.float32]:
     return inputs
 
 
+def text_probes(pipeline: TextPipeline, seed: int) -> list[str]:
+    """Texts (ROWS) to compare encoders on: words of the vocabulary among unknown ones, in other cases and normal
+    forms, parted by all sorts of white space; an empty one in each larger batch.
+    """
+    rng = np.random.default_rng(seed)
+    forms = (str.upper, str.title, lambda word: unicodedata.normalize("NFD", word), str)
+    between = (" ", "\t", "\u00a0", "\u3000\n", "\u2028")
+    texts = []
+    for _ in range(ROWS):
+        chosen = [pipeline.vocabulary[column] for column in rng.integers(pipeline.dimensions, size=12)]
+        parts = [
+            forms[rng.integers(len(forms))](word) for word in [*chosen, "\u1e9e\u0323\U0001fae8", "\u0378"]
+        ]
+        texts.append("".join(part + between[rng.integers(len(between))] for part in parts))
+    texts[BATCHES[0]] = texts[ROWS - 1] = ""
+    return texts
+
+
 def compare(
     what: str,
     encode: Encode,
-    inputs: NDArray[np.float32],
+    inputs: NDArray[Any],
     expected_packed: NDArray[np.uint8],
     expected_codes: NDArray[np.float32],
     tolerance: float,
@@ -81,13 +101,15 @@ def compare(
 def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float) -> dict[str, Any]:
     """Hold every exported encoder in `folder` to what the model gave.
 
-    expected: for each modality m the arrays "m", "m_packed" and "m_codes".
+    expected: for each modality m the arrays "m", "m_packed" and "m_codes", and the same for strings, "raw_text",
+    where the release takes them.
     """
     encoders: dict[str, tuple[str, Encode]] = {}
+    takes_strings = manifests.RAW_TEXT in expected
     if "saved_model" in formats:
-        encoders |= _saved_model_encoders(folder / manifests.SAVED_MODEL)
+        encoders |= _saved_model_encoders(folder / manifests.SAVED_MODEL, takes_strings)
     if "onnx" in formats:
-        encoders |= _onnx_encoders(folder)
+        encoders |= _onnx_encoders(folder, takes_strings)
     return {
         what: compare(
             what,
@@ -101,25 +123,32 @@ def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float
     }
 
 
-def _saved_model_encoders(folder: Path) -> dict[str, tuple[str, Encode]]:
+def _saved_model_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[str, Encode]]:
     import tensorflow as tf
+
+    if takes_strings:
+        import tensorflow_text  # noqa: F401  (registers the operations that the graph has)
 
     loaded = tf.saved_model.load(str(folder))
 
     def encoder(name: str, modality: str) -> Encode:
-        def encode(inputs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            outputs = loaded.signatures[name](**{modality: tf.constant(inputs)})
+        argument = "text" if modality == manifests.RAW_TEXT else modality
+
+        def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            outputs = loaded.signatures[name](**{argument: tf.constant(inputs)})
             return outputs["packed_codes"].numpy(), outputs["codes"].numpy()
 
         return encode
 
     signatures = {"encode_image": "image", "encode_text": "text", "serving_default": "image"}
+    if takes_strings:
+        signatures["encode_raw_text"] = manifests.RAW_TEXT
     return {
         f"saved_model {name}": (modality, encoder(name, modality)) for name, modality in signatures.items()
     }
 
 
-def _onnx_encoders(folder: Path) -> dict[str, tuple[str, Encode]]:
+def _onnx_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[str, Encode]]:
     from scbch_keras.export.encoder import HashEncoder
 
     opened = HashEncoder(folder)
@@ -128,7 +157,26 @@ def _onnx_encoders(folder: Path) -> dict[str, tuple[str, Encode]]:
         run = getattr(opened, modality)
         return lambda inputs: (run(inputs), run(inputs, packed=False))
 
-    return {f"onnx {modality}": (modality, encoder(modality)) for modality in manifests.MODALITIES}
+    encoders = {f"onnx {modality}": (modality, encoder(modality)) for modality in manifests.MODALITIES}
+    if takes_strings:
+        encoders["HashEncoder of strings"] = (manifests.RAW_TEXT, encoder("text"))
+        encoders["onnx text_raw"] = (manifests.RAW_TEXT, _raw_text_onnx(folder))
+    return encoders
+
+
+def _raw_text_onnx(folder: Path) -> Encode:
+    import onnxruntime
+
+    pipeline = TextPipeline.load(folder / manifests.TEXT_PIPELINE)
+    session = onnxruntime.InferenceSession(
+        folder / manifests.RAW_TEXT_ONNX, providers=["CPUExecutionProvider"]
+    )
+
+    def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        packed, codes = session.run(["packed_codes", "codes"], {"text": pipeline.normalize(inputs.tolist())})
+        return packed, codes
+
+    return encode
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scbch_keras.codes import pack_codes
-from scbch_keras.export import HashEncoder
+from scbch_keras.export import HashEncoder, TextPipeline
 from scbch_keras.export import manifest as manifests
 
 pytestmark = pytest.mark.numpy_only
@@ -127,10 +127,90 @@ def test_types_that_would_be_rounded_are_refused_with_the_remedy(folder, dtype):
         HashEncoder(folder).text(np.ones((2, 6), dtype))
 
 
-@pytest.mark.parametrize("value", [["a dog on a beach"], [[None] * 6], np.ones((2, 6), complex)])
+@pytest.mark.parametrize("value", [[["a"] * 6], [[None] * 6], np.ones((2, 6), complex)])
 def test_what_is_no_real_number_is_refused(folder, value):
     with pytest.raises(ValueError, match="text features must be float32, got dtype"):
         HashEncoder(folder).text(value)
+
+
+PIPELINE = TextPipeline(["a", "dog", "on", "the", "beach", "straße".casefold()], "counts")
+
+
+def add_pipeline(folder, pipeline=PIPELINE):
+    """Let the release take strings."""
+    pipeline.save(folder / manifests.TEXT_PIPELINE)
+    entry = {"pipeline": {"path": manifests.TEXT_PIPELINE}}
+
+    def change(manifest):
+        manifest["encoders"][manifests.RAW_TEXT] = entry
+        manifest["files"] = manifests.describe_files(folder)
+
+    edit(folder, change)
+
+
+def test_strings_become_the_codes_of_their_features(folder):
+    add_pipeline(folder)
+    texts = ["a dog", "", "DOG  dog\u3000Straße", "unknown\0on the beach"] * 5
+    for encoder in (HashEncoder(folder), HashEncoder(folder, modalities=("text",))):
+        for batch_size in (1, 7, 1024):
+            for packed in (True, False):
+                expected = encoder.text(PIPELINE(texts), packed=packed)
+                for form in (texts, tuple(texts), np.array(texts), np.array(texts, object)):
+                    codes = encoder.text(form, packed=packed, batch_size=batch_size)
+                    np.testing.assert_array_equal(codes, expected, strict=True)
+        assert encoder.text([]).shape == (0, 2)
+        assert encoder.text(np.array([], "U1"), packed=False).shape == (0, BITS)
+
+
+def test_features_are_taken_beside_strings(folder):
+    x = features("text", 9)
+    expected = HashEncoder(folder).text(x)
+    add_pipeline(folder)
+    np.testing.assert_array_equal(HashEncoder(folder).text(x), expected)
+    np.testing.assert_array_equal(HashEncoder(folder).text(x.astype("float16").tolist()[:0]), expected[:0])
+
+
+@pytest.mark.parametrize("texts", [["a dog"], ("a", "b"), np.array(["a"]), np.array(["a"], object), "a dog"])
+def test_strings_are_refused_where_the_release_takes_none(folder, texts):
+    with pytest.raises(ValueError, match=r"got strings: the release .* takes none.*text=pipeline"):
+        HashEncoder(folder).text(texts)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("a dog", "texts must be a list of strings, got str"),
+        (["a", 3], "texts must be strings, got int at 1"),
+        (["a", None], "texts must be strings, got NoneType at 1"),
+        (["a"] * 9 + ["\ud800"], r"lone surrogate U\+D800 at 9"),
+        (np.array([["a", "b"]]), r"array of shape \(1, 2\)"),
+    ],
+)
+def test_what_is_no_list_of_strings_is_refused(folder, texts, message):
+    add_pipeline(folder)
+    with pytest.raises(ValueError, match=message):
+        HashEncoder(folder).text(texts, batch_size=4)
+    with pytest.raises(ValueError, match="batch_size must be an integer >= 1, got 0"):
+        HashEncoder(folder).text(["a"], batch_size=0)
+
+
+def test_a_pipeline_that_is_not_the_released_one_is_refused(folder):
+    add_pipeline(folder, TextPipeline(["one", "two"]))
+    with pytest.raises(
+        ValueError, match=r"text_pipeline\.json has 2 words; the text encoder takes shape \(6,\)"
+    ):
+        HashEncoder(folder)
+    HashEncoder(folder, modalities=("image",))
+    add_pipeline(folder)
+    (folder / manifests.TEXT_PIPELINE).write_text("{}")
+    with pytest.raises(ValueError, match=r"text_pipeline\.json has 2 bytes; the manifest says"):
+        HashEncoder(folder)
+    edit(folder, lambda manifest: manifest.update(files=manifests.describe_files(folder)))
+    with pytest.raises(ValueError, match=r"expected a file of TextPipeline\.save"):
+        HashEncoder(folder)
+    edit(folder, lambda manifest: manifest["encoders"].update(raw_text={}))
+    with pytest.raises(ValueError, match="does not describe its raw text encoder"):
+        HashEncoder(folder)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 5), (2, 7), (2, 6, 1), (), (0, 5)])
@@ -315,15 +395,17 @@ def test_without_onnxruntime_the_error_names_the_extras(folder, monkeypatch):
 
 
 def test_serving_imports_neither_keras_nor_a_backend(folder):
+    add_pipeline(folder)
     program = f"""
 import sys
 import numpy as np
 import scbch_keras.export
-from scbch_keras.export import HammingIndex, HashEncoder, Release, release
+from scbch_keras.export import HammingIndex, HashEncoder, Release, TextPipeline, release
 encoder = HashEncoder({str(folder)!r})
 index = HammingIndex(bits=encoder.bits)
 index.add(encoder.text(np.eye(6, dtype="float32")), ids=range(6))
 index.search(encoder.image(np.ones((2, 4, 3, 1), "float32")), k=3)
+index.search(encoder.text(["a dog on the beach"]), k=3)
 assert callable(scbch_keras.export.release) and callable(release)
 heavy = [name for name in ("keras", "tensorflow", "jax", "torch", "onnx") if name in sys.modules]
 assert not heavy, heavy

@@ -1,12 +1,12 @@
 """Texts -> feature rows: bag of words, TF-IDF, Doc2Vec, or a function of one's own.
 
-What a word is, is said once, in `normalize`. numpy only; gensim is imported by "doc2vec" alone.
+What a word is, and how words are counted, is said in `scbch_keras.export.text`, which serving uses too. numpy only;
+gensim is imported by "doc2vec" alone.
 """
 
 import hashlib
 import json
 import os
-import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,15 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.files import replaced
+from scbch_keras.export.text import TextPipeline, Weighting, checked, words
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
-_FORMAT = 1
-
-
-def normalize(text: str) -> list[str]:
-    """A text -> its words: Unicode NFKC, case folded, split at white space. Punctuation stays with its word."""
-    return unicodedata.normalize("NFKC", text).casefold().split()
+_FORMAT = 2
 
 
 class TextFeatures:
@@ -33,8 +29,8 @@ class TextFeatures:
 
     Args:
         kind: "bow": which words a text has, 0 or 1, or with `counts` how often.
-            "tfidf": counts times idf = ln((1 + n) / (1 + df)) + 1 with n texts, df of them with the word; rows of
-            Euclidean length 1.
+            "tfidf": counts times idf = ln((1 + n) / (1 + df)) + 1 with n texts, df of them with the word, to
+            the nearest multiple of 2**-16 (`TextPipeline`); rows of Euclidean length 1.
             "doc2vec": gensim's Doc2Vec (PV-DM), inferred for every text, those of `fit` too.
             Or a function from a list of n texts to real numbers (n, d): nothing is fitted, nothing can be saved.
         counts: for "bow".
@@ -82,7 +78,7 @@ class TextFeatures:
         if kind == "doc2vec":
             self._settings |= {"dimensions": dimensions, "epochs": epochs, "seed": seed}
         self._dimensions: int | None = None
-        self._columns: dict[str, int] = {}
+        self._pipeline: TextPipeline | None = None
         self._arrays: dict[str, NDArray[Any]] = {}
         self._doc2vec: Any = None
 
@@ -96,60 +92,67 @@ class TextFeatures:
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn the vocabulary, and what else the kind learns, from texts. A function is tried on the first one.
 
-        Raises ValueError if there are no texts, if one is no string, or if no word is left.
+        Raises ValueError if there are no texts, if one is no string or holds a lone surrogate, or if no word is
+        left.
         """
-        texts = _checked(texts)
-        if not texts:
+        given: list[str] = checked(texts)
+        if not given:
             raise ValueError("texts must not be empty")
         if callable(self.kind):
-            self._dimensions = self._called(texts[:1]).shape[1]
+            self._dimensions = self._called(given[:1]).shape[1]
             return self
-        tokens = [normalize(text) for text in texts]
-        frequency = Counter(word for words in tokens for word in words)
+        tokens = [words(text) for text in given]
+        frequency = Counter(word for row in tokens for word in row)
         kept = [word for word, count in frequency.items() if count >= self._settings["min_count"]]
         kept.sort(key=lambda word: (-frequency[word], word))
         kept = kept[: self._settings["max_words"]]
         if not kept:
             raise ValueError(f"texts have no word that comes min_count={self._settings['min_count']} times")
-        self._know(kept)
-        if self.kind == "tfidf":
-            holding = np.zeros(len(kept))
-            for words in tokens:
-                holding[[self._columns[word] for word in set(words) if word in self._columns]] += 1
-            self._arrays = {"idf": np.log((1 + len(texts)) / (1 + holding)) + 1}
-        elif self.kind == "doc2vec":
+        if self.kind == "doc2vec":
             from scbch_keras.training.features.doc2vec import Doc2Vec
 
+            self.vocabulary, known = tuple(kept), set(kept)
             options = {key: self._settings[key] for key in ("dimensions", "epochs", "seed")}
             counts = [frequency[word] for word in kept]
-            self._doc2vec = Doc2Vec.trained([self._known(words) for words in tokens], kept, counts, **options)
+            rows = [[word for word in row if word in known] for row in tokens]
+            self._doc2vec = Doc2Vec.trained(rows, kept, counts, **options)
             self._arrays = self._doc2vec.arrays()
             self._dimensions = self._settings["dimensions"]
+            return self
+        idf = None
+        if self.kind == "tfidf":
+            holding = Counter(word for row in tokens for word in set(row))
+            idf = np.log((1 + len(given)) / (1 + np.array([holding[word] for word in kept]))) + 1
+        self._count(kept, idf)
         return self
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Texts (n) -> float32 (n, dimensions). Raises ValueError before `fit`, and if a text is no string."""
-        texts = _checked(texts)
+        """Texts (n) -> float32 (n, dimensions).
+
+        Raises ValueError before `fit`, and if a text is no string or holds a lone surrogate.
+        """
+        given: list[str] = checked(texts)
         dimensions = self.dimensions
         if callable(self.kind):
-            return self._called(texts) if texts else np.zeros((0, dimensions), np.float32)
-        features = np.zeros((len(texts), dimensions))
-        for row, text in enumerate(texts):
-            words = self._known(normalize(text))
-            if self.kind == "doc2vec":
-                features[row] = self._doc2vec.infer(words)
-                continue
-            count = Counter(words)
-            columns = [self._columns[word] for word in count]
-            if self.kind == "bow" and not self._settings["counts"]:
-                features[row, columns] = 1
-            else:
-                features[row, columns] = list(count.values())
-        if self.kind == "tfidf":
-            features *= self._arrays["idf"]
-            length = np.linalg.norm(features, axis=1, keepdims=True)
-            features /= np.where(length > 0, length, 1)
+            return self._called(given) if given else np.zeros((0, dimensions), np.float32)
+        if self._pipeline is not None:
+            return self._pipeline(given)
+        features, known = np.zeros((len(given), dimensions)), set(self.vocabulary)
+        for row, text in enumerate(given):
+            features[row] = self._doc2vec.infer([word for word in words(text) if word in known])
         return features.astype(np.float32)
+
+    def pipeline(self) -> TextPipeline:
+        """The same features for a release: `scbch_keras.export.release(model, folder, text=...)`.
+
+        Raises ValueError before `fit`, and for kinds that are no count of words: "doc2vec" and functions.
+        """
+        if self._pipeline is not None:
+            return self._pipeline
+        if self.kind in ("bow", "tfidf"):
+            raise ValueError("these text features know no words yet: call fit(texts) first")
+        kind = "a function" if callable(self.kind) else f'"{self.kind}"'
+        raise ValueError(f'a release takes the text features "bow" and "tfidf", got {kind}')
 
     def config(self) -> dict[str, Any]:
         """What these features are, JSON-able: kind, settings, dimensions and the sha256 of all that was learned."""
@@ -191,10 +194,13 @@ class TextFeatures:
             if stored.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
             kind, dimensions, sha256 = stored.pop("kind"), stored.pop("dimensions"), stored.pop("sha256")
-            words = stored.pop("vocabulary")
+            vocabulary = stored.pop("vocabulary")
             features = cls(kind, **stored, **({"dimensions": dimensions} if kind == "doc2vec" else {}))
-            features._know(words)
-            features._arrays, features._dimensions = arrays, dimensions
+            if kind == "doc2vec":
+                features.vocabulary, features._arrays = tuple(vocabulary), arrays
+                features._dimensions = dimensions
+            else:
+                features._count(vocabulary, arrays.get("idf"))
             if features.config()["sha256"] != sha256:
                 raise ValueError("its checksum is wrong")
         except FileNotFoundError as error:
@@ -212,16 +218,21 @@ class TextFeatures:
         if kind == "doc2vec":
             from scbch_keras.training.features.doc2vec import Doc2Vec
 
-            features._doc2vec = Doc2Vec.restored(words, arrays, dimensions, stored["epochs"], stored["seed"])
+            features._doc2vec = Doc2Vec.restored(
+                vocabulary, arrays, dimensions, stored["epochs"], stored["seed"]
+            )
         return features
 
-    def _know(self, words: Sequence[str]) -> None:
-        self.vocabulary = tuple(words)
-        self._columns = {word: column for column, word in enumerate(words)}
-        self._dimensions = len(words)
-
-    def _known(self, words: list[str]) -> list[str]:
-        return [word for word in words if word in self._columns]
+    def _count(self, vocabulary: Sequence[str], idf: NDArray[np.float64] | None) -> None:
+        weighting: Weighting = "presence"
+        if idf is not None:
+            weighting = "tfidf"
+        elif self._settings.get("counts"):
+            weighting = "counts"
+        self._pipeline = TextPipeline(vocabulary, weighting, idf)
+        self.vocabulary = self._pipeline.vocabulary
+        self._dimensions = self._pipeline.dimensions
+        self._arrays = {} if self._pipeline.idf is None else {"idf": self._pipeline.idf}
 
     def _called(self, texts: list[str]) -> NDArray[np.float32]:
         assert callable(self.kind)  # noqa: S101
@@ -234,13 +245,3 @@ class TextFeatures:
                 f"got {features.dtype} {features.shape}"
             )
         return features.astype(np.float32)
-
-
-def _checked(texts: Any) -> list[str]:
-    if isinstance(texts, str | bytes) or not hasattr(texts, "__iter__"):
-        raise ValueError(f"texts must be a list of strings, got {type(texts).__name__}")
-    texts = list(texts)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"texts must be strings, got {type(text).__name__} at {row}")
-    return texts
