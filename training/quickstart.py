@@ -232,8 +232,8 @@ def _settings(noise: float, bits: int, seed: int, epochs: int, icon_limit: int |
         batch_size=128,
         learning_rate=3e-4,
         neighbors=20,
-        image_units=(1024, 1024),
-        text_units=(1024,),
+        image_units=(512, 512),
+        text_units=(512,),
         picture_size=32,
         icon_limit=None if icon_limit is None else int(icon_limit),
     )
