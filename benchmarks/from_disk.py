@@ -100,12 +100,12 @@ def main() -> None:
         print(f"an epoch on posterior labels: {on_posterior / epoch:.2f} of one with a refresh pass")
 
 
-def train(pairs: Pairs, labels: np.ndarray, epochs: int, floor: float, **settings) -> float:
+def train(pairs: Pairs, targets: np.ndarray, epochs: int, floor: float, **settings) -> float:
     """Seconds of the last epoch."""
     model = sk.SCBCH.for_benchmark("mirflickr", **settings)
     model.compile(keras.optimizers.Adam(1e-4))
     watch = Epochs(floor)
-    model.fit(pairs.inputs, labels, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[watch])
+    model.fit(pairs.inputs, targets, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[watch])
     return watch.seconds[-1]
 
 
