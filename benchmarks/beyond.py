@@ -12,12 +12,12 @@ frequent (the 8 rarest). Means and standard errors over seeds.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
-import scbch_keras as sk
+from benchmarks.subset_724 import fit_and_score
 from scbch_keras.audit import auroc
 from scbch_keras.noise import additive, mixed_symmetric, subtractive
 from scbch_keras.posterior import estimate, leave_one_out
@@ -109,16 +109,17 @@ def failures(folder: Path, seeds: int) -> None:
         symmetric = mixed_symmetric(true, 0.5, seed).labels
         shuffled = np.random.default_rng(seed).permutation(len(true))
         rare_labels = mixed_symmetric(true[:, rare], 0.5, seed).labels
-        features, others = (train.image, train.text), (train.image[shuffled], train.text[shuffled])
+        others = replace(train, image=train.image[shuffled], text=train.text[shuffled])
+        of_rare = [replace(pairs, labels=pairs.labels[:, rare]) for pairs in (query, train)]
         kinds = {
-            "symmetric": (*features, true, symmetric, query.labels),
-            "class-conditional": (*features, true, class_conditional(true, 0.5, seed), query.labels),
-            "feature-dependent": (*features, true, feature_dependent(true, 0.5, scores), query.labels),
-            "no signal": (*others, true, symmetric, query.labels),
-            "rare labels": (*features, true[:, rare], rare_labels, query.labels[:, rare]),
+            "symmetric": (query, train, symmetric),
+            "class-conditional": (query, train, class_conditional(true, 0.5, seed)),
+            "feature-dependent": (query, train, feature_dependent(true, 0.5, scores)),
+            "no signal": (query, others, symmetric),
+            "rare labels": (*of_rare, rare_labels),
         }
         for kind, arrays in kinds.items():
-            results.setdefault(kind, []).append(train_both(seed, query, *arrays))
+            results.setdefault(kind, []).append(train_both(seed, *arrays))
     print(
         f"{'':20}{'paper':>8}{'posterior':>11}{'difference':>18}{'error':>9}{'of':>8}   (squared error of the "
         "probabilities, of the noisy labels)"
@@ -133,27 +134,17 @@ def failures(folder: Path, seeds: int) -> None:
         )
 
 
-def train_both(seed, query, image, text, true, labels, query_labels) -> tuple[float, float, float, float]:
-    """MAP of the paper's objective and of posterior labels, and how far both labels are from the truth."""
-    found = estimate(image, text, labels)
-    scores = []
-    for settings, targets in (({}, labels), ({"labels": "posterior"}, found.probabilities)):
-        keras.utils.set_random_seed(seed)
-        model = sk.SCBCH.for_benchmark(
-            "mirflickr",
-            image_branch=sk.HashBranch(64, (1024, 1024)),
-            text_branch=sk.HashBranch(64, (1024,)),
-            num_classes=labels.shape[1],
-            **settings,
+def train_both(seed, query, database, labels) -> tuple[float, float, float, float]:
+    """MAP of the paper's objective and of posterior labels, and how far both labels are from the database's."""
+    found = estimate(database.image, database.text, labels)
+    scores = [
+        100 * fit_and_score(seed, database.inputs, targets, query, database, **settings).mean
+        for settings, targets in (
+            ({"num_classes": labels.shape[1]}, labels),
+            ({"num_classes": labels.shape[1], "labels": "posterior"}, found.probabilities),
         )
-        model.compile(keras.optimizers.Adam(1e-4))
-        model.fit({"image": image, "text": text}, targets, batch_size=128, epochs=50, verbose=0)
-        query_codes, codes = (
-            {"image": model.encode_image(one, verbose=0), "text": model.encode_text(two, verbose=0)}
-            for one, two in ((query.image, query.text), (image, text))
-        )
-        result = sk.metrics.cross_modal_map(query_codes, codes, query_labels, true, bits=64)
-        scores.append(50 * (result.i2t + result.t2i))
+    ]
+    true = database.labels
     return *scores, np.square(found.probabilities - true).mean(), (labels != true).mean()
 
 

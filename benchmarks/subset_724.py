@@ -25,27 +25,33 @@ DIRECTIONS = ("i2t", "t2i")
 
 
 def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]:
-    import keras
-
-    import scbch_keras as sk
     from scbch_keras.training.data.benchmarks import load_benchmark
 
     data = load_benchmark("mirflickr-subset", folder, rate, seed)
+    return fit_and_score(seed, data.train.inputs, data.train.labels, data.query, data.database)._asdict()
+
+
+def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
+    """`CrossModalMAP` after a training with these settings; query and database are `Pairs` with clean labels."""
+    import keras
+
+    import scbch_keras as sk
+    from scbch_keras.training.evaluation import encode
+
     keras.utils.set_random_seed(seed)
     model = sk.SCBCH.for_benchmark(
-        "mirflickr", image_branch=sk.HashBranch(64, (1024, 1024)), text_branch=sk.HashBranch(64, (1024,))
+        "mirflickr",
+        image_branch=sk.HashBranch(64, (1024, 1024)),
+        text_branch=sk.HashBranch(64, (1024,)),
+        **settings,
     )
     model.compile(keras.optimizers.Adam(1e-4))
-    model.fit(data.train.inputs, data.train.labels, batch_size=128, epochs=50, verbose=0)
-    codes = [
-        {
-            "image": model.encode_image(part.image, verbose=0),
-            "text": model.encode_text(part.text, verbose=0),
-        }
-        for part in (data.query, data.database)
-    ]
-    result = sk.metrics.cross_modal_map(*codes, data.query.labels, data.database.labels, bits=64)
-    return {"i2t": result.i2t, "t2i": result.t2i}
+    model.fit(inputs, targets, batch_size=128, epochs=50, verbose=0)
+    codes = (
+        {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
+        for part in (query, database)
+    )
+    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=64)
 
 
 def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:

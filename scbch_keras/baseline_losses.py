@@ -10,6 +10,8 @@ that of the plain batch, and a sample of weight 0 is no one's negative.
 
 from keras import ops
 
+from scbch_keras.losses import own_pairs
+
 # Added to a logit to take it out of a softmax; finite, so that a batch of weight 0 has the gradient 0, not NaN.
 _EXCLUDED = -1e9
 
@@ -160,7 +162,7 @@ def robust_contrast(image_codes, text_codes, sharing, margin, shift, sample_weig
         sum_{j != i} exp((1 - sharing_ij) N_ij)), with N as in `cross_modal_ranking`.
     """
     scores = ops.matmul(image_codes, ops.transpose(text_codes))
-    identity = _identity(scores)
+    identity = own_pairs(scores)
     total = 0.0
     for anchored in (scores, ops.transpose(scores)):
         negatives = (1 - identity) * (1 - sharing) * _lowered(anchored, margin, shift)
@@ -227,7 +229,7 @@ def pair_contrast(image_codes, text_codes, temperature, q, sample_weight=None):
     codes = ops.concatenate([image_codes, text_codes])
     weight, log_weight = (ops.tile(values, [2]) for values in _weights(image_codes, sample_weight))
     logits = ops.matmul(codes, ops.transpose(codes)) / temperature + log_weight[None, :]
-    logits = logits + _EXCLUDED * _identity(logits)
+    logits = logits + _EXCLUDED * own_pairs(logits)
     own = ops.tile(ops.sum(image_codes * text_codes, axis=1), [2]) / temperature + log_weight
     return 2 * ops.mean(weight * robust_loss(own - ops.logsumexp(logits, axis=1), q))
 
@@ -289,11 +291,6 @@ def _weights(rows, sample_weight):
     """Weights (n,) of the rows, and their logarithms."""
     weight = ops.ones_like(rows[:, 0]) if sample_weight is None else ops.cast(sample_weight, "float32")
     return weight, ops.where(weight > 0, ops.log(ops.maximum(weight, 1e-30)), _EXCLUDED)
-
-
-def _identity(scores):
-    rows = ops.arange(ops.shape(scores)[0])
-    return ops.cast(rows[:, None] == rows[None, :], "float32")
 
 
 def _rows(codes):

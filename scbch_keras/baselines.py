@@ -51,6 +51,8 @@ class DCMH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
+    SETTINGS = ("gamma", "eta")
+
     def __init__(
         self,
         bits: int = 64,
@@ -77,10 +79,6 @@ class DCMH(CrossModalHashing):
             "quantization": (self.gamma, terms.unified_quantization(image, text, sample_weight)),
             "balance": (self.eta, terms.bit_balance(image, text, sample_weight)),
         }
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), "gamma": self.gamma, "eta": self.eta}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -112,6 +110,8 @@ class UCCH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
+    SETTINGS = ("alpha", "temperature", "margin", "shift")
+
     def __init__(
         self,
         bits: int = 64,
@@ -142,11 +142,6 @@ class UCCH(CrossModalHashing):
         ranking = terms.cross_modal_ranking(image, text, self.margin, self.shift, sample_weight)
         return {"contrast": (self.alpha, contrast), "ranking": (1 - self.alpha, ranking)}
 
-    def get_config(self):
-        """The constructor's arguments."""
-        names = ("alpha", "temperature", "margin", "shift")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class InfoNCE(CrossModalHashing):
@@ -168,6 +163,8 @@ class InfoNCE(CrossModalHashing):
     Raises:
         ValueError: an argument out of range.
     """
+
+    SETTINGS = ("temperature", "beta")
 
     def __init__(
         self,
@@ -194,10 +191,6 @@ class InfoNCE(CrossModalHashing):
             "contrast": (1.0, terms.info_nce(image, text, self.temperature, sample_weight)),
             "quantization": (self.beta, quantization(image, text, sample_weight)),
         }
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), "temperature": self.temperature, "beta": self.beta}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -233,6 +226,8 @@ class NRCH(CrossModalHashing):
     Raises:
         ValueError: an argument out of range.
     """
+
+    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs")
 
     def __init__(
         self,
@@ -307,11 +302,6 @@ class NRCH(CrossModalHashing):
         scaled = (largest - largest.min() + 1e-8) / (largest.max() - largest.min() + 1e-8)
         return (lower_component(scaled) >= self.threshold).astype("float32")
 
-    def get_config(self):
-        """The constructor's arguments."""
-        names = ("alpha", "margin", "shift", "threshold", "warmup_epochs")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RSHNL(CrossModalHashing):
@@ -348,6 +338,8 @@ class RSHNL(CrossModalHashing):
     Raises:
         ValueError: an argument out of range.
     """
+
+    SETTINGS = ("alpha", "gamma", "q", "temperature", "warmup_epochs", "center_units")
 
     def __init__(
         self,
@@ -416,11 +408,6 @@ class RSHNL(CrossModalHashing):
             *self.codes_of(pairs),
         )
         return np.maximum(0, 1 - difficulty / self.gamma)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        names = ("alpha", "gamma", "q", "temperature", "warmup_epochs", "center_units")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 BASELINES: dict[str, type[CrossModalHashing]] = {

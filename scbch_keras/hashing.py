@@ -35,9 +35,13 @@ class CrossModalHashing(keras.Model):
         warmup_epochs: int >= 0, first epochs with all of these weights at 1.
         soft_labels: whether labels are probabilities.
 
+    A subclass names its own constructor arguments in `SETTINGS`; they are kept under their names and saved.
+
     Raises:
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
     """
+
+    SETTINGS: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -385,12 +389,12 @@ class CrossModalHashing(keras.Model):
     # Saving
 
     def get_config(self):
-        """The constructor's arguments, but for what a subclass decides itself."""
+        """The constructor's arguments."""
         branches = {
             f"{name}_branch": keras.saving.serialize_keras_object(branch)
             for name, branch in self._branches().items()
         }
-        settings = {"bits": self.bits, "num_classes": self.num_classes, "l2": self.l2}
+        settings = {name: getattr(self, name) for name in ("bits", "num_classes", "l2", *self.SETTINGS)}
         return {**super().get_config(), **settings, **branches}
 
     @classmethod

@@ -115,7 +115,7 @@ def attraction(image_codes, text_codes, similarity, shift, sample_weight=None, s
     n = ops.cast(ops.shape(scores)[0], "float32")
     if sharing is None:
         sharing = ops.cast(similarity > 0, "float32")
-    others = sharing * (1 - _identity(scores))
+    others = sharing * (1 - own_pairs(scores))
     pull = ops.sum(_pair_weighted(others * ops.exp(shift - scores), sample_weight)) / n**2
     return pull - ops.mean(_weighted(ops.diagonal(scores), sample_weight))
 
@@ -146,7 +146,7 @@ def repulsion(
     check_dialect(dialect)
     scores = _scores(image_codes, text_codes)
     n = ops.cast(ops.shape(scores)[0], "float32")
-    identity = _identity(scores)
+    identity = own_pairs(scores)
     threshold = ops.diagonal(scores) - margin
     total = 0.0
     for own in (threshold[:, None], threshold[None, :]):
@@ -177,7 +177,7 @@ def intra_modal(codes, similarity, sharing, shift, sample_weight=None):
     """
     scores = _scores(codes, codes)
     push = ops.exp((scores - shift) * (1 - similarity))
-    pull = sharing * (1 - _identity(scores)) * ops.exp(shift - scores)
+    pull = sharing * (1 - own_pairs(scores)) * ops.exp(shift - scores)
     return ops.mean(_pair_weighted(push + pull, sample_weight)) / 2
 
 
@@ -217,7 +217,8 @@ def _scores(image_codes, text_codes):
     return ops.matmul(ops.cast(image_codes, "float32"), ops.transpose(ops.cast(text_codes, "float32")))
 
 
-def _identity(scores):
+def own_pairs(scores):
+    """(n, n) float32: 1 on the diagonal of scores (n, n), where a sample meets its own pair, else 0."""
     rows = ops.arange(ops.shape(scores)[0])
     return ops.cast(rows[:, None] == rows[None, :], "float32")
 

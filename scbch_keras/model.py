@@ -59,6 +59,23 @@ class SCBCH(CrossModalHashing):
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
     """
 
+    SETTINGS = (
+        "margin",
+        "shift",
+        "alpha",
+        "beta",
+        "gamma",
+        "neighbors",
+        "warmup_epochs",
+        "dialect",
+        "classification",
+        "contrastive",
+        "confidence_weighting",
+        "attraction",
+        "labels",
+        "intra_modal",
+    )
+
     def __init__(
         self,
         bits: int = 64,
@@ -238,23 +255,3 @@ class SCBCH(CrossModalHashing):
             label_names = tuple(map(str, range(self.num_classes)))
         found = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
         return LabelAudit(*found) if probabilities is None else PosteriorAudit(*found, probabilities)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        names = (
-            "margin",
-            "shift",
-            "alpha",
-            "beta",
-            "gamma",
-            "neighbors",
-            "warmup_epochs",
-            "dialect",
-            "classification",
-            "contrastive",
-            "confidence_weighting",
-            "attraction",
-            "labels",
-            "intra_modal",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -17,16 +17,19 @@ def data():
     return image.astype("float32"), text.astype("float32"), labels
 
 
-def test_leave_one_out_equals_leaving_each_sample_out(data):
-    image, text, labels = (values[:60] for values in data)
-    scores, ridge = leave_one_out(image, text, labels)
+def kernel_of(image, text):
     root = np.sign(image) * np.sqrt(np.abs(image))
     a = root - root.mean(axis=0)
     a /= np.linalg.norm(a, axis=1, keepdims=True)
-    b = text * (np.log(61 / (1 + (text > 0).sum(axis=0))) + 1)
+    b = text * (np.log((1 + len(text)) / (1 + (text > 0).sum(axis=0))) + 1)
     b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
-    kernel = a @ a.T + b @ b.T
-    mean = labels.mean(axis=0)
+    return a @ a.T + b @ b.T
+
+
+def test_leave_one_out_equals_leaving_each_sample_out(data):
+    image, text, labels = (values[:60] for values in data)
+    scores, ridge = leave_one_out(image, text, labels)
+    kernel, mean = kernel_of(image, text), labels.mean(axis=0)
     errors = {}
     for value in RIDGES:
         predicted = np.empty(labels.shape)
@@ -45,12 +48,7 @@ def test_a_group_is_left_out_as_a_whole_and_gets_the_mean(data):
     groups = np.random.default_rng(2).integers(0, 25, 60)
     labels = labels[groups]  # one item's rows have its labels
     scores, ridge = leave_one_out(image, text, labels, groups)
-    root = np.sign(image) * np.sqrt(np.abs(image))
-    a = root - root.mean(axis=0)
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
-    b = text * (np.log(61 / (1 + (text > 0).sum(axis=0))) + 1)
-    b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
-    kernel, mean = a @ a.T + b @ b.T, labels.mean(axis=0)
+    kernel, mean = kernel_of(image, text), labels.mean(axis=0)
     for group in np.unique(groups):
         own, others = groups == group, groups != group
         inverse = np.linalg.inv(kernel[np.ix_(others, others)] + ridge * np.eye(others.sum()))

@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-_WEIGHTS = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
+_OBJECTIVE = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
 
 
 class Variant(NamedTuple):
@@ -35,7 +35,7 @@ class Variant(NamedTuple):
     method: str
     change: str
     settings: dict[str, Any]
-    takes: tuple[str, ...] = _WEIGHTS
+    takes: tuple[str, ...] = _OBJECTIVE
     """Settings of the recipe that the model takes too."""
 
 
