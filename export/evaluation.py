@@ -63,7 +63,7 @@ class Evaluation:
             arrays |= {f"{part}_{name}": np.asarray(values) for name, values in given.features.items()}
             arrays[f"{part}_labels"] = np.asarray(given.labels)
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
