@@ -1,6 +1,6 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
-    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [parts] [unseen]
+    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [parts] [unseen] [icons]
         [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, and the squared error of
@@ -11,7 +11,8 @@ label gives way to the one that is most often beside it); feature-dependent (the
 confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
 frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
 pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
-rates. Means and standard errors over seeds.
+rates. `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
+Means and standard errors over seeds.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from scbch_keras.training.data.icons import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
+_ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
 def sources(folder: Path, seed: int) -> dict[str, Pairs]:
@@ -192,10 +194,7 @@ def unseen(folder: Path, seeds: int) -> None:
         for seed in range(seeds):
             sets = {
                 "subset": (load_benchmark("mirflickr-subset", folder, 0.0, seed), {}),
-                "icons": (
-                    icon_data(0.0, seed, regular_only=True),
-                    {"num_classes": 18, "width": 256, "learning_rate": 3e-4},
-                ),
+                "icons": (icon_data(0.0, seed, regular_only=True), _ICONS),
             }
             for name, (data, settings) in sets.items():
                 order = np.random.default_rng(seed).permutation(len(data.train))
@@ -219,6 +218,34 @@ def unseen(folder: Path, seeds: int) -> None:
             )
 
 
+def icons(folder: Path, seeds: int) -> None:
+    """Both objectives on the icons with image features of a pre-trained network."""
+    from benchmarks.icon_features import icons_on_efficientnet
+
+    for rate in RATES:
+        scores, estimated = [], []
+        for seed in range(seeds):
+            data = icons_on_efficientnet(rate, seed)
+            train = data.train
+            found = estimate(train.image, train.text, train.labels)
+            estimated.append(found.noise_rate)
+            scores.append(
+                [
+                    100
+                    * fit_and_score(
+                        seed, train.inputs, targets, data.query, data.database, **_ICONS, **more
+                    ).mean
+                    for targets, more in ((train.labels, {}), (found.probabilities, {"labels": "posterior"}))
+                ]
+            )
+        paper, posterior = np.array(scores).T
+        print(
+            f"icons   {rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}"
+            f"   estimated rate {np.mean(estimated):.2f}",
+            flush=True,
+        )
+
+
 def rows(pairs: Pairs, chosen: np.ndarray) -> Pairs:
     """Some of the pairs."""
     return Pairs(pairs.image[chosen], pairs.text[chosen], pairs.labels[chosen], pairs.ids[chosen])
@@ -233,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    chosen = {part.__name__: part for part in (estimates, failures, parts, unseen)}
+    chosen = {part.__name__: part for part in (estimates, failures, parts, unseen, icons)}
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--seeds", type=int, default=5)
