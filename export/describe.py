@@ -8,7 +8,6 @@ from typing import Any
 
 from scbch_keras.export import layouts
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export.signatures import input_shapes
 from scbch_keras.export.text import NORMALIZATION, TextPipeline
 
 _LIBRARIES = (
@@ -28,6 +27,8 @@ def describe(
 ) -> dict[str, Any]:
     """The manifest of a release without its files and what was measured."""
     import keras
+
+    from scbch_keras.export.signatures import input_shapes
 
     shapes = input_shapes(model)
     signatures = {

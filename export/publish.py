@@ -133,13 +133,8 @@ def release(
                 "evaluation": described_evaluation(criteria, answer),
                 "verification": {"seed": SEED, "tolerance": tolerance, "encoders": answer["encoders"]},
             }
-            (staging / manifests.CARD).write_text(model_card(manifest), encoding="utf-8")
             manifest["validation"] = record(validation, criteria, {**answer, "encoders": {}})
-            manifest["files"][manifests.CARD] = manifests.describe_file(staging / manifests.CARD)
-            manifest = manifests.write(staging, manifest)
-            mark(validation)
-            files.sync_tree(staging)
-            store.publish(staging, target, as_latest=validation.blessed)
+            manifest = finish(target, manifest, validation)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -151,6 +146,18 @@ def release(
             stacklevel=2,
         )
     return Release(target, version, manifest, validation)
+
+
+def finish(target: Path, manifest: dict[str, Any], validation: Validation) -> dict[str, Any]:
+    """Write the card, the manifest and the marks of a release that lies in `validation.path`, and rename it in."""
+    staging = validation.path
+    (staging / manifests.CARD).write_text(model_card(manifest), encoding="utf-8")
+    manifest["files"][manifests.CARD] = manifests.describe_file(staging / manifests.CARD)
+    manifest = manifests.write(staging, manifest)
+    mark(validation)
+    files.sync_tree(staging)
+    store.publish(staging, target, as_latest=validation.blessed)
+    return manifest
 
 
 def _build(staging: Path, formats: Sequence[str], name: str, version: int) -> None:

@@ -244,14 +244,15 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _baseline(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+    """Another release's score; why it has none, if its files are not what they were or do not take the queries."""
     try:
         manifest = manifests.read(folder)
         damaged = manifests.wrong_files(folder, manifest)
         if damaged:
-            return {"error": damaged[0]}
-        return {"map": scores(Served(folder, manifest), evaluation)}
-    except Exception as error:  # whatever another release's files do: it cannot be compared with
-        return {"error": str(error)}
+            raise ValueError(damaged[0])
+        return {"path": str(folder), "map": scores(Served(folder, manifest), evaluation)}
+    except Exception as error:
+        return {"path": str(folder), "error": str(error)}
 
 
 if __name__ == "__main__":

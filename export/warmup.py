@@ -32,7 +32,7 @@ message_type { name: "PredictionLog"
 """
 
 
-def _prediction_log() -> Any:
+def prediction_log() -> Any:
     """The class of a PredictionLog. In a pool of its own: tensorflow-serving-api may be imported as well."""
     pool = descriptor_pool.DescriptorPool()
     pool.Add(text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto()))
@@ -43,7 +43,7 @@ def write_warmup(saved_model: Path, name: str, requests: Iterable[tuple[str, Map
     """Write signatures and their inputs (tensors or arrays, by name) as requests to the model `name`."""
     path = saved_model / REQUESTS
     path.parent.mkdir()
-    kind = _prediction_log()
+    kind = prediction_log()
     with tf.io.TFRecordWriter(str(path)) as file:
         for signature, inputs in requests:
             log = kind()
