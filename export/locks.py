@@ -45,7 +45,7 @@ def held_alone(path: Path) -> Iterator[bool]:
 def _locked(path: Path, shared: bool, wait: bool) -> int:
     while True:
         # Open for writing: some network file systems ask that of an exclusive lock.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if sys.platform == "win32":
                 return handle

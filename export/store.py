@@ -216,7 +216,8 @@ def _clear_leftovers(folder: Path) -> None:
         if not _LEFTOVER.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            # A child of the killed process may still be writing there: what it leaves goes the next time.
+            shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
 
