@@ -84,10 +84,9 @@ def folder(tmp_path):
 
 
 def edit(folder, change):
-    path = folder / manifests.NAME
-    manifest = json.loads(path.read_text())
+    manifest = json.loads((folder / manifests.NAME).read_text())
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    manifests.write(folder, manifest)
 
 
 def features(name, rows, seed=0):
@@ -340,7 +339,8 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema=2), "schema 2; this version reads schema 1"),
+        (lambda m: m.update(schema=3), "schema 3; this version reads schema 2"),
+        (lambda m: m.update(schema=1), r"schema 1, of an earlier .* again: export\.release"),
         (lambda m: m.pop("schema"), "schema None"),
         (lambda m: m.update(bits="12"), "bits must be an integer"),
         (lambda m: m.update(bits=0), "bits must be an integer"),
