@@ -47,7 +47,7 @@ def release_run(
         formats,
         text=_pipeline(path),
         label_names=data.label_names or None,
-        training=_training(run.state),
+        training=training_record(run.state),
         evaluation=Evaluation.of(query, database),
         min_map=min_map,
         max_map_loss=max_map_loss,
@@ -62,7 +62,7 @@ def _pipeline(path: Path) -> TextPipeline | None:
     return features.pipeline() if features.kind in ("bow", "tfidf") else None
 
 
-def _training(state: dict[str, Any]) -> dict[str, Any]:
+def training_record(state: dict[str, Any]) -> dict[str, Any]:
     """What a manifest keeps of a run: the names of the labels stand there already, and curves are for figures."""
     metrics = {
         direction: {name: value for name, value in found.items() if not isinstance(value, list)}

@@ -8,9 +8,8 @@ from typing import Any
 
 import keras
 
-from scbch_keras.export import Release, release
-from scbch_keras.export import manifest as manifests
-from scbch_keras.export.publish import versions as versions_in
+from scbch_keras.export import Evaluation, release
+from scbch_keras.export.store import versions as versions_in
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.training.data.examples import read_examples
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
@@ -18,6 +17,7 @@ from scbch_keras.training.data.vocabulary import check_names
 from scbch_keras.training.environment import versions
 from scbch_keras.training.fn_args import Arguments
 from scbch_keras.training.recipe import Recipe
+from scbch_keras.training.release_run import training_record
 from scbch_keras.training.run_folder import STATE, RunError, RunFolder
 from scbch_keras.training.serving_model import is_placed, place
 from scbch_keras.training.train import load_model, train
@@ -70,7 +70,15 @@ def run_fn(fn_args: Any) -> None:
     run = _run(given.model_run_dir / RUN, _with_epochs(given, len(data.train)))
     model = _trained(run, data, given)
     if released is None:
-        released = release(model, given.model_run_dir / RELEASE, given.formats)
+        query, database = ((part.inputs, part.labels) for part in (data.query, data.database))
+        released = release(
+            model,
+            given.model_run_dir / RELEASE,
+            given.formats,
+            label_names=data.label_names,
+            training=training_record(run.state),
+            evaluation=Evaluation.of(query, database),
+        ).path
     for target in given.served:
         place(released, target)
 
@@ -144,10 +152,7 @@ def _trained(run: RunFolder, data: RetrievalData, given: Arguments) -> CrossModa
     return train(run, data, verbose=2, callbacks=[board])
 
 
-def _released(folder: Path) -> Release | None:
+def _released(folder: Path) -> Path | None:
     """The release that an earlier call made."""
     made = versions_in(folder)
-    if not made:
-        return None
-    path = folder / str(made[-1])
-    return Release(path, made[-1], manifests.read(path))
+    return folder / str(made[-1]) if made else None

@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from scbch_keras.export import Release, files
+from scbch_keras.export import files
 from scbch_keras.export import manifest as manifests
 from scbch_keras.training.warm_start import SERVED_EXTRA
 
 
-def is_placed(target: Path, released: Release | None) -> bool:
-    """Whether `target` is the release's serving model already; False if it is free.
+def is_placed(target: Path, released: Path | None) -> bool:
+    """Whether `target` is the serving model of the release in the folder `released` already; False if it is free.
 
     Raises FileExistsError if it is or holds something else.
     """
@@ -18,9 +18,7 @@ def is_placed(target: Path, released: Release | None) -> bool:
         return False
     extra = target / SERVED_EXTRA
     if released is not None and (extra / manifests.NAME).is_file():
-        entries = [
-            manifest["files"][manifests.MODEL] for manifest in (manifests.read(extra), released.manifest)
-        ]
+        entries = [manifests.read(folder)["files"][manifests.MODEL] for folder in (extra, released)]
         if entries[0] == entries[1]:
             return True
     raise FileExistsError(
@@ -28,8 +26,10 @@ def is_placed(target: Path, released: Release | None) -> bool:
     )
 
 
-def place(released: Release, target: Path) -> None:
-    """Make `target` the release's SavedModel, with what `warm_start` reads in assets.extra; at once or not at all.
+def place(released: Path, target: Path) -> None:
+    """Make `target` the SavedModel of the release in `released`, at once or not at all.
+
+    In its assets.extra lies what `warm_start` reads.
 
     Raises FileExistsError as `is_placed` does.
     """
@@ -38,10 +38,11 @@ def place(released: Release, target: Path) -> None:
     # A name that is always the same: what a kill left is found and removed.
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(released.path / released.manifest["encoders"]["image"]["saved_model"]["path"], partial)
+    saved_model = manifests.read(released)["encoders"]["image"]["saved_model"]["path"]
+    shutil.copytree(manifests.inside(released, saved_model), partial)
     (partial / SERVED_EXTRA).mkdir(exist_ok=True)
     for name in (manifests.MODEL, manifests.NAME):
-        shutil.copy(released.path / name, partial / SERVED_EXTRA / name)
+        shutil.copy(released / name, partial / SERVED_EXTRA / name)
     files.sync_tree(partial)
     if target.exists():
         target.rmdir()
