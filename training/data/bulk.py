@@ -257,11 +257,10 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines with the newline at their end; the first is 1."""
-    number = 0
-    try:
-        # Only newlines part lines: other breaks may stand inside a text.
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, 1):
-                yield number, line
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: after line {number}: expected UTF-8: {error}") from error
+    # In binary only newlines part lines: other breaks may stand inside a text.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}, line {number}: expected UTF-8: {error}") from error
