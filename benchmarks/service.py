@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,6 @@ def main() -> None:
             answers, seconds = asyncio.run(send(address, requests, arguments.connections))
             whole = time.perf_counter() - start
             metrics = httpx.get(f"{address}/metrics").text
-    good = [answer for answer in answers if isinstance(answer, httpx.Response) and answer.status_code == 200]
     compared = different = searched = other_results = 0
     for row, answer in enumerate(answers):
         if not isinstance(answer, httpx.Response) or answer.status_code != 200:
@@ -118,7 +118,7 @@ def main() -> None:
         else:
             searched += 1
             other_results += [result["id"] for result in answer.json()["results"][0]] != found[row].tolist()
-    rows, batches = (_total(metrics, name) for name in ("scbch_batch_rows_sum", "scbch_batch_rows_count"))
+    rows, batches = (metric(metrics, f"scbch_batch_rows_{name}{{") for name in ("sum", "count"))
     print(
         f"{len(requests)} requests from {arguments.connections} connections: {len(answers) - len(good)} errors"
     )
@@ -131,8 +131,9 @@ def main() -> None:
     )
 
 
-def _total(metrics: str, name: str) -> float:
-    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
+def metric(told: str, prefix: str) -> float:
+    """The sum of the values in what /metrics told whose names begin so."""
+    return sum(float(line.split()[-1]) for line in told.splitlines() if line.startswith(prefix))
 
 
 if __name__ == "__main__":

@@ -355,7 +355,14 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     host, port = arguments.pop("host"), arguments.pop("port")
     settings = Settings(max_wait=arguments.pop("max_wait_ms") / 1000, **arguments)
-    uvicorn.run(application(settings), host=host, port=port, access_log=False, timeout_graceful_shutdown=30)
+    uvicorn.run(
+        application(settings),
+        host=host,
+        port=port,
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=30,
+    )
 
 
 if __name__ == "__main__":
