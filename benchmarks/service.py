@@ -119,8 +119,13 @@ def main() -> None:
             searched += 1
             other_results += [result["id"] for result in answer.json()["results"][0]] != found[row].tolist()
     rows, batches = (metric(metrics, f"scbch_batch_rows_{name}{{") for name in ("sum", "count"))
+    bad = Counter(
+        f"status {answer.status_code}" if isinstance(answer, httpx.Response) else type(answer).__name__
+        for answer in answers
+        if not isinstance(answer, httpx.Response) or answer.status_code != 200
+    )
     print(
-        f"{len(requests)} requests from {arguments.connections} connections: {len(answers) - len(good)} errors"
+        f"{len(requests)} requests from {arguments.connections} connections: {bad.total()} errors {dict(bad)}"
     )
     print(
         f"  {len(requests) / whole:.0f} requests/s; p50 {1e3 * np.percentile(seconds, 50):.1f} ms, ", end=""
