@@ -268,12 +268,22 @@ def test_the_cpu_is_used_unless_providers_are_given(folder):
 
 
 def test_many_threads_may_share_an_encoder(folder):
+    add_pipeline(folder)
     encoder = HashEncoder(folder)
-    batches = [features("text", 40, seed) for seed in range(64)]
-    with ThreadPoolExecutor(8) as pool:
-        came = list(pool.map(encoder.text, batches))
-    for x, packed in zip(batches, came, strict=True):
-        np.testing.assert_array_equal(packed, encoder.text(x))
+    texts = ["a dog", "", "Straße", "on the beach"] * 10
+    calls = [
+        call
+        for seed in range(32)
+        for call in (
+            (encoder.image, features("image", 40, seed)),
+            (encoder.text, features("text", 40, seed)),
+            (encoder.text, texts[seed:] + texts[:seed]),
+        )
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        came = list(pool.map(lambda call: call[0](call[1], batch_size=7), calls))
+    for (encode, inputs), packed in zip(calls, came, strict=True):
+        np.testing.assert_array_equal(packed, encode(inputs))
 
 
 @pytest.mark.parametrize("name", SHAPES)
