@@ -79,8 +79,9 @@ def main() -> None:
         print(f"an export takes {whole:.1f} s; killing {points}, up to that time", flush=True)
         left = finished = 0
         for point in range(points):
-            _, ended = export(folder, whole * (point + 1) / points)
+            seconds, ended = export(folder, whole * (point + 1) / points)
             finished += ended
+            print(f"  {'ended' if ended else 'killed'} after {seconds:.1f} s", flush=True)
             left += sum(path.name not in (store.USING, store.CHANGING) for path in folder.glob(".*"))
             codes = check(folder, x)
             if any(not np.array_equal(codes[version], values) for version, values in before.items()):

@@ -536,7 +536,7 @@ def test_a_version_that_appears_meanwhile_is_kept_and_latest_stays(tmp_path):
     with pytest.raises(FileExistsError, match="version 2 appeared"):
         store.publish(tmp_path / ".2-staging", tmp_path / "2", as_latest=True)
     assert os.readlink(tmp_path / "latest") == "1"
-    assert content(tmp_path) == [store.CHANGING, ".2-staging", "1", "2", "latest"]
+    assert content(tmp_path) == [".2-staging", store.CHANGING, "1", "2", "latest"]
 
 
 def test_a_version_is_taken_back_when_latest_cannot_be_moved(tmp_path):
