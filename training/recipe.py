@@ -130,8 +130,9 @@ class Recipe:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """All settings, without those that are None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """All settings as JSON and TOML hold them, without those that are None."""
+        settings = ((name, value) for name, value in asdict(self).items() if value is not None)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
 
 
 def resolve(file: Path | None = None, **flags: Any) -> Recipe:
