@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scbch_keras.export.encoder import HashEncoder
+    from scbch_keras.export.image import ImagePipeline
     from scbch_keras.export.index import HammingIndex
     from scbch_keras.export.publish import Release, release
     from scbch_keras.export.text import TextPipeline
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "HammingIndex": "index",
     "HashEncoder": "encoder",
+    "ImagePipeline": "image",
     "Release": "publish",
     "TextPipeline": "text",
     "release": "publish",
 }
 
-__all__ = ["HammingIndex", "HashEncoder", "Release", "TextPipeline", "release"]
+__all__ = ["HammingIndex", "HashEncoder", "ImagePipeline", "Release", "TextPipeline", "release"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,16 @@ import keras
 
 import scbch_keras.baselines
 import scbch_keras.model  # noqa: F401  (both register their models for loading)
-from scbch_keras.export.manifest import MODALITIES, MODEL, RAW_TEXT_ONNX, SAVED_MODEL, TEXT_PIPELINE
+from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.manifest import (
+    IMAGE_PIPELINE,
+    MODALITIES,
+    MODEL,
+    RAW_IMAGE_ONNX,
+    RAW_TEXT_ONNX,
+    SAVED_MODEL,
+    TEXT_PIPELINE,
+)
 from scbch_keras.export.text import TextPipeline
 
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
@@ -23,17 +32,18 @@ _WEIGHTS = "model.weights.h5"
 def build(folder: Path, formats: Sequence[str]) -> None:
     """Write the wanted formats into `folder`, from the `model.keras` that lies there.
 
-    With the raw text front end, where the pipeline lies there too.
+    With the raw text and picture front ends, where their pipelines lie there too.
     """
     model = load_in_float32(folder / MODEL)
     stored = folder / TEXT_PIPELINE
     pipeline = TextPipeline.load(stored) if stored.exists() else None
+    image = ImagePipeline.load(folder) if (folder / IMAGE_PIPELINE).exists() else None
     if "saved_model" in formats:
         from scbch_keras.export.saved_model import write_saved_model
 
-        write_saved_model(model, folder / SAVED_MODEL, pipeline)
+        write_saved_model(model, folder / SAVED_MODEL, pipeline, image)
     if "onnx" in formats:
-        from scbch_keras.export.onnx import write_onnx
+        from scbch_keras.export.onnx import write_onnx, write_raw_image_onnx
 
         for modality in MODALITIES:
             write_onnx(model, modality, folder / f"{modality}.onnx")
@@ -41,6 +51,8 @@ def build(folder: Path, formats: Sequence[str]) -> None:
             from scbch_keras.export.text_onnx import write_raw_text_onnx
 
             write_raw_text_onnx(pipeline, folder / "text.onnx", folder / RAW_TEXT_ONNX)
+        if image is not None:
+            write_raw_image_onnx(model, image, folder / RAW_IMAGE_ONNX)
 
 
 def load_in_float32(path: Path) -> Any:

@@ -20,6 +20,8 @@ import numpy as np
 from scbch_keras.export import files
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.child import run_module
+from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.pictures import PREPARATION
 from scbch_keras.export.text import NORMALIZATION, TextPipeline
 
 LATEST = "latest"
@@ -27,7 +29,7 @@ _SEED = 20
 _ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
 _NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
 _LIBRARIES = (
-    "scbch_keras keras numpy tensorflow tensorflow-text jax torch "  # noqa: SIM905
+    "scbch_keras keras numpy pillow tensorflow tensorflow-text jax torch "  # noqa: SIM905
     "tf2onnx onnx onnxruntime onnxruntime-gpu".split()
 )
 
@@ -53,6 +55,7 @@ def release(
     version: int | None = None,
     *,
     text: TextPipeline | None = None,
+    image: ImagePipeline | None = None,
     tolerance: float = 1e-5,
 ) -> Release:
     """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
@@ -71,6 +74,9 @@ def release(
         text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
             strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
             encode_raw_text, and text_raw.onnx for strings that were normalised before.
+        image: how the image features were made from pictures (`ImageFeatures.pipeline`); the release then takes
+            pictures as well: in `HashEncoder.image`, the SavedModel signature encode_image_bytes (JPEG and PNG
+            files), and image_raw.onnx (pixels of any size). Its backbone is stored in image_backbone.keras.
         tolerance: by how much an exported code in [-1, 1] may differ from the model's. A bit may differ only
             where the model's code is that close to zero; the manifest says how many do. A release
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
@@ -78,14 +84,15 @@ def release(
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
-        TypeError: `model` is not a CrossModalHashing, or `text` no TextPipeline.
+        TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline or `image` no ImagePipeline.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
     """
-    formats = _checked_formats(formats, text)
+    formats = _checked_formats(formats, text, image)
     _check_model(model, formats)
     _check_text(model, text)
+    _check_image(model, image, formats)
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a number in [0, 1), got {tolerance!r}")
     folder = Path(folder)
@@ -99,10 +106,12 @@ def release(
         model.save(staging / manifests.MODEL)
         if text is not None:
             text.save(staging / manifests.TEXT_PIPELINE)
+        if image is not None:
+            image.save(staging)
         _build(staging, formats)
-        manifest = _manifest(model, staging, formats, version, text)
+        manifest = _manifest(model, staging, formats, version, text, image)
         manifests.write(staging, manifest)
-        manifest["verification"] = _verify(model, staging, formats, float(tolerance), text)
+        manifest["verification"] = _verify(model, staging, formats, float(tolerance), text, image)
         manifests.write(staging, manifest)
         files.sync_tree(staging)
         _publish(staging, target)
@@ -122,18 +131,22 @@ def versions(folder: str | os.PathLike) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch("[1-9][0-9]*", path.name))
 
 
-def _checked_formats(formats: Sequence[str], text: TextPipeline | None) -> tuple[str, ...]:
+def _checked_formats(
+    formats: Sequence[str], text: TextPipeline | None, image: ImagePipeline | None
+) -> tuple[str, ...]:
     if isinstance(formats, str) or not formats or set(formats) - set(manifests.FORMATS):
         raise ValueError(f"formats must be taken from {manifests.FORMATS}, at least one; got {formats!r}")
     needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
     if text is not None and "saved_model" in formats:
         needed["tensorflow_text"] = None
+    if image is not None:
+        needed["PIL"] = None
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
-        with_text = "" if text is None else " with text"
+        raw = " and ".join(name for name, given in (("text", text), ("image", image)) if given is not None)
         raise ImportError(
-            f"formats {tuple(formats)}{with_text} need {', '.join(missing)}: pip install 'scbch_keras[export,onnx]' "
-            "(or onnx-gpu instead of onnx)"
+            f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
+            "'scbch_keras[export,onnx]' (or onnx-gpu instead of onnx)"
         )
     return tuple(name for name in manifests.FORMATS if name in formats)
 
@@ -148,12 +161,16 @@ def _check_model(model: Any, formats: Sequence[str]) -> None:
         raise ValueError("model is not built, so there is nothing to export: call fit or build first")
     if "onnx" in formats:
         for modality, branch in branches.items():
-            size = 4 * sum(int(np.prod(weight.shape)) for weight in branch.weights)
-            if size >= _ONNX_LIMIT:
-                raise ValueError(
-                    f"the {modality} branch has {size / 2**30:.2f} GiB of weights; an ONNX file holds "
-                    "less than 2 GiB. Use formats=('saved_model',)"
-                )
+            _check_fits_onnx(f"the {modality} branch", branch)
+
+
+def _check_fits_onnx(what: str, *layers: Any) -> None:
+    size = 4 * sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.weights)
+    if size >= _ONNX_LIMIT:
+        raise ValueError(
+            f"{what} has {size / 2**30:.2f} GiB of weights; an ONNX file holds less than 2 GiB. "
+            "Use formats=('saved_model',)"
+        )
 
 
 def _check_text(model: Any, text: TextPipeline | None) -> None:
@@ -169,6 +186,23 @@ def _check_text(model: Any, text: TextPipeline | None) -> None:
             f"text has {text.dimensions} words; the text branch takes features of shape {shape}. Give the "
             "pipeline that made the features of the training"
         )
+
+
+def _check_image(model: Any, image: ImagePipeline | None, formats: Sequence[str]) -> None:
+    if image is None:
+        return
+    if not isinstance(image, ImagePipeline):
+        raise TypeError(
+            f"image must be an ImagePipeline (ImageFeatures.pipeline() gives one), got {type(image).__name__}"
+        )
+    shape = tuple(model.get_build_config()["input_shape"]["image"][1:])
+    if shape != (image.dimensions,):
+        raise ValueError(
+            f"image gives {image.dimensions} features; the image branch takes features of shape {shape}. Give the "
+            "pipeline that made the features of the training"
+        )
+    if "onnx" in formats and image.backbone is not None:
+        _check_fits_onnx("the image branch with the backbone of image", model.image_branch, image.backbone)
 
 
 def _free_version(folder: Path, version: int | None) -> int:
@@ -198,9 +232,10 @@ def _build(staging: Path, formats: Sequence[str]) -> None:
         except Exception as error:
             raise RuntimeError(f"exporting the model with TensorFlow failed: {error}") from error
         return
+    modules = sorted({name for path in staging.glob("*.keras") for name in _registering_modules(path)})
     run_module(
         "scbch_keras.export.build",
-        [str(staging), "--formats", *formats, "--modules", *_registering_modules(staging / manifests.MODEL)],
+        [str(staging), "--formats", *formats, "--modules", *modules],
         "exporting the model with TensorFlow",
     )
 
@@ -224,11 +259,16 @@ def _registering_modules(path: Path) -> list[str]:
 
 
 def _verify(
-    model: Any, staging: Path, formats: Sequence[str], tolerance: float, text: TextPipeline | None
+    model: Any,
+    staging: Path,
+    formats: Sequence[str],
+    tolerance: float,
+    text: TextPipeline | None,
+    image: ImagePipeline | None,
 ) -> dict[str, Any]:
     """The codes that `model` computes here against those of the files, opened in a fresh process."""
     from scbch_keras.export.signatures import input_shapes
-    from scbch_keras.export.verify import BATCHES, ROWS, probes, text_probes
+    from scbch_keras.export.verify import BATCHES, ROWS, picture_probes, probes, text_probes
 
     expected: dict[str, Any] = {}
 
@@ -243,6 +283,9 @@ def _verify(
     if text is not None:
         texts = text_probes(text, _SEED)
         expect(manifests.RAW_TEXT, np.array(texts), model.encode_text, text(texts))
+    if image is not None:
+        pictures = picture_probes(_SEED)
+        expect(manifests.RAW_IMAGE, np.array(pictures), model.encode_image, image(pictures))
     with tempfile.TemporaryDirectory() as exchange:
         given, result = Path(exchange, "expected.npz"), Path(exchange, "result.json")
         np.savez(given, **expected)
@@ -259,7 +302,12 @@ def _verify(
 
 
 def _manifest(
-    model: Any, staging: Path, formats: Sequence[str], version: int, text: TextPipeline | None
+    model: Any,
+    staging: Path,
+    formats: Sequence[str],
+    version: int,
+    text: TextPipeline | None,
+    image: ImagePipeline | None,
 ) -> dict[str, Any]:
     import keras
 
@@ -302,6 +350,29 @@ def _manifest(
             }
         encoders[manifests.RAW_TEXT] = raw
         signatures["encode_raw_text"] = manifests.signature("text", [None], model.bits, "string")
+    if image is not None:
+        front: dict[str, Any] = {
+            "pipeline": {
+                "path": manifests.IMAGE_PIPELINE,
+                "backbone": None if image.backbone is None else manifests.IMAGE_BACKBONE,
+                "size": list(image.size),
+                "preparation": PREPARATION,
+            }
+        }
+        if "saved_model" in formats:
+            front["saved_model"] = {
+                "path": manifests.SAVED_MODEL,
+                "signature": "encode_image_bytes",
+                "image_bytes": "JPEG or PNG files",
+            }
+        if "onnx" in formats:
+            front["onnx"] = {
+                "path": manifests.RAW_IMAGE_ONNX,
+                "opset": manifests.ONNX_OPSET,
+                "pictures": "RGB, turned upright, no transparency; resized within; at least one",
+            }
+        encoders[manifests.RAW_IMAGE] = front
+        signatures["encode_image_bytes"] = manifests.signature("image_bytes", [None], model.bits, "string")
     return {
         "schema": manifests.SCHEMA,
         "version": version,

@@ -1,6 +1,7 @@
 """Exported files against the codes of the model they come from. A program of its own; never imports keras."""
 
 import argparse
+import io
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from scbch_keras.export.text import TextPipeline
 
 BATCHES = (1, 7, 64)
 ROWS = sum(BATCHES)
+PICTURE_BATCHES = (1, 7, 8)
 _FREE_SIZE = 64
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
@@ -47,6 +49,36 @@ def text_probes(pipeline: TextPipeline, seed: int) -> list[str]:
     return texts
 
 
+def picture_probes(seed: int) -> list[bytes]:
+    """Picture files to compare encoders on, in batches of PICTURE_BATCHES: JPEG and PNG, of sizes from 1 x 1 on, grey,
+    turned by EXIF, transparent.
+    """
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    turned = Image.Exif()
+    kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("RGB", "JPEG", {}),
+        ("RGBA", "PNG", {}),
+        ("RGB", "JPEG", {"exif": turned}),
+        ("L", "JPEG", {"quality": 95}),
+        ("RGB", "PNG", {"exif": turned}),
+        ("LA", "PNG", {}),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+        ("P", "PNG", {"transparency": 5}),
+    )
+    probes = []
+    for row in range(sum(PICTURE_BATCHES)):
+        mode, form, options = kinds[row % len(kinds)]
+        turned[0x0112] = int(rng.integers(2, 9))
+        height, width = (1, 1) if row == 1 else rng.integers(2, 150, 2).tolist()
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 4), np.uint8)).resize((width, height))
+        file = io.BytesIO()
+        coarse.convert(mode).save(file, form, **options)
+        probes.append(file.getvalue())
+    return probes
+
+
 def compare(
     what: str,
     encode: Encode,
@@ -54,8 +86,9 @@ def compare(
     expected_packed: NDArray[np.uint8],
     expected_codes: NDArray[np.float32],
     tolerance: float,
+    batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
-    """Run `encode` in batches of BATCHES and hold it to the expected codes; what was found, as numbers.
+    """Run `encode` in `batches` and hold it to the expected codes; what was found, as numbers.
 
     Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
 
@@ -65,7 +98,7 @@ def compare(
     bits = expected_codes.shape[1]
     packed, codes = np.empty_like(expected_packed), np.empty_like(expected_codes)
     start = 0
-    for size in BATCHES:
+    for size in batches:
         rows = slice(start, start + size)
         came_packed, came_codes = encode(inputs[rows])
         for came, place in ((came_packed, packed[rows]), (came_codes, codes[rows])):
@@ -101,15 +134,15 @@ def compare(
 def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float) -> dict[str, Any]:
     """Hold every exported encoder in `folder` to what the model gave.
 
-    expected: for each modality m the arrays "m", "m_packed" and "m_codes", and the same for strings, "raw_text",
-    where the release takes them.
+    expected: for each modality m the arrays "m", "m_packed" and "m_codes", and the same for strings, "raw_text", and
+    for the bytes of picture files, "raw_image", where the release takes them.
     """
     encoders: dict[str, tuple[str, Encode]] = {}
-    takes_strings = manifests.RAW_TEXT in expected
+    raw = {manifests.RAW_TEXT, manifests.RAW_IMAGE} & set(expected)
     if "saved_model" in formats:
-        encoders |= _saved_model_encoders(folder / manifests.SAVED_MODEL, takes_strings)
+        encoders |= _saved_model_encoders(folder / manifests.SAVED_MODEL, raw)
     if "onnx" in formats:
-        encoders |= _onnx_encoders(folder, takes_strings)
+        encoders |= _onnx_encoders(folder, raw)
     return {
         what: compare(
             what,
@@ -118,21 +151,22 @@ def verify(folder: Path, formats: Sequence[str], expected: Any, tolerance: float
             expected[f"{modality}_packed"],
             expected[f"{modality}_codes"],
             tolerance,
+            PICTURE_BATCHES if modality == manifests.RAW_IMAGE else BATCHES,
         )
         for what, (modality, encode) in encoders.items()
     }
 
 
-def _saved_model_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[str, Encode]]:
+def _saved_model_encoders(folder: Path, raw: set[str]) -> dict[str, tuple[str, Encode]]:
     import tensorflow as tf
 
-    if takes_strings:
+    if manifests.RAW_TEXT in raw:
         import tensorflow_text  # noqa: F401  (registers the operations that the graph has)
 
     loaded = tf.saved_model.load(str(folder))
 
     def encoder(name: str, modality: str) -> Encode:
-        argument = "text" if modality == manifests.RAW_TEXT else modality
+        argument = {manifests.RAW_TEXT: "text", manifests.RAW_IMAGE: "image_bytes"}.get(modality, modality)
 
         def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
             outputs = loaded.signatures[name](**{argument: tf.constant(inputs)})
@@ -141,14 +175,16 @@ def _saved_model_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[
         return encode
 
     signatures = {"encode_image": "image", "encode_text": "text", "serving_default": "image"}
-    if takes_strings:
+    if manifests.RAW_TEXT in raw:
         signatures["encode_raw_text"] = manifests.RAW_TEXT
+    if manifests.RAW_IMAGE in raw:
+        signatures["encode_image_bytes"] = manifests.RAW_IMAGE
     return {
         f"saved_model {name}": (modality, encoder(name, modality)) for name, modality in signatures.items()
     }
 
 
-def _onnx_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[str, Encode]]:
+def _onnx_encoders(folder: Path, raw: set[str]) -> dict[str, tuple[str, Encode]]:
     from scbch_keras.export.encoder import HashEncoder
 
     opened = HashEncoder(folder)
@@ -158,7 +194,13 @@ def _onnx_encoders(folder: Path, takes_strings: bool) -> dict[str, tuple[str, En
         return lambda inputs: (run(inputs), run(inputs, packed=False))
 
     encoders = {f"onnx {modality}": (modality, encoder(modality)) for modality in manifests.MODALITIES}
-    if takes_strings:
+    if manifests.RAW_IMAGE in raw:
+        encoders["HashEncoder of pictures"] = (
+            manifests.RAW_IMAGE,
+            lambda inputs: (opened.image(inputs.tolist()), opened.image(inputs.tolist(), packed=False)),
+        )
+        encoders["onnx image_raw"] = (manifests.RAW_IMAGE, _raw_image_onnx(folder))
+    if manifests.RAW_TEXT in raw:
         encoders["HashEncoder of strings"] = (manifests.RAW_TEXT, encoder("text"))
         encoders["onnx text_raw"] = (manifests.RAW_TEXT, _raw_text_onnx(folder))
     return encoders
@@ -174,6 +216,26 @@ def _raw_text_onnx(folder: Path) -> Encode:
 
     def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         packed, codes = session.run(["packed_codes", "codes"], {"text": pipeline.normalize(inputs.tolist())})
+        return packed, codes
+
+    return encode
+
+
+def _raw_image_onnx(folder: Path) -> Encode:
+    import onnxruntime
+
+    from scbch_keras.export.pictures import decoded
+
+    session = onnxruntime.InferenceSession(
+        folder / manifests.RAW_IMAGE_ONNX, providers=["CPUExecutionProvider"]
+    )
+
+    def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        found = [
+            session.run(["packed_codes", "codes"], {"pictures": decoded(content)[None]})
+            for content in inputs.tolist()
+        ]
+        packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
         return packed, codes
 
     return encode
