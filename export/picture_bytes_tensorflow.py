@@ -57,7 +57,9 @@ def _jpeg(content: Any) -> Any:
 
     start = (2, tf.constant(b""), tf.constant(b""), tf.constant(False))
     _, exif, xmp, _ = tf.while_loop(lambda *state: ~state[3], step, start)
-    pixels = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True)
+    # After the errors of what was read so far, which say more than the decoder's.
+    with tf.control_dependencies([exif]):
+        pixels = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True)
     return _turned(pixels, exif, xmp)
 
 
@@ -91,7 +93,8 @@ def _png(content: Any) -> Any:
     _, exif, xmp, keyed, _ = tf.while_loop(lambda *state: ~state[4], step, start)
     odd = keyed & (((color == 0) & (depth < 8)) | ((color == 2) & (depth == 16)))
     _assert(~odd, "image_bytes: the PNG has a transparent colour of another depth than 8 bits")
-    layers = tf.cast(tf.io.decode_png(content, 4), tf.int32)
+    with tf.control_dependencies([exif]):
+        layers = tf.cast(tf.io.decode_png(content, 4), tf.int32)
     # TensorFlow's own alpha of a picture that has none is not 255 below 8 bits.
     alpha = tf.where(keyed | (color >= 4), layers[..., 3:], 255)
     blended = (layers[..., :3] * alpha + 255 * (255 - alpha)) * 2**7 + 2**14

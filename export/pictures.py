@@ -100,7 +100,7 @@ def are_pictures(images: Any) -> bool:
     )
 
 
-def checked_pictures(pictures: Any) -> Sequence[Any]:
+def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
     """Pictures as `blocks` takes them: an array uint8 (n, h, w, 3), or a list of arrays uint8 (h, w, 3), paths, bytes.
 
     Raises ValueError for anything else; the first such place is named.
@@ -129,7 +129,7 @@ def checked_pictures(pictures: Any) -> Sequence[Any]:
     return pictures
 
 
-def blocks(pictures: Sequence[Any], size: Size, rows: int) -> Iterator[NDArray[np.uint8]]:
+def blocks(pictures: NDArray[np.uint8] | Sequence[Any], size: Size, rows: int) -> Iterator[NDArray[np.uint8]]:
     """Pictures, as `checked_pictures` gives them -> uint8 (b, height, width, 3), b <= `rows`, one after the other.
 
     A block has at most 2^20 pixels, or one picture: that bounds the memory of the network behind.

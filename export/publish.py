@@ -146,7 +146,7 @@ def _checked_formats(
         raw = " and ".join(name for name, given in (("text", text), ("image", image)) if given is not None)
         raise ImportError(
             f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
-            "'scbch_keras[export,onnx]' (or onnx-gpu instead of onnx)"
+            f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}]' (or onnx-gpu instead of onnx)"
         )
     return tuple(name for name in manifests.FORMATS if name in formats)
 

@@ -1,7 +1,6 @@
 """A release that takes pictures: HashEncoder, image_raw.onnx and encode_image_bytes give the model's codes."""
 
 import importlib
-import io
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -184,6 +183,7 @@ def test_image_raw_onnx_takes_pixels_of_any_size_with_standard_operators(release
 
 
 @pytest.mark.release
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs once")
 def test_plain_tensorflow_serves_picture_files(released, files, expected, tmp_path):
     np.savez(tmp_path / "files.npz", files=np.array(files))
     program = f"""
@@ -213,7 +213,7 @@ np.savez({str(tmp_path / "out.npz")!r}, **{{key: value.numpy() for key, value in
 def test_grey_pixels_are_released_without_a_backbone(tmp_path, files):
     pipeline = ImagePipeline((6, 5))
     model = small_model(30)
-    released = export.release(model, tmp_path, image=pipeline)
+    released = export.release(model, tmp_path, formats=["onnx"], image=pipeline)
     assert "image_backbone.keras" not in released.manifest["files"]
     encoder = HashEncoder(released.path)
     expected = model.encode_image(pipeline(files), packed=False, verbose=0)
@@ -228,10 +228,10 @@ def test_what_is_no_picture_is_refused_with_its_place(released, files):
     encoder = HashEncoder(released.path)
     picture = np.zeros((3, 4, 3), np.uint8)
     for wrong, message in (
-        ([files[0], files[1][:-30]], r"pictures: at 1: the picture \(\d+ bytes\): the picture is truncated"),
+        ([files[0], files[3][:-30]], r"pictures: at 1: the picture \(\d+ bytes\): the picture is truncated"),
         (
-            [*files[: 60 % len(files)], "missing.png"],
-            r"pictures: at \d+: missing\.png: there is no such file",
+            [*files[:5], "missing.png"],
+            r"pictures: at 5: missing\.png: there is no such file",
         ),
         ([picture, picture.astype("float32")], r"uint8 \(height, width, 3\), got float32 \(3, 4, 3\) at 1"),
         ([picture, picture[..., :1]], r"got uint8 \(3, 4, 1\) at 1"),
@@ -278,7 +278,7 @@ def test_a_backbone_too_large_for_an_onnx_file_is_refused_before_any_work(
 
 def test_a_missing_pillow_is_named(model, pipeline, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match="with image need PIL: pip install"):
+    with pytest.raises(ImportError, match=r"with image need PIL: .*scbch_keras\[export,onnx,pictures\]"):
         export.release(model, tmp_path / "releases", image=pipeline)
     assert not list(tmp_path.iterdir())
 
