@@ -57,13 +57,18 @@ def _write(
     outputs = sorted(graph.output, key=lambda output: output.name != "packed_codes")
     del graph.output[:]
     graph.output.extend(outputs)
-    (given,) = (tensor for tensor in graph.input if not tensor.name.startswith("free_"))
+    constants = {f"free_{place}": variable for place, variable in enumerate(large)}
+    # Tensors that a layer holds, such as the mean in Keras' preprocessing: tf2onnx takes them for inputs.
+    for outside, inside in function.get_concrete_function().graph.captures:
+        if outside.dtype != "resource":
+            constants[inside.name] = outside
+    (given,) = (tensor for tensor in graph.input if tensor.name not in constants)
     del graph.input[:]
     graph.input.append(given)
     for axis, name in enumerate(free_axes):
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     for tensor in graph.output:
         tensor.type.tensor_type.shape.dim[0].dim_param = free_axes[0]
-    for place, variable in enumerate(large):
-        graph.initializer.append(onnx.numpy_helper.from_array(variable.numpy(), f"free_{place}"))
+    for name in sorted(constants.keys() & {name for node in graph.node for name in node.input}):
+        graph.initializer.append(onnx.numpy_helper.from_array(constants[name].numpy(), name))
     onnx.save_model(graph_model, str(path))

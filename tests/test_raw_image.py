@@ -1,6 +1,8 @@
 """A release that takes pictures: HashEncoder, image_raw.onnx and encode_image_bytes give the model's codes."""
 
 import importlib
+import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +27,12 @@ import keras
 
 @keras.saving.register_keras_serializable("picture_layers")
 class Centred(keras.layers.Layer):
+    def build(self, input_shape):
+        # As in Keras' own preprocessing: a tensor that is no weight.
+        self.mean = keras.ops.convert_to_tensor([123.0, 117.0, 104.0])
+
     def call(self, inputs):
-        return inputs / 127.5 - 1
+        return (inputs - self.mean) / 127.5
 """
 
 
@@ -221,6 +227,30 @@ def test_grey_pixels_are_released_without_a_backbone(tmp_path, files):
     (released.path / "image_raw.onnx").write_bytes(b"another")
     with pytest.raises(ValueError, match=r"image_raw\.onnx has 7 bytes; the manifest says"):
         HashEncoder(released.path).image(files)
+
+
+@pytest.mark.release
+def test_pictures_are_refused_where_the_release_takes_none_or_says_so_wrongly(released, files, tmp_path):
+    copy = shutil.copytree(released.path, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+
+    def opened(raw_image):
+        encoders = {
+            name: entry for name, entry in manifest["encoders"].items() if name != "raw_image"
+        } | raw_image
+        (copy / "manifest.json").write_text(json.dumps({**manifest, "encoders": encoders}))
+        return HashEncoder(copy)
+
+    for wrong in (files, [decoded(files[0])], decoded(files[0])[None], "one.png"):
+        with pytest.raises(ValueError, match=r"got pictures: the release .* takes none.*image=pipeline"):
+            opened({}).image(wrong)
+    for raw_image in ({}, {"onnx": {"path": "image_raw.onnx"}}, None):
+        with pytest.raises(ValueError, match="does not describe its raw image encoder"):
+            opened({"raw_image": raw_image})
+    described = manifest["encoders"]["raw_image"]
+    swapped = opened({"raw_image": {**described, "onnx": {"path": "image.onnx"}}})
+    with pytest.raises(ValueError, match=r"image\.onnx has inputs .*the manifest says .*pictures"):
+        swapped.image(files)
 
 
 @pytest.mark.release
