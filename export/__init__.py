@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scbch_keras.export.codes_file import CodesFile, encode_file, open_index
     from scbch_keras.export.encoder import HashEncoder
     from scbch_keras.export.evaluation import Evaluation
+    from scbch_keras.export.image import ImagePipeline
     from scbch_keras.export.index import HammingIndex
     from scbch_keras.export.publish import Release, release
     from scbch_keras.export.source import Source
@@ -25,6 +26,7 @@ _HOMES = {
     "Evaluation": "evaluation",
     "HammingIndex": "index",
     "HashEncoder": "encoder",
+    "ImagePipeline": "image",
     "Release": "publish",
     "Source": "source",
     "TextPipeline": "text",
@@ -44,6 +46,7 @@ __all__ = [
     "Evaluation",
     "HammingIndex",
     "HashEncoder",
+    "ImagePipeline",
     "Release",
     "Source",
     "TextPipeline",

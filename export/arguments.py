@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.store import LATEST, versions
 from scbch_keras.export.text import TextPipeline
 
@@ -16,19 +17,23 @@ _ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
 _NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
 
 
-def checked_formats(formats: Sequence[str], text: TextPipeline | None) -> tuple[str, ...]:
+def checked_formats(
+    formats: Sequence[str], text: TextPipeline | None, image: ImagePipeline | None
+) -> tuple[str, ...]:
     """The formats in their order, if they are known and their packages are there. Raises ValueError, ImportError."""
     if isinstance(formats, str) or not formats or set(formats) - set(manifests.FORMATS):
         raise ValueError(f"formats must be taken from {manifests.FORMATS}, at least one; got {formats!r}")
     needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
     if text is not None and "saved_model" in formats:
         needed["tensorflow_text"] = None
+    if image is not None:
+        needed["PIL"] = None
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
-        with_text = "" if text is None else " with text"
+        raw = " and ".join(name for name, given in (("text", text), ("image", image)) if given is not None)
         raise ImportError(
-            f"formats {tuple(formats)}{with_text} need {', '.join(missing)}: pip install 'scbch_keras[export,onnx]' "
-            "(or onnx-gpu instead of onnx)"
+            f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
+            f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}]' (or onnx-gpu instead of onnx)"
         )
     return tuple(name for name in manifests.FORMATS if name in formats)
 
@@ -44,12 +49,7 @@ def check_model(model: Any, formats: Sequence[str]) -> None:
         raise ValueError("model is not built, so there is nothing to export: call fit or build first")
     if "onnx" in formats:
         for modality, branch in branches.items():
-            size = 4 * sum(int(np.prod(weight.shape)) for weight in branch.weights)
-            if size >= _ONNX_LIMIT:
-                raise ValueError(
-                    f"the {modality} branch has {size / 2**30:.2f} GiB of weights; an ONNX file holds "
-                    "less than 2 GiB. Use formats=('saved_model',)"
-                )
+            _check_fits_onnx(f"the {modality} branch", branch)
 
 
 def check_text(model: Any, text: TextPipeline | None) -> None:
@@ -66,6 +66,24 @@ def check_text(model: Any, text: TextPipeline | None) -> None:
             f"text has {text.dimensions} words; the text branch takes features of shape {shape}. Give the "
             "pipeline that made the features of the training"
         )
+
+
+def check_image(model: Any, image: ImagePipeline | None, formats: Sequence[str]) -> None:
+    """Refuse a pipeline that does not make the features of the model. Raises TypeError, ValueError."""
+    if image is None:
+        return
+    if not isinstance(image, ImagePipeline):
+        raise TypeError(
+            f"image must be an ImagePipeline (ImageFeatures.pipeline() gives one), got {type(image).__name__}"
+        )
+    shape = tuple(model.get_build_config()["input_shape"]["image"][1:])
+    if shape != (image.dimensions,):
+        raise ValueError(
+            f"image gives {image.dimensions} features; the image branch takes features of shape {shape}. Give the "
+            "pipeline that made the features of the training"
+        )
+    if "onnx" in formats and image.backbone is not None:
+        _check_fits_onnx("the image branch with the backbone of image", model.image_branch, image.backbone)
 
 
 def check_label_names(model: Any, names: Any) -> None:
@@ -95,3 +113,12 @@ def free_version(folder: Path, version: int | None) -> int:
     if (folder / str(int(version))).exists():
         raise FileExistsError(f"version {version} exists already in {folder}; versions are never overwritten")
     return int(version)
+
+
+def _check_fits_onnx(what: str, *layers: Any) -> None:
+    size = 4 * sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.weights)
+    if size >= _ONNX_LIMIT:
+        raise ValueError(
+            f"{what} has {size / 2**30:.2f} GiB of weights; an ONNX file holds less than 2 GiB. "
+            "Use formats=('saved_model',)"
+        )

@@ -13,9 +13,18 @@ import keras
 
 import scbch_keras.baselines
 import scbch_keras.model  # noqa: F401  (both register their models for loading)
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.layouts import saved_model_path
-from scbch_keras.export.manifest import MODALITIES, MODEL, RAW_TEXT_ONNX, TEXT_PIPELINE, example_shapes
-from scbch_keras.export.probes import probes, serialized_examples, text_probes
+from scbch_keras.export.manifest import (
+    IMAGE_PIPELINE,
+    MODALITIES,
+    MODEL,
+    RAW_IMAGE_ONNX,
+    RAW_TEXT_ONNX,
+    TEXT_PIPELINE,
+    example_shapes,
+)
+from scbch_keras.export.probes import picture_probes, probes, serialized_examples, text_probes
 from scbch_keras.export.signatures import input_shapes
 from scbch_keras.export.text import TextPipeline
 
@@ -27,20 +36,21 @@ _WARMUP_BATCHES = (1, 32)
 def build(folder: Path, formats: Sequence[str], name: str, version: int) -> None:
     """Write the wanted formats into `folder`, from the `model.keras` that lies there.
 
-    With the raw text front end, where the pipeline lies there too.
+    With the raw text and picture front ends, where their pipelines lie there too.
     """
     model = load_in_float32(folder / MODEL)
     stored = folder / TEXT_PIPELINE
     pipeline = TextPipeline.load(stored) if stored.exists() else None
+    image = ImagePipeline.load(folder) if (folder / IMAGE_PIPELINE).exists() else None
     if "saved_model" in formats:
         from scbch_keras.export.saved_model import write_saved_model
         from scbch_keras.export.warmup import write_warmup
 
         saved_model = folder / saved_model_path(name, version)
-        write_saved_model(model, saved_model, pipeline)
-        write_warmup(saved_model, name, _warmup_requests(model, pipeline))
+        write_saved_model(model, saved_model, pipeline, image)
+        write_warmup(saved_model, name, _warmup_requests(model, pipeline, image))
     if "onnx" in formats:
-        from scbch_keras.export.onnx import write_onnx
+        from scbch_keras.export.onnx import write_onnx, write_raw_image_onnx
 
         for modality in MODALITIES:
             write_onnx(model, modality, folder / f"{modality}.onnx")
@@ -48,9 +58,13 @@ def build(folder: Path, formats: Sequence[str], name: str, version: int) -> None
             from scbch_keras.export.text_onnx import write_raw_text_onnx
 
             write_raw_text_onnx(pipeline, folder / "text.onnx", folder / RAW_TEXT_ONNX)
+        if image is not None:
+            write_raw_image_onnx(model, image, folder / RAW_IMAGE_ONNX)
 
 
-def _warmup_requests(model: Any, pipeline: TextPipeline | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _warmup_requests(
+    model: Any, pipeline: TextPipeline | None, image: ImagePipeline | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     shapes = input_shapes(model)
     for size in _WARMUP_BATCHES:
         features = {modality: probes(shape, size) for modality, shape in shapes.items()}
@@ -61,6 +75,8 @@ def _warmup_requests(model: Any, pipeline: TextPipeline | None) -> Iterator[tupl
         yield "serving_default", inputs
         if pipeline is not None:
             yield "encode_raw_text", {"text": text_probes(pipeline, size)}
+        if image is not None:
+            yield "encode_image_bytes", {"image_bytes": picture_probes(size)}
 
 
 def load_in_float32(path: Path) -> Any:

@@ -23,6 +23,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"{bits} bits in {manifest['packing']['bytes']} bytes ({manifest['packing']['dtype']}). "
         f"{_sentence(manifest['packing']['rule'])} {_sentence(manifest['packing']['order'])}\n",
         *_text(manifest),
+        *_pictures(manifest),
         "## Labels\n",
         _labels(manifest["label_names"]),
         "## Training\n",
@@ -90,6 +91,19 @@ def _text(manifest: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _pictures(manifest: Mapping[str, Any]) -> Iterator[str]:
+    raw = manifest["encoders"].get(manifests.RAW_IMAGE)
+    if raw:
+        pipeline = raw["pipeline"]
+        height, width = pipeline["size"]
+        features = "their grey values" if pipeline["backbone"] is None else f"`{pipeline['backbone']}`"
+        yield "## Pictures\n"
+        yield (
+            f"Pictures become {height} x {width} pixels, and features by {features}. "
+            f"{_sentence(pipeline['preparation']['rule'])}\n"
+        )
+
+
 def _labels(names: Sequence[str] | None) -> str:
     if names is None:
         return "The names of the labels were not given.\n"
@@ -139,9 +153,10 @@ def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
         ]
         if refusing:
             limits.append(f"At least one row a call: {', '.join(refusing)}.")
-    raw = manifest["encoders"].get(manifests.RAW_TEXT)
-    if raw:
-        limits += [f"`{form}` of strings: {raw[form]['text']}." for form in manifests.FORMATS if form in raw]
+    for raw, told in ((manifests.RAW_TEXT, "strings"), (manifests.RAW_IMAGE, "pictures")):
+        for form, entry in manifest["encoders"].get(raw, {}).items():
+            if form in manifests.FORMATS:
+                limits.append(f"`{form}` of {told}: {entry['input']}.")
     if manifest["evaluation"] is None:
         limits.append("How well it finds was not measured.")
     yield "".join(f"- {limit}\n" for limit in limits)

@@ -8,10 +8,12 @@ from typing import Any
 
 from scbch_keras.export import layouts
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.pictures import PREPARATION
 from scbch_keras.export.text import NORMALIZATION, TextPipeline
 
 _LIBRARIES = (
-    "scbch_keras keras numpy tensorflow tensorflow-text jax torch "  # noqa: SIM905
+    "scbch_keras keras numpy pillow tensorflow tensorflow-text jax torch "  # noqa: SIM905
     "tf2onnx onnx onnxruntime onnxruntime-gpu".split()
 )
 
@@ -22,6 +24,7 @@ def describe(
     version: int,
     formats: Sequence[str],
     text: TextPipeline | None,
+    image: ImagePipeline | None,
     label_names: Sequence[str] | None,
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -45,6 +48,11 @@ def describe(
     if text is not None:
         encoders[manifests.RAW_TEXT] = _raw_text(text, saved_model)
         signatures["encode_raw_text"] = manifests.signature("text", [None], model.bits, "string")
+    if image is not None:
+        encoders[manifests.RAW_IMAGE] = _raw_image(image, saved_model)
+        signatures["encode_image_bytes"] = manifests.signature("image_bytes", [None], model.bits, "string")
+        pictures: list[int | None] = [None, None, None, 3]
+        signatures["encode_pictures"] = manifests.signature("pictures", pictures, model.bits, "uint8")
     for encoder in encoders.values():
         for absent in set(manifests.FORMATS) - set(formats):
             del encoder[absent]
@@ -83,13 +91,35 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
         "saved_model": {
             "path": saved_model,
             "signature": "encode_raw_text",
-            "text": "UTF-8; the process that loads it has imported tensorflow_text",
+            "input": "UTF-8; the process that loads it has imported tensorflow_text",
         },
         "onnx": {
             "path": manifests.RAW_TEXT_ONNX,
             "opset": manifests.RAW_TEXT_OPSET,
             "signature": "encode_raw_text",
-            "text": "normalised before, as pipeline.normalization says; at least one",
+            "input": "normalised before, as pipeline.normalization says; at least one",
+        },
+    }
+
+
+def _raw_image(image: ImagePipeline, saved_model: str) -> dict[str, Any]:
+    return {
+        "pipeline": {
+            "path": manifests.IMAGE_PIPELINE,
+            "backbone": None if image.backbone is None else manifests.IMAGE_BACKBONE,
+            "size": list(image.size),
+            "preparation": PREPARATION,
+        },
+        "saved_model": {
+            "path": saved_model,
+            "signature": "encode_image_bytes",
+            "input": "JPEG or PNG files",
+        },
+        "onnx": {
+            "path": manifests.RAW_IMAGE_ONNX,
+            "opset": manifests.ONNX_OPSET,
+            "signature": "encode_pictures",
+            "input": "RGB, turned upright, no transparency; resized within; at least one",
         },
     }
 

@@ -1,4 +1,7 @@
-"""Features and strings to codes in production: a release opened with numpy and onnxruntime, nothing else."""
+"""Features, strings and pictures to codes in production: a release opened with numpy and onnxruntime.
+
+Pillow is needed for pictures that must be decoded or resized; nothing else.
+"""
 
 import os
 from collections.abc import Sequence
@@ -11,16 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.endpoints import opened_pipeline
+from scbch_keras.export.picture_encoder import PictureEncoder
+from scbch_keras.export.pictures import are_pictures
+from scbch_keras.export.session import open_session
 from scbch_keras.export.text import TextPipeline, checked
-
-_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 class HashEncoder:
-    """Image and text features, or strings -> codes, by the ONNX files of a release.
+    """Image and text features, pictures or strings -> codes, by the ONNX files of a release.
 
     The manifest's schema and paths are checked, and each file's sha256 before it is used. Safe to call from
-    many threads.
+    many threads. image_raw.onnx, which has the image branch's weights once more and the backbone's, is opened
+    with the first picture.
 
     Args:
         path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
@@ -62,22 +67,38 @@ class HashEncoder:
             for modality in modalities
         }
         self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
+        self._pictures = self._picture_encoder(runtime, providers) if "image" in self._encoders else None
 
     def __repr__(self) -> str:
         return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {' and '.join(self._encoders)}"
 
-    def image(self, images: ArrayLike, *, batch_size: int = 1024, packed: bool = True) -> NDArray[Any]:
+    def image(
+        self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
+    ) -> NDArray[Any]:
         """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
 
-        images: features (n, d) or pictures (n, h, w, c), as the model was trained on; float32, or a type
-            of which float32 holds every value (float16, uint8, int16, bool ...). No rows give no codes.
-        batch_size: rows that enter the network together; changes speed and memory, not the result.
+        images: what the model was trained on, features (n, d) or pixels (n, h, w, c): float32, or a type
+            of which float32 holds every value (float16, uint8, int16, bool ...). Where the release takes
+            pictures, also those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths
+            of picture files, or of their bytes; read and resized as `ImagePipeline` does. No rows give no codes.
+        batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at
+            most; changes speed and memory, not the result beyond float rounding.
 
         Raises:
-            ValueError: wrong shape or type, NaN or infinity (the first such row is named), or an encoder
-                that was not loaded.
+            ValueError: wrong shape or type, NaN or infinity (the first such row is named), an encoder that was
+                not loaded; pictures if the release was made without `image`; a picture that cannot be read (its
+                place is named).
+            ImportError: pictures must be decoded or resized, and Pillow is not installed.
         """
-        return self._encode("image", images, batch_size, packed)
+        encoder, size = self._checked("image", batch_size)
+        if self._pictures is not None and are_pictures(images):
+            return self._pictures.encode(images, size, packed)
+        if len(encoder.shape) == 2 and are_pictures(images):
+            raise ValueError(
+                f"image features must be (n, {encoder.shape[1]}), got pictures: the release {self.path} takes "
+                "none. Make one with export.release(model, folder, image=pipeline)"
+            )
+        return encoder.encode(np.asarray(images), size, packed)
 
     def text(
         self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
@@ -91,9 +112,9 @@ class HashEncoder:
             ValueError: also for strings if the release was made without `text`, and for one with a lone
                 surrogate.
         """
-        if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
-            return self._encode("text", texts, batch_size, packed)
         encoder, size = self._checked("text", batch_size)
+        if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
+            return encoder.encode(np.asarray(texts), size, packed)
         if self._pipeline is None:
             raise ValueError(
                 f"text features must be float32, got strings: the release {self.path} takes none. Make one "
@@ -106,10 +127,6 @@ class HashEncoder:
         codes = [encoder.encode(self._pipeline(strings[at : at + size]), size, packed) for at in starts]
         return np.concatenate(codes)
 
-    def _encode(self, modality: str, features: ArrayLike, batch_size: int, packed: bool) -> NDArray[Any]:
-        encoder, size = self._checked(modality, batch_size)
-        return encoder.encode(np.asarray(features), size, packed)
-
     def _checked(self, modality: str, batch_size: int) -> tuple["_Encoder", int]:
         encoder = self._encoders.get(modality)
         if encoder is None:
@@ -117,6 +134,12 @@ class HashEncoder:
         if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         return encoder, int(batch_size)
+
+    def _picture_encoder(self, runtime: Any, providers: Any) -> PictureEncoder | None:
+        if manifests.RAW_IMAGE not in self.manifest["encoders"]:
+            return None
+        shape = self._encoders["image"].shape
+        return PictureEncoder(runtime, self.path, self.manifest, shape[-1], providers)
 
     def _opened_pipeline(self) -> TextPipeline | None:
         if manifests.RAW_TEXT not in self.manifest["encoders"]:
@@ -148,19 +171,7 @@ class _Encoder:
                 ) from error
             raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder") from error
         expected = manifests.signature(modality, list(self.shape), self.bits)
-        content = manifests.read_verified(folder, manifest, relative)
-        try:
-            self.session = runtime.InferenceSession(content, providers=list(providers))
-        except Exception as error:  # onnxruntime's own error types share no public base class
-            raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
-        for kind, tensors in (("inputs", self.session.get_inputs()), ("outputs", self.session.get_outputs())):
-            came = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
-            wanted = {
-                name: (_ONNX_DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
-                for name, tensor in expected[kind].items()
-            }
-            if came != wanted:
-                raise ValueError(f"{folder / relative} has {kind} {came}; the manifest says {wanted}")
+        self.session = open_session(runtime, folder, manifest, relative, expected, providers)
 
     def encode(self, features: NDArray[Any], batch_size: int, packed: bool) -> NDArray[Any]:
         self._check(features)
@@ -202,11 +213,6 @@ def _are_strings(texts: Any) -> bool:
     return isinstance(texts, str) or (
         isinstance(texts, list | tuple) and isinstance([*texts[:1], ""][0], str)
     )
-
-
-def _fixed(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    """The sizes of a shape; None for a free one, which onnxruntime gives as a name."""
-    return tuple(size if isinstance(size, int) else None for size in shape)
 
 
 def _onnxruntime() -> Any:

@@ -20,7 +20,7 @@ class Endpoint(NamedTuple):
     """One encoder in one format.
 
     what: by which it is named in what was found.
-    encoder: its entry in the manifest: "image", "text", "raw_text".
+    encoder: its entry in the manifest: "image", "text", "raw_text", "raw_image".
     form: "saved_model", "onnx" or another ONNX kind.
     open: gives what encodes. Sessions of ONNX files are opened one at a time: they hold the weights.
     """
@@ -79,15 +79,26 @@ class Served:
         (argument,) = self.manifest["signatures"][entry["signature"]]["inputs"]
         content = manifests.read_verified(self.folder, self.manifest, entry["path"])
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        is_raw = encoder == manifests.RAW_TEXT
-        pipeline = opened_pipeline(self.folder, self.manifest)[0] if is_raw else None
+        prepare = self._preparation(encoder)
 
         def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            given = inputs if pipeline is None else pipeline.normalize(inputs.tolist())
-            packed, codes = session.run(["packed_codes", "codes"], {argument: given})
+            found = [session.run(["packed_codes", "codes"], {argument: given}) for given in prepare(inputs)]
+            packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
             return packed, codes
 
         return encode
+
+    def _preparation(self, encoder: str) -> Callable[[NDArray[Any]], list[NDArray[Any]]]:
+        """What a client does before an ONNX file: inputs -> what its calls are given."""
+        if encoder == manifests.RAW_TEXT:
+            pipeline, _ = opened_pipeline(self.folder, self.manifest)
+            return lambda inputs: [pipeline.normalize(inputs.tolist())]
+        if encoder == manifests.RAW_IMAGE:
+            from scbch_keras.export.pictures import decoded
+
+            # Each picture has a size of its own.
+            return lambda inputs: [decoded(content)[None] for content in inputs.tolist()]
+        return lambda inputs: [inputs]
 
 
 def opened_pipeline(folder: Path, manifest: Mapping[str, Any]) -> tuple[TextPipeline, Path]:

@@ -24,6 +24,11 @@ RAW_TEXT = "raw_text"
 TEXT_PIPELINE = "text_pipeline.json"
 RAW_TEXT_ONNX = "text_raw.onnx"
 RAW_TEXT_OPSET = 20  # the first with StringSplit
+RAW_IMAGE = "raw_image"
+"""The entry of a raw picture front end among the encoders."""
+IMAGE_PIPELINE = "image_pipeline.json"
+IMAGE_BACKBONE = "image_backbone.keras"
+RAW_IMAGE_ONNX = "image_raw.onnx"
 
 
 def packing(bits: int) -> dict[str, Any]:
@@ -37,7 +42,10 @@ def packing(bits: int) -> dict[str, Any]:
 
 
 def signature(
-    name: str, input_shape: list[int | None], bits: int, dtype: Literal["float32", "string"] = "float32"
+    name: str,
+    input_shape: list[int | None],
+    bits: int,
+    dtype: Literal["float32", "string", "uint8"] = "float32",
 ) -> dict[str, Any]:
     """Input, called `name`, and outputs of one encoder; None in a shape is any size."""
     return {

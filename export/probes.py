@@ -1,5 +1,6 @@
 """Seeded inputs on which encoders are compared, and with which a server warms up. Numpy only, but for tf.Example."""
 
+import io
 import unicodedata
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -14,6 +15,7 @@ SEED = 20
 BATCHES = (1, 7)
 """The first batches of a comparison, after one of no rows; all other rows are the last."""
 ROWS = sum(BATCHES) + 1000
+PICTURES = sum(BATCHES) + 8
 _FREE_SIZE = 64
 _BYTES = 2**26
 
@@ -50,6 +52,34 @@ def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> l
     if rows > 1:
         texts[1] = texts[-1] = ""
     return texts
+
+
+def picture_probes(rows: int = PICTURES, seed: int = SEED) -> list[bytes]:
+    """Picture files (rows): JPEG and PNG, of sizes from 1 x 1 on, grey, turned by EXIF, transparent. Needs Pillow."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    turned = Image.Exif()
+    kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("RGB", "JPEG", {}),
+        ("RGBA", "PNG", {}),
+        ("RGB", "JPEG", {"exif": turned}),
+        ("L", "JPEG", {"quality": 95}),
+        ("RGB", "PNG", {"exif": turned}),
+        ("LA", "PNG", {}),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+        ("P", "PNG", {"transparency": 5}),
+    )
+    probes = []
+    for row in range(rows):
+        mode, form, options = kinds[row % len(kinds)]
+        turned[0x0112] = int(rng.integers(2, 9))
+        height, width = (1, 1) if row == 1 else rng.integers(2, 150, 2).tolist()
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 4), np.uint8)).resize((width, height))
+        file = io.BytesIO()
+        coarse.convert(mode).save(file, form, **options)
+        probes.append(file.getvalue())
+    return probes
 
 
 def presence(rows: int) -> dict[str, NDArray[np.bool_]]:

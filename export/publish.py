@@ -16,6 +16,7 @@ from scbch_keras.export.card import model_card
 from scbch_keras.export.child import run_module
 from scbch_keras.export.describe import check_training, describe
 from scbch_keras.export.evaluation import Evaluation
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.probes import SEED
 from scbch_keras.export.text import TextPipeline
 from scbch_keras.export.validation import (
@@ -54,6 +55,7 @@ def release(
     *,
     name: str | None = None,
     text: TextPipeline | None = None,
+    image: ImagePipeline | None = None,
     label_names: Sequence[str] | None = None,
     training: Mapping[str, Any] | None = None,
     evaluation: Evaluation | None = None,
@@ -81,6 +83,9 @@ def release(
         text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
             strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
             encode_raw_text, and text_raw.onnx for strings that were normalised before.
+        image: how the image features were made from pictures (`ImageFeatures.pipeline`); the release then takes
+            pictures as well: in `HashEncoder.image`, the SavedModel signature encode_image_bytes (JPEG and PNG
+            files), and image_raw.onnx (pixels of any size). Its backbone is stored in image_backbone.keras.
         label_names: of the model's labels, in their order.
         training: what is to be kept of the training (configuration, checksums of the data, metrics), as JSON has it;
             None: the model's own settings.
@@ -95,16 +100,18 @@ def release(
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
-        TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, or `evaluation` no Evaluation.
+        TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, `image` no ImagePipeline, or
+            `evaluation` no Evaluation.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
     """
     from scbch_keras.export.signatures import input_shapes
 
-    formats = arguments.checked_formats(formats, text)
+    formats = arguments.checked_formats(formats, text, image)
     arguments.check_model(model, formats)
     arguments.check_text(model, text)
+    arguments.check_image(model, image, formats)
     arguments.check_label_names(model, label_names)
     if training is not None:
         check_training(training)
@@ -122,12 +129,14 @@ def release(
             model.save(staging / manifests.MODEL)
             if text is not None:
                 text.save(staging / manifests.TEXT_PIPELINE)
+            if image is not None:
+                image.save(staging)
             _build(staging, formats, name, version)
-            manifest = describe(model, name, version, formats, text, label_names, training)
+            manifest = describe(model, name, version, formats, text, image, label_names, training)
             layouts.write_triton(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
-            answer = _verified(model, staging, criteria, tolerance, text)
+            answer = _verified(model, staging, criteria, tolerance, text, image)
             validation = judge(staging, (), answer, criteria)
             manifest |= {
                 "evaluation": described_evaluation(criteria, answer),
@@ -171,11 +180,12 @@ def _build(staging: Path, formats: Sequence[str], name: str, version: int) -> No
         except Exception as error:
             raise RuntimeError(f"exporting the model with TensorFlow failed: {error}") from error
         return
+    modules = sorted({name for path in staging.glob("*.keras") for name in _registering_modules(path)})
     run_module(
         "scbch_keras.export.build",
         [
             *(str(staging), "--formats", *formats, "--name", name, "--version", str(version)),
-            *("--modules", *_registering_modules(staging / manifests.MODEL)),
+            *("--modules", *modules),
         ],
         "exporting the model with TensorFlow",
     )
@@ -200,13 +210,18 @@ def _registering_modules(path: Path) -> list[str]:
 
 
 def _verified(
-    model: Any, staging: Path, criteria: Criteria, tolerance: float, text: TextPipeline | None
+    model: Any,
+    staging: Path,
+    criteria: Criteria,
+    tolerance: float,
+    text: TextPipeline | None,
+    image: ImagePipeline | None,
 ) -> dict[str, Any]:
     """What a fresh process found in the files, held to the codes that `model` computes here."""
     from scbch_keras.export.signatures import input_shapes
     from scbch_keras.export.verify import expected_codes
 
-    expected = expected_codes(model, input_shapes(model), text)
+    expected = expected_codes(model, input_shapes(model), text, image)
     answer = examine(staging, criteria, tolerance, expected=expected)
     if answer["wrong"]:
         raise RuntimeError("verifying the exported files failed: " + "\n".join(answer["wrong"]))

@@ -6,26 +6,33 @@ from typing import Any
 
 import keras
 
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.manifest import MODALITIES
 from scbch_keras.export.signatures import (
     encode_examples_function,
     encode_function,
+    encode_image_bytes_function,
     encode_raw_text_function,
 )
 from scbch_keras.export.text import TextPipeline
 
 
-def write_saved_model(model: Any, folder: Path, pipeline: TextPipeline | None = None) -> None:
+def write_saved_model(
+    model: Any, folder: Path, pipeline: TextPipeline | None = None, image: ImagePipeline | None = None
+) -> None:
     """Write signatures encode_image and encode_text on features, and serving_default on serialized tf.Example
     (encode_image again where rows are of any size).
 
     With a pipeline also encode_raw_text, whose vocabulary becomes an asset; who loads that must have imported
-    tensorflow_text. The SavedModel holds the weights of the two branches and nothing of training.
+    tensorflow_text. With an image pipeline also encode_image_bytes. The SavedModel holds the weights of the two
+    branches and the backbone, and nothing of training.
     """
     archive = keras.export.ExportArchive()
     functions = {f"encode_{modality}": encode_function(model, modality) for modality in MODALITIES}
     # Registered by hand: Keras would pick whichever endpoint came first.
     functions["serving_default"] = encode_examples_function(model) or functions["encode_image"]
+    if image is not None:
+        functions["encode_image_bytes"] = encode_image_bytes_function(model, image)
     # Nothing is tracked by hand: Keras takes the variables that the endpoints use, and tracking a layer as
     # well would store each of its weights twice.
     for name, function in functions.items():

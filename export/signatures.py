@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.manifest import MODALITIES, example_shapes
 from scbch_keras.export.text import TextPipeline
 from scbch_keras.layers import PackBits
@@ -24,21 +25,39 @@ def encode_function(model: Any, modality: str, free: Sequence[Any] = ()) -> Any:
     """
     import tensorflow as tf
 
-    branch = getattr(model, f"{modality}_branch")
+    encode = _encode(getattr(model, f"{modality}_branch"), free)
+    spec = tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)
+    return tf.function(
+        lambda features, *values: encode(features, values), input_signature=[spec, *_specs(free)]
+    )
+
+
+def _encode(branch: Any, free: Sequence[Any]) -> Any:
+    """A function of features, and of the values of `free`, to the outputs."""
     pack = PackBits()
 
-    def encode(features: Any, *values: Any) -> dict[str, Any]:
-        given = {id(variable): value for variable, value in zip(free, values, strict=True)}
-        trainable, fixed = (
-            [given.get(id(variable), variable.value) for variable in variables]
-            for variables in (branch.trainable_variables, branch.non_trainable_variables)
-        )
-        codes, _ = branch.stateless_call(trainable, fixed, features, training=False)
+    def encode(features: Any, values: Sequence[Any]) -> dict[str, Any]:
+        codes = _called(branch, features, free, values)
         return {"packed_codes": pack(codes), "codes": codes}
 
-    specs = [tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)]
-    specs += [tf.TensorSpec(v.shape, tf.float32, name=f"free_{i}") for i, v in enumerate(free)]
-    return tf.function(encode, input_signature=specs)
+    return encode
+
+
+def _called(layer: Any, inputs: Any, free: Sequence[Any], values: Sequence[Any]) -> Any:
+    """What `layer` gives at inference with `values` in the place of its variables that are listed in `free`."""
+    given = {id(variable): value for variable, value in zip(free, values, strict=True)}
+    trainable, fixed = (
+        [given.get(id(variable), variable.value) for variable in variables]
+        for variables in (layer.trainable_variables, layer.non_trainable_variables)
+    )
+    outputs, _ = layer.stateless_call(trainable, fixed, inputs, training=False)
+    return outputs
+
+
+def _specs(free: Sequence[Any]) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.TensorSpec(v.shape, tf.float32, name=f"free_{i}") for i, v in enumerate(free)]
 
 
 def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> Any:
@@ -57,6 +76,47 @@ def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> 
         return encode(features(text))
 
     return tf.function(encode_raw_text, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+
+
+def encode_pictures_function(model: Any, pipeline: ImagePipeline, free: Sequence[Any] = ()) -> Any:
+    """The image encoder with resize and backbone in front: a `tf.function` of `pictures` uint8 (n, h, w, 3).
+
+    n, h and w are free. Outputs and `free`, from the backbone's and the branch's variables, as in `encode_function`.
+    """
+    import tensorflow as tf
+
+    from scbch_keras.export.image_tensorflow import resize
+
+    encode = _encode_pixels(model, pipeline, free)
+    spec = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pictures")
+    return tf.function(
+        lambda pictures, *values: encode(resize(pictures, pipeline.size), values),
+        input_signature=[spec, *_specs(free)],
+    )
+
+
+def encode_image_bytes_function(model: Any, pipeline: ImagePipeline) -> Any:
+    """The image encoder of JPEG and PNG files: a `tf.function` of their bytes, strings `image_bytes` (n,).
+
+    Outputs as in `encode_function`; errors as in `picture_bytes_tensorflow.decode`.
+    """
+    import tensorflow as tf
+
+    from scbch_keras.export.image_tensorflow import resize
+    from scbch_keras.export.picture_bytes_tensorflow import decode
+
+    encode = _encode_pixels(model, pipeline, ())
+
+    def pixels(content: Any) -> Any:
+        return tf.cast(resize(decode(content)[None], pipeline.size)[0], tf.uint8)
+
+    def encode_image_bytes(image_bytes: Any) -> dict[str, Any]:
+        kept = tf.TensorSpec((*pipeline.size, 3), tf.uint8)
+        return encode(tf.cast(tf.map_fn(pixels, image_bytes, fn_output_signature=kept), tf.float64), ())
+
+    return tf.function(
+        encode_image_bytes, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
+    )
 
 
 def encode_examples_function(model: Any) -> Any:
@@ -104,3 +164,20 @@ def encode_examples_function(model: Any) -> Any:
 
     specs = [tf.TensorSpec([None], tf.string, name="examples")]
     return tf.function(encode_examples, input_signature=specs) if rows else None
+
+
+def _encode_pixels(model: Any, pipeline: ImagePipeline, free: Sequence[Any]) -> Any:
+    """A function of pixels float64 (n, height, width, 3), whole numbers, and of the values of `free`, to codes."""
+    import tensorflow as tf
+
+    from scbch_keras.export.image_tensorflow import grey_features
+
+    backbone, encode = pipeline.backbone, _encode(model.image_branch, free)
+
+    def encode_pixels(pixels: Any, values: Sequence[Any]) -> dict[str, Any]:
+        if backbone is None:
+            return encode(grey_features(pixels), values)
+        features = _called(backbone, tf.cast(pixels, backbone.inputs[0].dtype), free, values)
+        return encode(features, values)
+
+    return encode_pixels

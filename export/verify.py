@@ -18,16 +18,30 @@ from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.endpoints import Encode, Served, opened_pipeline
 from scbch_keras.export.evaluation import Evaluation
-from scbch_keras.export.probes import BATCHES, presence, probes, rows_for, serialized_examples, text_probes
+from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.probes import (
+    BATCHES,
+    picture_probes,
+    presence,
+    probes,
+    rows_for,
+    serialized_examples,
+    text_probes,
+)
 from scbch_keras.export.text import TextPipeline
 
 _SCORED = 256
 
 
 def expected_codes(
-    model: Any, shapes: Mapping[str, list[int | None]], pipeline: TextPipeline | None
+    model: Any,
+    shapes: Mapping[str, list[int | None]],
+    pipeline: TextPipeline | None,
+    image: ImagePipeline | None,
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", and "raw_text" of strings."""
+    """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
+    "raw_image" of the bytes of picture files.
+    """
     expected: dict[str, NDArray[Any]] = {}
     for modality, shape in shapes.items():
         inputs = probes(shape, rows_for(shape))
@@ -38,6 +52,11 @@ def expected_codes(
         expected[manifests.RAW_TEXT] = np.array(texts)
         codes = model.encode_text(pipeline(texts), packed=False, verbose=0)
         expected[f"{manifests.RAW_TEXT}_codes"] = codes
+    if image is not None:
+        pictures = picture_probes()
+        expected[manifests.RAW_IMAGE] = np.array(pictures)
+        codes = model.encode_image(image(pictures), packed=False, verbose=0)
+        expected[f"{manifests.RAW_IMAGE}_codes"] = codes
     return expected
 
 
@@ -156,6 +175,9 @@ def _hash_encoder(served: Served) -> Iterator[tuple[str, str, Encode]]:
         yield f"HashEncoder {modality}", modality, encoder(modality)
     if manifests.RAW_TEXT in served.manifest["encoders"]:
         yield "HashEncoder of strings", manifests.RAW_TEXT, encoder("text")
+    if manifests.RAW_IMAGE in served.manifest["encoders"]:
+        encode = encoder("image")
+        yield "HashEncoder of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
 
 
 def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float) -> dict[str, Any]:
@@ -219,7 +241,13 @@ def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArr
     model = load_in_float32(folder / manifests.MODEL)
     is_raw = manifests.RAW_TEXT in manifest["encoders"]
     pipeline = opened_pipeline(folder, manifest)[0] if is_raw else None
-    return expected_codes(model, input_shapes(model), pipeline)
+    image = None
+    if raw := manifest["encoders"].get(manifests.RAW_IMAGE):
+        for file in (raw["pipeline"]["path"], raw["pipeline"]["backbone"]):
+            if file is not None:
+                manifests.listed(folder, manifest, file)
+        image = ImagePipeline.load(folder)
+    return expected_codes(model, input_shapes(model), pipeline, image)
 
 
 def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:

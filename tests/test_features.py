@@ -14,9 +14,10 @@ import pytest
 PIL = pytest.importorskip("PIL.Image")
 h5py = pytest.importorskip("h5py")
 
+from scbch_keras.export.pictures import read_picture  # noqa: E402
 from scbch_keras.export.text import TextPipeline  # noqa: E402
 from scbch_keras.training.features.cache import extract  # noqa: E402
-from scbch_keras.training.features.images import from_config, image_backbone, read_picture  # noqa: E402
+from scbch_keras.training.features.images import from_config, image_backbone  # noqa: E402
 from scbch_keras.training.features.text import TextFeatures  # noqa: E402
 
 numpy_only = pytest.mark.numpy_only

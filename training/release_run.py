@@ -1,11 +1,13 @@
 """A finished run of `scbch train` -> a release, with all that the run knows of itself."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scbch_keras.export import Evaluation, Release, TextPipeline, release
-from scbch_keras.training.data.open import TEXT, open_data
+from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
+from scbch_keras.training.data.open import IMAGE, TEXT, open_data
+from scbch_keras.training.features.images import from_config
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.run_folder import RunError, RunFolder
 from scbch_keras.training.train import load_model
@@ -20,7 +22,8 @@ def release_run(
 ) -> Release:
     """Release a run's model, scored on the run's own queries and database.
 
-    It takes strings where the run made its text features from words. The manifest keeps the run's recipe, its data
+    It takes strings where the run made its text features from words, and pictures where it made its image features
+    with a backbone that Keras has. The manifest keeps the run's recipe, its data
     with checksums, and its metrics.
 
     Args:
@@ -45,7 +48,8 @@ def release_run(
         model,
         out,
         formats,
-        text=_pipeline(path),
+        text=_text_pipeline(path),
+        image=_image_pipeline(path),
         label_names=data.label_names or None,
         training=training_record(run.state),
         evaluation=Evaluation.of(query, database),
@@ -54,12 +58,20 @@ def release_run(
     )
 
 
-def _pipeline(path: Path) -> TextPipeline | None:
+def _text_pipeline(path: Path) -> TextPipeline | None:
     """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
     if not (path / TEXT).is_file():
         return None
     features = TextFeatures.load(path / TEXT)
     return features.pipeline() if features.kind in ("bow", "tfidf") else None
+
+
+def _image_pipeline(path: Path) -> ImagePipeline | None:
+    """What makes the run's image features of pictures; None for features from files and backbones in ONNX."""
+    if not (path / IMAGE).is_file():
+        return None
+    config = json.loads((path / IMAGE).read_text(encoding="utf-8"))
+    return None if config["kind"] == "onnx" else from_config(config).pipeline()
 
 
 def training_record(state: dict[str, Any]) -> dict[str, Any]:

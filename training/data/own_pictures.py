@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.export.pictures import PICTURE_FORMATS
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
     NO_TEXT,
@@ -28,8 +29,6 @@ from scbch_keras.training.data.vocabulary import label_lists, number_labels
 
 COLUMNS = ("id", "picture", "text", "labels")
 OPTIONAL = ("split", "clean_labels")
-PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What Pillow is let open: formats that it decodes itself. (For EPS it would start Ghostscript.)"""
 
 Progress = Callable[[int, int], None]
 

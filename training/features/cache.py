@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scbch_keras.export.files import hidden_sibling, sync
-from scbch_keras.training.features.images import ImageFeatures, read_picture
+from scbch_keras.export.pictures import read_picture
+from scbch_keras.training.features.images import ImageFeatures
 
 _FORMAT = 1
 _READERS = min(8, os.cpu_count() or 1)

@@ -1,10 +1,9 @@
-"""Pictures -> feature rows: a backbone with its preprocessing, and reading of picture files.
+"""Pictures -> feature rows: a backbone with its preprocessing.
 
-Importing this needs numpy and Pillow only; keras, keras-hub and onnxruntime are imported by the kinds that use
+Importing this needs numpy only; keras, keras-hub and onnxruntime are imported by the kinds that use
 them. What a backbone computes is written down in `ImageFeatures.config`, from which `from_config` makes it again.
 """
 
-import io
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,15 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from scbch_keras.training.data.own_pictures import PICTURE_FORMATS
-
-Size = tuple[int, int]
-"""Height and width in pixels."""
-
-# Pillow's weights of red, green and blue in a grey value, of 2^16
-_GREY = np.array([19595, 38470, 7471], np.uint32)
+from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.pictures import Size
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,17 @@ class ImageFeatures:
     def config(self) -> dict[str, Any]:
         """What `from_config` needs, JSON-able: kind, where it came from, size, dimensions, sha256."""
         return {**self.settings, "size": list(self.size), "dimensions": self.dimensions}
+
+    def pipeline(self) -> ImagePipeline:
+        """The same features of pictures for `export.release(..., image=...)`.
+
+        Raises ValueError for the backbone of an .onnx file, which cannot be released.
+        """
+        if self.model is None and self.settings["kind"] == "onnx":
+            raise ValueError(
+                f"a release cannot hold the backbone {self.settings['path']}: it takes a keras.Model and grey pixels"
+            )
+        return ImagePipeline(self.size, self.model)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pictures uint8 (n, height, width, 3), RGB -> float32 (n, dimensions), a few pictures at a time.
@@ -144,37 +148,6 @@ def from_config(config: Mapping[str, Any]) -> ImageFeatures:
     return features
 
 
-def read_picture(path_or_bytes: str | os.PathLike[str] | bytes, size: Size) -> NDArray[np.uint8]:
-    """A picture file, or its bytes -> uint8 (height, width, 3), RGB.
-
-    Turned as its EXIF orientation says, laid on white where it is transparent, then stretched to exactly
-    `size` = (height, width), bilinear and smoothed where it shrinks. Of an animation, the first picture.
-    Raises ValueError, with the file's name, if it is missing, truncated or no picture, or if a channel has more
-    than 8 bits.
-    """
-    if isinstance(path_or_bytes, bytes):
-        name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
-    else:
-        name, source = os.fspath(path_or_bytes), path_or_bytes  # type: ignore[assignment]
-    try:
-        with Image.open(source, formats=PICTURE_FORMATS) as file:
-            mode = file.mode
-            picture = ImageOps.exif_transpose(file)
-    except FileNotFoundError as error:
-        raise ValueError(f"{name}: there is no such file") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{name}: expected a picture, got something that is none") from error
-    except Exception as error:  # a broken file makes decoders raise almost anything
-        raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
-    if mode.startswith(("I", "F")):
-        raise ValueError(f"{name}: expected 8 bits a channel, got a picture of mode {mode}")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    height, width = size
-    return np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-
-
 def _pixels(name: str, size: Size | None) -> ImageFeatures:
     match = re.fullmatch(r"pixels:([1-9]\d{0,3})", name)
     if not match:
@@ -182,11 +155,10 @@ def _pixels(name: str, size: Size | None) -> ImageFeatures:
     side = int(match[1])
     check_size(name, size, (side, side))
 
-    def compute(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        grey = (pictures @ _GREY + 0x8000) >> 16
-        return grey.reshape(len(pictures), -1).astype(np.float32) / np.float32(255)
-
-    return ImageFeatures((side, side), side * side, settings(name, "none"), compute, batch=256)
+    pipeline = ImagePipeline((side, side))
+    return ImageFeatures(
+        pipeline.size, pipeline.dimensions, settings(name, "none"), pipeline.compute, batch=256
+    )
 
 
 def settings(

@@ -13,9 +13,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from scbch_keras.export.files import sha256_of
+from scbch_keras.export.image import ImagePipeline
 from scbch_keras.training.features.images import ImageFeatures, Size, check_size, settings
 
 # Sides of the pictures that the pre-trained weights were trained on, where it is not 224
@@ -135,7 +135,7 @@ def _wrapped(name: str, model: Any, size: Size | None, described: dict[str, Any]
         size = shape[1:3]
     if size is None:
         raise ValueError(f"size: {name} takes pictures of any size; say which with size=(height, width)")
-    return ImageFeatures(size, output[1], described, _predictor(model), model)
+    return ImageFeatures(size, output[1], described, ImagePipeline(size, model).compute, model)
 
 
 def _described(name: str, model: Any, weights: str | None, pretrained: str) -> ImageFeatures:
@@ -145,12 +145,7 @@ def _described(name: str, model: Any, weights: str | None, pretrained: str) -> I
         source, path = "file", Path(str(weights)).absolute()
     described = settings(name, source, path=path, sha256=_weights_sha256(model, hashlib.sha256()))
     size = (model.inputs[0].shape[1], model.inputs[0].shape[2])
-    return ImageFeatures(size, model.output_shape[1], described, _predictor(model), model)
-
-
-def _predictor(model: Any) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    dtype = model.inputs[0].dtype
-    return lambda pictures: np.asarray(model.predict_on_batch(pictures.astype(dtype)))
+    return ImageFeatures(size, model.output_shape[1], described, ImagePipeline(size, model).compute, model)
 
 
 def _weights_sha256(model: Any, digest: Any) -> str:

@@ -1,0 +1,163 @@
+"""Pictures -> pixels of one size -> grey values, said once: training, serving and exported graphs use this.
+
+numpy only; Pillow is imported when a picture is decoded or resized.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow is let open: formats that it decodes itself. (For EPS it would start Ghostscript.)"""
+
+PREPARATION = {
+    "name": "pillow-bilinear",
+    "rule": "8-bit RGB; turned as the EXIF orientation says; laid on white where it is transparent; resized to "
+    "the size, whatever its proportions, by Pillow's Image.resize with BILINEAR, first the width, then the height",
+    "resize": "output i of n from m is the sum of k(j) * pixel(j) + 2^21, shifted right by 22, cut to 0..255; "
+    "k = floor(2^22 * w / sum(w) + 1/2), w = max(0, 1 - |(j - (i + 1/2) * s + 1/2) * (1 / max(s, 1))|), s = m / n, "
+    "in double precision",
+}
+"""The rule of `read_picture`, for who follows it in another language."""
+
+PRECISION = 22
+"""Bits behind the point in the resize's coefficients."""
+
+GREY = np.array([19595, 38470, 7471], np.uint32)
+"""Weights of red, green and blue in a grey value, of 2^16: Pillow's, after ITU-R BT.601."""
+
+LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
+"""Grey value -> feature."""
+
+
+def grey_features(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pictures uint8 (n, h, w, 3) -> float32 (n, h * w) in [0, 1]: grey values as Pillow's, over 255."""
+    return LEVELS[(pictures @ GREY + 0x8000) >> 16].reshape(len(pictures), -1)
+
+
+def read_picture(path_or_bytes: str | os.PathLike[str] | bytes, size: Size) -> NDArray[np.uint8]:
+    """A picture file, or its bytes -> uint8 (height, width, 3) of `size`, RGB. By `decoded`, then `resized`."""
+    return resized(decoded(path_or_bytes), size)
+
+
+def decoded(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
+    """A picture file, or its bytes -> uint8 (h, w, 3), RGB, in its own size.
+
+    Turned as its EXIF orientation says, laid on white where it is transparent. Of an animation, the first picture.
+    Raises ValueError, with the file's name, if it is missing, truncated or no picture, or if a channel has more
+    than 8 bits; ImportError without Pillow.
+    """
+    pillow = _pillow()
+    if isinstance(path_or_bytes, bytes):
+        name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
+    else:
+        name, source = os.fspath(path_or_bytes), path_or_bytes  # type: ignore[assignment]
+    try:
+        with pillow.Image.open(source, formats=PICTURE_FORMATS) as file:
+            mode = file.mode
+            picture = pillow.ImageOps.exif_transpose(file)
+    except FileNotFoundError as error:
+        raise ValueError(f"{name}: there is no such file") from error
+    except pillow.UnidentifiedImageError as error:
+        raise ValueError(f"{name}: expected a picture, got something that is none") from error
+    except Exception as error:  # a broken file makes decoders raise almost anything
+        raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{name}: expected 8 bits a channel, got a picture of mode {mode}")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = pillow.Image.alpha_composite(pillow.Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(picture.convert("RGB"))
+
+
+def resized(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A picture uint8 (h, w, 3) -> (height, width, 3), stretched to exactly `size`, smoothed where it shrinks.
+
+    Bilinear, as PREPARATION says. Needs no Pillow for a picture that has the size.
+    """
+    if picture.shape[:2] == size:
+        return picture
+    image = _pillow().Image
+    height, width = size
+    # Given both sizes at once, Pillow rounds between them in an order that depends on its version and the shape.
+    across = image.fromarray(picture).resize((width, len(picture)), image.Resampling.BILINEAR)
+    return np.asarray(across.resize((width, height), image.Resampling.BILINEAR))
+
+
+def are_pictures(images: Any) -> bool:
+    """Whether pictures are meant, not features: a path, bytes, an array of three axes or more, a list of such or []."""
+    if isinstance(images, list | tuple):
+        return not images or are_pictures(images[0])
+    return isinstance(images, str | os.PathLike | bytes) or (
+        isinstance(images, np.ndarray) and images.ndim > 2
+    )
+
+
+def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
+    """Pictures as `blocks` takes them: an array uint8 (n, h, w, 3), or a list of arrays uint8 (h, w, 3), paths, bytes.
+
+    Raises ValueError for anything else; the first such place is named.
+    """
+    if isinstance(pictures, np.ndarray):
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or not _has_pixels(pictures.shape[1:]):
+            raise ValueError(
+                f"pictures must be uint8 (n, height, width, 3), got {pictures.dtype} {pictures.shape}"
+            )
+        return pictures
+    if not isinstance(pictures, list | tuple):
+        raise ValueError(
+            "pictures must be an array uint8 (n, height, width, 3) or a list of arrays, paths or bytes, "
+            f"got {type(pictures).__name__}"
+        )
+    for place, picture in enumerate(pictures):
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or not _has_pixels(picture.shape):
+                raise ValueError(
+                    f"pictures must be uint8 (height, width, 3), got {picture.dtype} {picture.shape} at {place}"
+                )
+        elif not isinstance(picture, str | os.PathLike | bytes):
+            raise ValueError(
+                f"pictures must be arrays, paths or bytes, got {type(picture).__name__} at {place}"
+            )
+    return pictures
+
+
+def blocks(pictures: NDArray[np.uint8] | Sequence[Any], size: Size, rows: int) -> Iterator[NDArray[np.uint8]]:
+    """Pictures, as `checked_pictures` gives them -> uint8 (b, height, width, 3), b <= `rows`, one after the other.
+
+    A block has at most 2^20 pixels, or one picture: that bounds the memory of the network behind.
+    Raises ValueError for a picture that cannot be read; its place is named.
+    """
+    rows = max(1, min(rows, 2**20 // (size[0] * size[1])))
+    for start in range(0, len(pictures), rows):
+        chosen = pictures[start : start + rows]
+        block = np.empty((len(chosen), *size, 3), np.uint8)
+        for place, picture in enumerate(chosen):
+            if isinstance(picture, np.ndarray):
+                block[place] = resized(picture, size)
+                continue
+            try:
+                block[place] = read_picture(picture, size)
+            except ValueError as error:
+                raise ValueError(f"pictures: at {start + place}: {error}") from error
+        yield block
+
+
+def _has_pixels(shape: tuple[int, ...]) -> bool:
+    return shape[2] == 3 and shape[0] > 0 and shape[1] > 0
+
+
+def _pillow() -> Any:
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise ImportError("pictures need Pillow: pip install 'scbch_keras[pictures]'") from error
+    return PIL
