@@ -182,6 +182,8 @@ def test_an_onnx_file_is_fed_as_its_input_says(tmp_path, shape, kind, axes):
     pictures = random_pictures(37, 8, 6)
     np.testing.assert_allclose(features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
     np.testing.assert_array_equal(from_config(features.config())(pictures), features(pictures))
+    with pytest.raises(ValueError, match=r"a release cannot hold the backbone .*means\.onnx"):
+        features.pipeline()
     onnx_file(path, shape, kind, axes, outputs=1).write_bytes(path.read_bytes() + b"\x3a\x00")
     with pytest.raises(ValueError, match=r"means\.onnx is not what it was: sha256"):
         from_config(features.config())
@@ -225,6 +227,7 @@ def test_a_keras_model_gives_its_own_features_as_object_and_as_file(tmp_path):
     features = image_backbone(model)
     assert (features.size, features.dimensions) == ((8, 8), 5)
     np.testing.assert_allclose(features(pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(features.pipeline()(pictures), expected, atol=1e-5)
     with pytest.raises(ValueError, match="a model given as an object cannot be made again"):
         from_config(features.config())
 
