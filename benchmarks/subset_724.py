@@ -31,12 +31,11 @@ def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]
     return fit_and_score(seed, data.train.inputs, data.train.labels, data.query, data.database)._asdict()
 
 
-def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
-    """`CrossModalMAP` after a training with these settings; query and database are `Pairs` with clean labels."""
+def fitted(seed: int, inputs: dict, targets: np.ndarray, **settings):
+    """The model after a training with these settings."""
     import keras
 
     import scbch_keras as sk
-    from scbch_keras.training.evaluation import encode
 
     keras.utils.set_random_seed(seed)
     model = sk.SCBCH.for_benchmark(
@@ -47,6 +46,15 @@ def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database,
     )
     model.compile(keras.optimizers.Adam(1e-4))
     model.fit(inputs, targets, batch_size=128, epochs=50, verbose=0)
+    return model
+
+
+def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
+    """`CrossModalMAP` after a training with these settings; query and database are `Pairs` with clean labels."""
+    import scbch_keras as sk
+    from scbch_keras.training.evaluation import encode
+
+    model = fitted(seed, inputs, targets, **settings)
     codes = (
         {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
         for part in (query, database)

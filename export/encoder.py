@@ -1,7 +1,7 @@
 """Features and strings to codes in production: a release opened with numpy and onnxruntime, nothing else."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,16 @@ class HashEncoder:
     Args:
         path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
         modalities: which encoders to load: ("image", "text"), or one of them to save memory.
+        precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`).
+        threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
         providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
             GPU package is installed.
 
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: no release there, or a file of it is missing.
-        ValueError: a damaged or foreign release, one without ONNX files, or a wrong argument.
+        ValueError: a damaged or foreign release, one without ONNX files or without those of `precision`, or a
+            wrong argument.
     """
 
     def __init__(
@@ -38,11 +41,17 @@ class HashEncoder:
         path: str | os.PathLike,
         *,
         modalities: Sequence[str] = manifests.MODALITIES,
+        precision: str = "float32",
+        threads: int | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
     ):
         runtime = _onnxruntime()
         if isinstance(modalities, str) or not modalities or set(modalities) - set(manifests.MODALITIES):
             raise ValueError(f"modalities must be taken from {manifests.MODALITIES}, got {modalities!r}")
+        if precision not in manifests.PRECISIONS:
+            raise ValueError(f"precision must be one of {manifests.PRECISIONS}, got {precision!r}")
+        if threads is not None and not _is_count(threads):
+            raise ValueError(f"threads must be an integer >= 1 or None, got {threads!r}")
         if isinstance(providers, str) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
         for provider in providers:
@@ -56,14 +65,22 @@ class HashEncoder:
         self.path = Path(path).resolve()
         self.manifest = manifests.read(self.path)
         self.bits: int = self.manifest["bits"]
+        self.precision = precision
+
+        def session(content: bytes) -> Any:
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = int(threads or 0)
+            return runtime.InferenceSession(content, options, providers=list(providers))
+
         self._encoders = {
-            modality: _Encoder(runtime, self.path, self.manifest, modality, providers)
+            modality: _Encoder(session, self.path, self.manifest, modality, precision)
             for modality in modalities
         }
         self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
 
     def __repr__(self) -> str:
-        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {' and '.join(self._encoders)}"
+        loaded = " and ".join(self._encoders)
+        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {self.precision}, {loaded}"
 
     def image(self, images: ArrayLike, *, batch_size: int = 1024, packed: bool = True) -> NDArray[Any]:
         """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
@@ -113,7 +130,7 @@ class HashEncoder:
         encoder = self._encoders.get(modality)
         if encoder is None:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        if not _is_count(batch_size):
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         return encoder, int(batch_size)
 
@@ -137,11 +154,24 @@ class HashEncoder:
 class _Encoder:
     """One ONNX file of a release: its signature and its onnxruntime session."""
 
-    def __init__(self, runtime: Any, folder: Path, manifest: dict[str, Any], modality: str, providers: Any):
+    def __init__(
+        self,
+        open_session: Callable[[bytes], Any],
+        folder: Path,
+        manifest: dict[str, Any],
+        modality: str,
+        precision: str,
+    ):
         self.modality = modality
         self.bits: int = manifest["bits"]
         try:
-            relative = manifest["encoders"][modality]["onnx"]["path"]
+            entries = manifest["encoders"][modality]
+            if precision != "float32" and "onnx" in entries and manifests.onnx_form(precision) not in entries:
+                raise ValueError(
+                    f"the release {folder} holds no {precision} encoder of {modality}; make it with "
+                    f"export.release(..., quantize=({precision!r},))"
+                )
+            relative = entries[manifests.onnx_form(precision)]["path"]
             inputs = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]
             self.shape = tuple(inputs["shape"])
         except (KeyError, TypeError) as error:
@@ -154,7 +184,7 @@ class _Encoder:
         expected = manifests.signature(modality, list(self.shape), self.bits)
         content = manifests.read_verified(folder, manifest, relative)
         try:
-            self.session = runtime.InferenceSession(content, providers=list(providers))
+            self.session = open_session(content)
         except Exception as error:  # onnxruntime's own error types share no public base class
             raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
         for kind, tensors in (("inputs", self.session.get_inputs()), ("outputs", self.session.get_outputs())):
@@ -195,6 +225,10 @@ class _Encoder:
             raise ValueError(
                 f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 def _are_strings(texts: Any) -> bool:

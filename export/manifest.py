@@ -14,11 +14,23 @@ SCHEMA = 1
 MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
+PRECISIONS = ("float32", "int8", "fp16")
+"""In which an encoder's ONNX files compute."""
 RAW_TEXT = "raw_text"
 """The entry of a raw text front end among the encoders."""
 TEXT_PIPELINE = "text_pipeline.json"
 RAW_TEXT_ONNX = "text_raw.onnx"
 RAW_TEXT_OPSET = 20  # the first with StringSplit
+
+
+def onnx_form(precision: str) -> str:
+    """The entry of the ONNX file in that precision among those of an encoder."""
+    return "onnx" if precision == "float32" else f"onnx_{precision}"
+
+
+def onnx_path(modality: str, precision: str) -> str:
+    """The ONNX file of an encoder of features in that precision."""
+    return f"{modality}.onnx" if precision == "float32" else f"{modality}.{precision}.onnx"
 
 
 def packing(bits: int) -> dict[str, Any]:

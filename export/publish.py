@@ -20,6 +20,7 @@ import numpy as np
 from scbch_keras.export import files
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.child import run_module
+from scbch_keras.export.precision import Loss, checked_precisions, note_losses
 from scbch_keras.export.text import NORMALIZATION, TextPipeline
 
 LATEST = "latest"
@@ -53,6 +54,7 @@ def release(
     version: int | None = None,
     *,
     text: TextPipeline | None = None,
+    quantize: Sequence[str] = (),
     tolerance: float = 1e-5,
 ) -> Release:
     """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
@@ -71,6 +73,9 @@ def release(
         text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
             strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
             encode_raw_text, and text_raw.onnx for strings that were normalised before.
+        quantize: from "int8" and "fp16": also write image.int8.onnx and so on, which take a quarter and half of the
+            space, for `HashEncoder(..., precision="int8")`; needs the format "onnx". The manifest says what share
+            of the bits they change; one that changes more than 2 % is an error.
         tolerance: by how much an exported code in [-1, 1] may differ from the model's. A bit may differ only
             where the model's code is that close to zero; the manifest says how many do. A release
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
@@ -81,9 +86,11 @@ def release(
         TypeError: `model` is not a CrossModalHashing, or `text` no TextPipeline.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
-        RuntimeError: building or verifying failed, with the last lines of the process that did it.
+        RuntimeError: building or verifying failed, with the last lines of the process that did it, or a precision
+            of `quantize` loses too much.
     """
     formats = _checked_formats(formats, text)
+    quantize = checked_precisions(quantize, formats)
     _check_model(model, formats)
     _check_text(model, text)
     if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 <= tolerance < 1:
@@ -100,9 +107,13 @@ def release(
         if text is not None:
             text.save(staging / manifests.TEXT_PIPELINE)
         _build(staging, formats)
-        manifest = _manifest(model, staging, formats, version, text)
+        if quantize:
+            arguments = [str(staging), "--precisions", *quantize]
+            run_module("scbch_keras.export.quantize", arguments, "quantizing the ONNX files")
+        manifest = _manifest(model, staging, formats, version, text, quantize)
         manifests.write(staging, manifest)
-        manifest["verification"] = _verify(model, staging, formats, float(tolerance), text)
+        manifest["verification"], lost = _verify(model, staging, formats, float(tolerance), text)
+        note_losses(manifest, lost)
         manifests.write(staging, manifest)
         files.sync_tree(staging)
         _publish(staging, target)
@@ -225,7 +236,7 @@ def _registering_modules(path: Path) -> list[str]:
 
 def _verify(
     model: Any, staging: Path, formats: Sequence[str], tolerance: float, text: TextPipeline | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Loss]]:
     """The codes that `model` computes here against those of the files, opened in a fresh process."""
     from scbch_keras.export.signatures import input_shapes
     from scbch_keras.export.verify import BATCHES, ROWS, probes, text_probes
@@ -255,11 +266,17 @@ def _verify(
             "verifying the exported files",
         )
         found = json.loads(result.read_text(encoding="utf-8"))
-    return {"seed": _SEED, "rows": ROWS, "batches": list(BATCHES), "tolerance": tolerance, "encoders": found}
+    verification = {"seed": _SEED, "rows": ROWS, "batches": list(BATCHES), "tolerance": tolerance}
+    return verification | {"encoders": found["encoders"]}, found["losses"]
 
 
 def _manifest(
-    model: Any, staging: Path, formats: Sequence[str], version: int, text: TextPipeline | None
+    model: Any,
+    staging: Path,
+    formats: Sequence[str],
+    version: int,
+    text: TextPipeline | None,
+    quantize: Sequence[str],
 ) -> dict[str, Any]:
     import keras
 
@@ -278,7 +295,10 @@ def _manifest(
                 "signature": f"encode_{modality}",
             }
         if "onnx" in formats:
-            encoders[modality]["onnx"] = {"path": f"{modality}.onnx", "opset": manifests.ONNX_OPSET}
+            for precision in ("float32", *quantize):
+                path = manifests.onnx_path(modality, precision)
+                entry = {"path": path, "opset": manifests.ONNX_OPSET}
+                encoders[modality][manifests.onnx_form(precision)] = entry
     if text is not None:
         raw: dict[str, Any] = {
             "pipeline": {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.codes import unpack_codes
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.precision import losses
 from scbch_keras.export.text import TextPipeline
 
 BATCHES = (1, 7, 64)
@@ -188,5 +189,14 @@ if __name__ == "__main__":
     parser.add_argument("--result", type=Path, required=True, help="what was found, JSON")
     arguments = parser.parse_args()
     with np.load(arguments.expected, allow_pickle=False) as file:
-        found = verify(arguments.folder, arguments.formats, dict(file), arguments.tolerance)
+        expected = dict(file)
+    found = {
+        "encoders": verify(arguments.folder, arguments.formats, expected, arguments.tolerance),
+        "losses": losses(
+            arguments.folder,
+            manifests.read(arguments.folder),
+            {modality: expected[modality] for modality in manifests.MODALITIES},
+            None,
+        ),
+    }
     arguments.result.write_text(json.dumps(found), encoding="utf-8")
