@@ -98,12 +98,14 @@ def test_what_is_not_in_the_release_is_refused(released, tmp_path):
 
 
 def test_a_precision_that_changes_too_many_bits_is_no_release(tmp_path):
-    model = a_model(keras.layers.Dense(64))
-    dense = model.image_branch.layers[0]
-    weights, bias = dense.get_weights()
-    # One weight in each block of 128 is so large that its scale rounds the others away.
-    weights[::100] = 300
-    dense.set_weights([weights, bias])
+    model = a_model(keras.layers.Dense(64, activation="relu"))
+    off, outgoing = (
+        next(weight for weight in model.image_branch.weights if tuple(weight.shape) == shape)
+        for shape in ((64,), (64, BITS))
+    )
+    # A unit that is always off, with weights so large that the scale of their block rounds the others to 0.
+    off.assign(np.where(np.arange(64) == 0, -1e6, 0.0))
+    outgoing.assign(np.where(np.arange(64)[:, None] == 0, 1e4, keras.ops.convert_to_numpy(outgoing)))
     with pytest.raises(
         RuntimeError, match=r"int8 changes [0-9.]+% of the bits of image; without an evaluation"
     ):
