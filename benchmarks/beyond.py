@@ -1,6 +1,7 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
-    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [--data ../shared/reference/mirflickr]
+    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [parts] [unseen] [icons]
+        [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, and the squared error of
 the probabilities over that of the noisy labels; mixed symmetric noise at four rates, and labels only dropped or only
@@ -8,7 +9,10 @@ added with separate rates. `failures`: mAP of the paper's objective and of poste
 directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a
 label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a classifier
 confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
-frequent (the 8 rarest). Means and standard errors over seeds.
+frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
+pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
+rates. `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
+Means and standard errors over seeds.
 """
 
 import argparse
@@ -26,6 +30,7 @@ from scbch_keras.training.data.icons import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
+_ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
 def sources(folder: Path, seed: int) -> dict[str, Pairs]:
@@ -126,10 +131,8 @@ def failures(folder: Path, seeds: int) -> None:
     )
     for kind, cells in results.items():
         paper, posterior, error, before = np.array(cells).T
-        gain = posterior - paper
-        spread = gain.std(ddof=1) / np.sqrt(len(gain))
         print(
-            f"{kind:20}{paper.mean():8.1f}{posterior.mean():11.1f}{gain.mean():+10.1f} +- {spread:.1f}"
+            f"{kind:20}{paper.mean():8.1f}{posterior.mean():11.1f}{told(posterior - paper):>18}"
             f"{error.mean():9.4f}{before.mean():8.4f}"
         )
 
@@ -148,18 +151,126 @@ def train_both(seed, query, database, labels) -> tuple[float, float, float, floa
     return *scores, np.square(found.probabilities - true).mean(), (labels != true).mean()
 
 
+def parts(folder: Path, seeds: int) -> None:
+    """The posterior's use part by part, each beside the paper's objective on the noisy labels."""
+    from keras import ops
+
+    from scbch_keras import SCBCH
+    from scbch_keras.losses import soft_label_similarity
+
+    class AnySharing(SCBCH):
+        """Attracts all pairs that may share a label, as the paper's [R > 0] would."""
+
+        def _label_relations(self, labels):
+            similarity = soft_label_similarity(labels)
+            return similarity, ops.cast(similarity > 0, "float32")
+
+    results: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        data = load_benchmark("mirflickr-subset", folder, 0.5, seed)
+        train, query, database = data.train, data.query, data.database
+        p = estimate(train.image, train.text, train.labels).probabilities
+        kinds = {
+            "the paper's objective": (train.labels, {}),
+            "intra-modal term, noisy labels": (train.labels, {"intra_modal": True}),
+            "labels with p > 1/2": ((p > 0.5).astype("uint8"), {}),
+            "posterior, mask [R > 0]": (p, {"labels": "posterior", "method": AnySharing}),
+            "posterior, no intra-modal term": (p, {"labels": "posterior", "intra_modal": False}),
+            "posterior": (p, {"labels": "posterior"}),
+            "true labels": (database.labels, {}),
+        }
+        for kind, (targets, settings) in kinds.items():
+            score = fit_and_score(seed, train.inputs, targets, query, database, **settings)
+            results.setdefault(kind, []).append(100 * score.mean)
+    paper = np.array(results["the paper's objective"])
+    for kind, scores in results.items():
+        print(f"{kind:32}{np.mean(scores):6.1f}{told(np.array(scores) - paper):>16}")
+
+
+def unseen(folder: Path, seeds: int) -> None:
+    """Both objectives with a database that is not trained on."""
+    for rate in RATES[1:]:
+        results: dict[str, list[tuple[float, float]]] = {}
+        for seed in range(seeds):
+            sets = {
+                "subset": (load_benchmark("mirflickr-subset", folder, 0.0, seed), {}),
+                "icons": (icon_data(0.0, seed, regular_only=True), _ICONS),
+            }
+            for name, (data, settings) in sets.items():
+                order = np.random.default_rng(seed).permutation(len(data.train))
+                seen, database = (rows(data.train, part) for part in np.array_split(order, 2))
+                labels = mixed_symmetric(seen.labels, rate, seed).labels
+                found = estimate(seen.image, seen.text, labels)
+                results.setdefault(name, []).append(
+                    tuple(
+                        100
+                        * fit_and_score(
+                            seed, seen.inputs, targets, data.query, database, **settings, **more
+                        ).mean
+                        for targets, more in ((labels, {}), (found.probabilities, {"labels": "posterior"}))
+                    )
+                )
+        for name, scores in results.items():
+            paper, posterior = np.array(scores).T
+            print(
+                f"{name:8}{rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}",
+                flush=True,
+            )
+
+
+def icons(folder: Path, seeds: int) -> None:
+    """Both objectives on the icons with image features of a pre-trained network."""
+    from benchmarks.icon_features import icons_on_efficientnet
+
+    for rate in RATES:
+        scores, estimated = [], []
+        for seed in range(seeds):
+            data = icons_on_efficientnet(rate, seed)
+            train = data.train
+            found = estimate(train.image, train.text, train.labels)
+            estimated.append(found.noise_rate)
+            scores.append(
+                [
+                    100
+                    * fit_and_score(
+                        seed, train.inputs, targets, data.query, data.database, **_ICONS, **more
+                    ).mean
+                    for targets, more in ((train.labels, {}), (found.probabilities, {"labels": "posterior"}))
+                ]
+            )
+        paper, posterior = np.array(scores).T
+        print(
+            f"icons   {rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}"
+            f"   estimated rate {np.mean(estimated):.2f}",
+            flush=True,
+        )
+
+
+def rows(pairs: Pairs, chosen: np.ndarray) -> Pairs:
+    """Some of the pairs."""
+    return Pairs(pairs.image[chosen], pairs.text[chosen], pairs.labels[chosen], pairs.ids[chosen])
+
+
+def told(differences: np.ndarray) -> str:
+    """Their mean and its standard error."""
+    return f"{differences.mean():+.1f} +- {differences.std(ddof=1) / np.sqrt(len(differences)):.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", default=["estimates", "failures"])
+    chosen = {part.__name__: part for part in (estimates, failures, parts, unseen, icons)}
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     if not (args.data / "mirflickr_subset_724.npz").is_file():
         raise SystemExit(f"{args.data} holds no mirflickr_subset_724.npz; name its folder with --data")
-    for part in args.parts:
-        {"estimates": estimates, "failures": failures}[part](args.data, args.seeds)
+    if unknown := set(args.parts) - set(chosen):
+        parser.error(f"parts: expected some of {', '.join(chosen)}, got {', '.join(unknown)}")
+    for part in args.parts or chosen:
+        chosen[part](args.data, args.seeds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What int8 and fp16 cost in retrieval, on 724 real MIRFlickr pairs: `python -m benchmarks.quantize`.
 
-The training of `benchmarks.subset_724` with one seed, released as ONNX with both precisions: mAP@all of the 124
-queries against the 600 of the database, and the share of changed bits on all 724 pairs, through `HashEncoder`.
+The training of `benchmarks.subset_724`, released as ONNX with both precisions: mAP@all of the 124 queries against the
+600 of the database, and the share of changed bits on all 724 pairs, as the manifest says.
 """
 
 import argparse
@@ -9,10 +9,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.subset_724 import fitted
-from scbch_keras.export import HashEncoder, release
-from scbch_keras.export.evaluation import Evaluation
-from scbch_keras.export.manifest import PRECISIONS
-from scbch_keras.export.precision import losses
+from scbch_keras.export import Evaluation, release
+from scbch_keras.export.manifest import MODALITIES, PRECISIONS, onnx_form
 from scbch_keras.training.data.benchmarks import load_benchmark
 
 
@@ -27,22 +25,21 @@ def main() -> None:
         evaluation = Evaluation.of(*((part.inputs, part.labels) for part in (data.query, data.database)))
         model = fitted(seed, data.train.inputs, data.train.labels)
         with tempfile.TemporaryDirectory() as folder:
-            released = release(model, folder, formats=("onnx",), quantize=PRECISIONS[1:])
-            lost = losses(released.path, released.manifest, {}, evaluation)
-            print(f"seed {seed}, label noise {arguments.rate}")
-            for precision in PRECISIONS:
-                encoder = HashEncoder(released.path, precision=precision)
-                score = evaluation.score(
-                    lambda name, x, encoder=encoder: getattr(encoder, name)(x.astype("float32")), encoder.bits
-                )
-                print(
-                    f"  {precision:<8} mAP {100 * score.i2t:6.2f} image to text, {100 * score.t2i:6.2f}",
-                    end="",
-                )
-                print(" text to image", end="")
-                for name, loss in lost.get(precision, {}).items():
-                    print(f", {loss['changed_bits']:.2%} of {name} bits changed", end="")
-                print(flush=True)
+            manifest = release(
+                model, folder, ("onnx",), name="subset", quantize=PRECISIONS[1:], evaluation=evaluation
+            ).manifest
+        print(f"seed {seed}, label noise {arguments.rate}")
+        for precision in PRECISIONS:
+            form = onnx_form(precision)
+            score = manifest["evaluation"]["map"][form]
+            told = f"  {precision:<8} mAP {100 * score['i2t']:.2f} image to text, "
+            told += f"{100 * score['t2i']:.2f} text to image"
+            if precision != "float32":
+                entries = {modality: manifest["encoders"][modality][form] for modality in MODALITIES}
+                told += f", {entries['image']['map_loss']:+.2f} points lost"
+                for modality, entry in entries.items():
+                    told += f", {entry['changed_bits']:.2%} of {modality} bits changed"
+            print(told, flush=True)
 
 
 if __name__ == "__main__":

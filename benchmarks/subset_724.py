@@ -31,26 +31,35 @@ def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]
     return fit_and_score(seed, data.train.inputs, data.train.labels, data.query, data.database)._asdict()
 
 
-def fitted(seed: int, inputs: dict, targets: np.ndarray, **settings):
-    """The model after a training with these settings."""
+def fitted(
+    seed: int,
+    inputs: dict,
+    targets: np.ndarray,
+    *,
+    method=None,
+    width: int = 1024,
+    learning_rate: float = 1e-4,
+    **settings,
+):
+    """The model after a training of `method` (SCBCH)."""
     import keras
 
     import scbch_keras as sk
 
     keras.utils.set_random_seed(seed)
-    model = sk.SCBCH.for_benchmark(
+    model = (method or sk.SCBCH).for_benchmark(
         "mirflickr",
-        image_branch=sk.HashBranch(64, (1024, 1024)),
-        text_branch=sk.HashBranch(64, (1024,)),
+        image_branch=sk.HashBranch(64, (width, width)),
+        text_branch=sk.HashBranch(64, (width,)),
         **settings,
     )
-    model.compile(keras.optimizers.Adam(1e-4))
+    model.compile(keras.optimizers.Adam(learning_rate))
     model.fit(inputs, targets, batch_size=128, epochs=50, verbose=0)
     return model
 
 
 def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
-    """`CrossModalMAP` after a training with these settings; query and database are `Pairs` with clean labels."""
+    """`CrossModalMAP` of the `fitted` model; query and database are `Pairs` with clean labels."""
     import scbch_keras as sk
     from scbch_keras.training.evaluation import encode
 

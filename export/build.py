@@ -4,7 +4,7 @@ import argparse
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,18 @@ import keras
 
 import scbch_keras.baselines
 import scbch_keras.model  # noqa: F401  (both register their models for loading)
-from scbch_keras.export.manifest import MODALITIES, MODEL, RAW_TEXT_ONNX, SAVED_MODEL, TEXT_PIPELINE
+from scbch_keras.export.layouts import saved_model_path
+from scbch_keras.export.manifest import MODALITIES, MODEL, RAW_TEXT_ONNX, TEXT_PIPELINE, example_shapes
+from scbch_keras.export.probes import probes, serialized_examples, text_probes
+from scbch_keras.export.signatures import input_shapes
 from scbch_keras.export.text import TextPipeline
 
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 _WEIGHTS = "model.weights.h5"
+_WARMUP_BATCHES = (1, 32)
 
 
-def build(folder: Path, formats: Sequence[str]) -> None:
+def build(folder: Path, formats: Sequence[str], name: str, version: int) -> None:
     """Write the wanted formats into `folder`, from the `model.keras` that lies there.
 
     With the raw text front end, where the pipeline lies there too.
@@ -30,8 +34,11 @@ def build(folder: Path, formats: Sequence[str]) -> None:
     pipeline = TextPipeline.load(stored) if stored.exists() else None
     if "saved_model" in formats:
         from scbch_keras.export.saved_model import write_saved_model
+        from scbch_keras.export.warmup import write_warmup
 
-        write_saved_model(model, folder / SAVED_MODEL, pipeline)
+        saved_model = folder / saved_model_path(name, version)
+        write_saved_model(model, saved_model, pipeline)
+        write_warmup(saved_model, name, _warmup_requests(model, pipeline))
     if "onnx" in formats:
         from scbch_keras.export.onnx import write_onnx
 
@@ -41,6 +48,19 @@ def build(folder: Path, formats: Sequence[str]) -> None:
             from scbch_keras.export.text_onnx import write_raw_text_onnx
 
             write_raw_text_onnx(pipeline, folder / "text.onnx", folder / RAW_TEXT_ONNX)
+
+
+def _warmup_requests(model: Any, pipeline: TextPipeline | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    shapes = input_shapes(model)
+    for size in _WARMUP_BATCHES:
+        features = {modality: probes(shape, size) for modality, shape in shapes.items()}
+        for modality, rows in features.items():
+            yield f"encode_{modality}", {modality: rows}
+        fixed = {modality: features[modality] for modality in example_shapes(shapes)}
+        inputs = {"examples": serialized_examples(fixed, size)} if fixed else {"image": features["image"]}
+        yield "serving_default", inputs
+        if pipeline is not None:
+            yield "encode_raw_text", {"text": text_probes(pipeline, size)}
 
 
 def load_in_float32(path: Path) -> Any:
@@ -73,8 +93,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--formats", nargs="+", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--version", type=int, required=True)
     parser.add_argument("--modules", nargs="*", default=[], help="imported first: they register layers")
     arguments = parser.parse_args()
     for module in arguments.modules:
         import_module(module)
-    build(arguments.folder, arguments.formats)
+    build(arguments.folder, arguments.formats, arguments.name, arguments.version)

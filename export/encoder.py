@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.export import manifest as manifests
+from scbch_keras.export.endpoints import opened_pipeline
 from scbch_keras.export.text import TextPipeline, checked
 
 _ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
@@ -137,16 +138,11 @@ class HashEncoder:
     def _opened_pipeline(self) -> TextPipeline | None:
         if manifests.RAW_TEXT not in self.manifest["encoders"]:
             return None
-        try:
-            path = self.manifest["encoders"][manifests.RAW_TEXT]["pipeline"]["path"]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the manifest of {self.path} does not describe its raw text encoder") from error
-        content = manifests.read_verified(self.path, self.manifest, path)
-        pipeline = TextPipeline.from_json(content, str(self.path / path))
+        pipeline, path = opened_pipeline(self.path, self.manifest)
         shape = self._encoders["text"].shape
         if shape[1:] != (pipeline.dimensions,):
             raise ValueError(
-                f"{self.path / path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"
+                f"{path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"
             )
         return pipeline
 

@@ -1,6 +1,7 @@
 """Exact search over packed codes by Hamming distance. numpy; faiss where it is installed."""
 
 import hashlib
+import json
 import os
 from importlib.util import find_spec
 from numbers import Integral
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.codes import check_packed, hamming_distance
 from scbch_keras.export.files import replaced
+from scbch_keras.export.source import Source
 
 _SCHEMA = 1
 _NO_ID = -1
@@ -30,14 +32,18 @@ class HammingIndex:
     Args:
         bits: int >= 1, code length. Codes are packed: uint8 (n, ceil(bits / 8)), pad bits zero.
         engine: "faiss", "numpy", or None for faiss where it is installed.
+        source: which model makes the codes, saved with them; None where nobody said.
 
     Raises:
         ValueError: `bits` is not an int >= 1, or `engine` is unknown.
         ImportError: `engine` is "faiss" and faiss is not installed.
     """
 
-    def __init__(self, bits: int, *, engine: Literal["faiss", "numpy"] | None = None):
+    def __init__(
+        self, bits: int, *, engine: Literal["faiss", "numpy"] | None = None, source: Source | None = None
+    ):
         self.bits = _positive("bits", bits)
+        self.source = source
         if engine not in (None, "faiss", "numpy"):
             raise ValueError(f"engine must be 'faiss', 'numpy' or None, got {engine!r}")
         installed = find_spec("faiss") is not None
@@ -118,8 +124,9 @@ class HammingIndex:
         """Write the index to one file, under exactly this name.
 
         An older file there is replaced at once or not at all. The content is an
-        uncompressed .npz of plain arrays (bits, codes, ids) with a checksum over them.
+        uncompressed .npz of plain arrays (bits, codes, ids, source as JSON) with a checksum over them.
         """
+        source = "" if self.source is None else json.dumps(self.source.to_json())
         with replaced(Path(path)) as file:
             np.savez(
                 file,
@@ -127,7 +134,8 @@ class HammingIndex:
                 bits=np.int64(self.bits),
                 codes=self.codes,
                 ids=self.ids,
-                sha256=np.array(_checksum(self.bits, self.codes, self.ids)),
+                source=np.array(source),
+                sha256=np.array(_checksum(self.bits, self.codes, self.ids, source)),
             )
 
     @classmethod
@@ -146,10 +154,10 @@ class HammingIndex:
         codes, ids = content["codes"], content["ids"]
         if content["bits"].shape or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
             raise ValueError(f"{path} is not a HammingIndex file: its arrays do not belong together")
-        bits = int(content["bits"])
-        if str(content["sha256"]) != _checksum(bits, codes, ids):
+        bits, source = int(content["bits"]), str(content["source"])
+        if str(content["sha256"]) != _checksum(bits, codes, ids, source):
             raise ValueError(f"{path} is damaged: its checksum does not match its content")
-        index = cls(bits, engine=engine)
+        index = cls(bits, engine=engine, source=Source.from_json(json.loads(source)) if source else None)
         index.add(codes, ids)
         return index
 
@@ -197,7 +205,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         try:
             arrays = np.load(file, allow_pickle=False)
-            return {name: arrays[name] for name in ("schema", "bits", "codes", "ids", "sha256")}
+            needed = ("schema", "bits", "codes", "ids", "sha256")
+            # Indexes were written without a source once; the checksum of an empty one is theirs.
+            return {"source": np.array(""), **{name: arrays[name] for name in (*needed, *arrays.files)}}
         except Exception as error:  # a damaged zip file or array header fails in a dozen ways
             raise ValueError(f"{path} is not a HammingIndex file, or it is damaged: {error}") from error
 
@@ -229,8 +239,9 @@ def _grown(array: NDArray[Any], size: int, capacity: int) -> NDArray[Any]:
     return grown
 
 
-def _checksum(bits: int, codes: NDArray[np.uint8], ids: NDArray[np.int64]) -> str:
+def _checksum(bits: int, codes: NDArray[np.uint8], ids: NDArray[np.int64], source: str) -> str:
     digest = hashlib.sha256(f"{_SCHEMA} {bits} {len(codes)} ".encode())
     digest.update(np.ascontiguousarray(codes).data)
     digest.update(np.ascontiguousarray(ids, "<i8").data)
+    digest.update(source.encode())
     return digest.hexdigest()

@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
-from scbch_keras.export.files import sha256_of
+from scbch_keras.export.files import replaced, sha256_of
 
 NAME = "manifest.json"
 MODEL = "model.keras"
-SAVED_MODEL = "saved_model"
-SCHEMA = 1
+CARD = "MODEL_CARD.md"
+SCHEMA = 2
+MARKERS = ("BLESSED", "NOT_BLESSED", "INFRA_BLESSED", "INFRA_NOT_BLESSED")
+"""Empty files that say how a validation ended. They and the manifest change after a release is made, so the
+manifest lists no checksums of them."""
 MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
@@ -26,6 +31,10 @@ RAW_TEXT_OPSET = 20  # the first with StringSplit
 def onnx_form(precision: str) -> str:
     """The entry of the ONNX file in that precision among those of an encoder."""
     return "onnx" if precision == "float32" else f"onnx_{precision}"
+
+
+QUANTIZED = tuple(onnx_form(precision) for precision in PRECISIONS[1:])
+"""The entries of ONNX files whose codes are near the model's, not the same."""
 
 
 def onnx_path(modality: str, precision: str) -> str:
@@ -56,18 +65,100 @@ def signature(
     }
 
 
-def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Path relative to `folder` (with /) -> sha256 and bytes, for every file below it but the manifest."""
+def example_shapes(shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int]]:
+    """Modality -> shape of one row, for those whose rows are all of one size: a float list says no other."""
     return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / NAME
+        modality: [size for size in shape[1:] if size is not None]
+        for modality, shape in shapes.items()
+        if None not in shape[1:]
     }
 
 
-def write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest into a folder that nobody reads yet."""
-    (folder / NAME).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def examples_signature(rows: Mapping[str, Sequence[int]], bits: int) -> dict[str, Any]:
+    """The signature of serialized tf.Example: its tensors, and the features of an example.
+
+    rows: from `example_shapes`.
+    """
+    outputs: dict[str, Any] = {}
+    for modality in rows:
+        for name, tensor in signature(modality, [], bits)["outputs"].items():
+            outputs[f"{modality}_{name}"] = tensor
+        outputs[f"has_{modality}"] = {"shape": [None], "dtype": "bool"}
+    return {
+        "inputs": {"examples": {"shape": [None], "dtype": "string"}},
+        "outputs": outputs,
+        "features": {
+            modality: {"list": "float_list", "shape": list(shape), "values": prod(shape), "required": False}
+            for modality, shape in rows.items()
+        },
+    }
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Path relative to `folder` (with /) -> sha256 and bytes, for every file whose checksum a manifest lists."""
+    digests = _Digests()
+    relative = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name: describe_file(folder / name, digests.of) for name in relative if name not in (NAME, *MARKERS)
+    }
+
+
+def describe_file(path: Path, digest: Callable[[Path], str] = sha256_of) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"sha256": digest(path), "bytes": path.stat().st_size}
+
+
+def wrong_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the files below `folder`, a sentence each: missing, changed, not released, not plain."""
+    wrong, digests = [], _Digests()
+    for relative, entry in manifest["files"].items():
+        try:
+            path = inside(folder, relative)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        if not path.is_file():
+            wrong.append(f"{relative} is missing")
+        elif not isinstance(entry, dict) or path.stat().st_size != entry.get("bytes"):
+            wrong.append(f"{relative} has {path.stat().st_size} bytes; the manifest says {entry!r}")
+        elif digests.of(path) != entry.get("sha256"):
+            wrong.append(f"{relative} is not the file that was released: its sha256 differs")
+    known = {*manifest["files"], NAME, *MARKERS}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            wrong.append(f"{relative} is no plain file or folder")
+        elif path.is_file() and relative not in known:
+            wrong.append(f"{relative} is no file of the release")
+    return wrong
+
+
+class _Digests:
+    """Checksums of files; of several links to one file it is read once."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in self.known:
+            self.known[key] = sha256_of(path)
+        return self.known[key]
+
+
+def write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write or replace the manifest, with a checksum of itself, and return it; readers see a whole one."""
+    whole = {**manifest, "sha256": _sha256(manifest)}
+    with replaced(folder / NAME) as file:
+        file.write((json.dumps(whole, indent=2, allow_nan=False) + "\n").encode())
+    return whole
+
+
+def _sha256(manifest: Mapping[str, Any]) -> str:
+    """Of all else that a manifest says."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -79,18 +170,25 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{folder} is no release: it holds no {NAME}. Give the folder of a version, or .../latest"
         ) from error
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema == 1:
+        raise ValueError(
+            f"{path} has schema 1, of an earlier scbch_keras; this version reads schema {SCHEMA}. Release its "
+            f"{MODEL} again: export.release(keras.saving.load_model('{folder / MODEL}'), folder)"
+        )
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema!r}; this version reads schema {SCHEMA}")
+    if manifest.get("sha256") != _sha256(manifest):
+        raise ValueError(f"{path} is not as it was written: its sha256 differs from the one it holds")
     bits = manifest.get("bits")
     if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
         raise ValueError(f"{path}: bits must be an integer >= 1, got {bits!r}")
@@ -129,9 +227,7 @@ def read_verified(folder: Path, manifest: dict[str, Any], relative: str) -> byte
         FileNotFoundError: the file is missing.
     """
     path = inside(folder, relative)
-    entry = manifest["files"].get(relative)
-    if not isinstance(entry, dict):
-        raise ValueError(f"the manifest of {folder} lists no file {relative!r}")
+    entry = listed(folder, manifest, relative)
     # Read once: what was checked is what is used, whatever happens to the file meanwhile.
     content = path.read_bytes()
     if len(content) != entry.get("bytes"):
@@ -140,3 +236,11 @@ def read_verified(folder: Path, manifest: dict[str, Any], relative: str) -> byte
     if digest != entry.get("sha256"):
         raise ValueError(f"{path} is not the file that was released: its sha256 is {digest}")
     return content
+
+
+def listed(folder: Path, manifest: Mapping[str, Any], relative: str) -> dict[str, Any]:
+    """What the manifest says of one file. Raises ValueError if it lists none of that path."""
+    entry = manifest["files"].get(relative)
+    if not isinstance(entry, dict):
+        raise ValueError(f"the manifest of {folder} lists no file {relative!r}")
+    return entry

@@ -1,121 +1,60 @@
 """What encoders in less precision cost: changed bits and mAP, and when that is too much."""
 
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scbch_keras.codes import unpack_codes
-from scbch_keras.export import manifest as manifests
-from scbch_keras.export.encoder import HashEncoder
-from scbch_keras.export.evaluation import Evaluation
-from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.export.endpoints import Endpoint
+from scbch_keras.export.manifest import QUANTIZED
+from scbch_keras.export.scores import Scored
 
-QUANTIZED = tuple(precision for precision in manifests.PRECISIONS if precision != "float32")
-MAX_MAP_LOSS = 0.3
-"""MAP points that a precision may lose on an evaluation, in the worse direction."""
+MAX_LOST_POINTS = 0.3
+"""MAP points (of 100) that a precision may lose on an evaluation, in the worse direction."""
 MAX_CHANGED_BITS = 0.02
 """Share of bits that it may change where there is no evaluation, which could say what they matter."""
 
-Loss = dict[str, dict[str, float]]
-"""Modality -> {"changed_bits": share; with an evaluation "map_loss": points, of both modalities together}."""
+Losses = dict[str, dict[str, dict[str, float]]]
+"""Form ("onnx_int8") -> modality -> {"changed_bits": share; with an evaluation "map_loss": points, of both
+modalities together}."""
 
 
-def checked_precisions(quantize: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
-    """The precisions besides float32, in their order. Raises ValueError, ImportError."""
-    if isinstance(quantize, str) or set(quantize) - set(QUANTIZED):
-        raise ValueError(f"quantize must be taken from {QUANTIZED}, got {quantize!r}")
-    if quantize and "onnx" not in formats:
-        raise ValueError(f"quantize makes ONNX files; formats are {tuple(formats)}")
-    if quantize and find_spec("onnx_ir") is None:
-        raise ImportError("quantize needs onnx_ir: pip install 'scbch_keras[export]'")
-    return tuple(precision for precision in QUANTIZED if precision in quantize)
+def losses_on_probes(endpoints: Iterable[Endpoint], found: Mapping[str, Any]) -> Losses:
+    """What quantized encoders lose against the model, by what `verify` found of each."""
+    losses: Losses = {}
+    for point in endpoints:
+        if point.form in QUANTIZED:
+            bits = found[point.what]
+            changed = bits["bits_different"] / bits["bits_compared"]
+            losses.setdefault(point.form, {})[point.encoder] = {"changed_bits": changed}
+    return losses
 
 
-def losses(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    inputs: Mapping[str, NDArray[Any]],
-    evaluation: Evaluation | None,
-) -> dict[str, Loss]:
-    """Precision -> what its encoders lose against those in float32, for each that the release holds.
-
-    inputs: modality -> features (n, ...), on which bits are compared where there is no evaluation.
-    """
-    held = [
-        precision
-        for precision in QUANTIZED
-        if any(manifests.onnx_form(precision) in manifest["encoders"][name] for name in manifests.MODALITIES)
-    ]
-    if not held:
-        return {}
-    exact, exact_map = _encoded(folder, "float32", inputs, evaluation)
-    return {
-        precision: _loss(exact, exact_map, *_encoded(folder, precision, inputs, evaluation))
-        for precision in held
-    }
+def losses_on_evaluation(scores: Mapping[str, Scored], bits: int) -> Losses:
+    """What quantized encoders lose against float32, by what every form gave on an evaluation."""
+    losses: Losses = {}
+    for form in (form for form in scores if form in QUANTIZED):
+        exact, came = scores["onnx"], scores[form]
+        lost = 100 * max(exact.map[direction] - came.map[direction] for direction in ("i2t", "t2i"))
+        for modality, packed in came.codes.items():
+            changed = (unpack_codes(packed, bits) != unpack_codes(exact.codes[modality], bits)).mean()
+            losses.setdefault(form, {})[modality] = {"changed_bits": float(changed), "map_loss": lost}
+    return losses
 
 
-def refusals(found: Mapping[str, Loss]) -> list[str]:
-    """Why precisions are not good enough, a sentence each."""
+def refusals(losses: Losses) -> list[str]:
+    """Why forms are not good enough, a sentence each."""
     reasons = []
-    for precision, modalities in found.items():
-        for modality, loss in modalities.items():
-            if loss.get("map_loss", 0) > MAX_MAP_LOSS:
-                lost = f"{precision} loses {loss['map_loss']:.2f} mAP points on the evaluation"
-                reasons.append(f"{lost}; at most {MAX_MAP_LOSS:g} are accepted")
-                break
-            if "map_loss" not in loss and loss["changed_bits"] > MAX_CHANGED_BITS:
-                reasons.append(
-                    f"{precision} changes {loss['changed_bits']:.1%} of the bits of {modality}; without an "
-                    f"evaluation at most {MAX_CHANGED_BITS:.0%} are accepted"
-                )
+    for form, lost in losses.items():
+        points = max((loss["map_loss"] for loss in lost.values() if "map_loss" in loss), default=None)
+        if points is None:
+            reasons += [
+                f"{form} changes {loss['changed_bits']:.1%} of the bits of {modality}; without an evaluation at "
+                f"most {MAX_CHANGED_BITS:.0%} are accepted"
+                for modality, loss in lost.items()
+                if loss["changed_bits"] > MAX_CHANGED_BITS
+            ]
+        elif points > MAX_LOST_POINTS:
+            reasons.append(
+                f"{form} loses {points:.2f} mAP points on the evaluation; at most {MAX_LOST_POINTS:g} are accepted"
+            )
     return reasons
-
-
-def note_losses(manifest: dict[str, Any], found: Mapping[str, Loss]) -> None:
-    """Write into a manifest what each precision loses. Raises RuntimeError if that is too much."""
-    reasons = refusals(found)
-    if reasons:
-        raise RuntimeError("quantizing changes the codes too much: " + "; ".join(reasons))
-    for precision, modalities in found.items():
-        for modality, loss in modalities.items():
-            manifest["encoders"][modality][manifests.onnx_form(precision)] |= loss
-
-
-def _encoded(
-    folder: Path, precision: str, inputs: Mapping[str, NDArray[Any]], evaluation: Evaluation | None
-) -> tuple[dict[str, NDArray[np.bool_]], CrossModalMAP | None]:
-    """Modality -> bits (n, bits) of the evaluation's rows, or else of `inputs`; and the mAP."""
-    encoder = HashEncoder(folder, precision=precision)
-    codes: dict[str, list[NDArray[np.uint8]]] = {modality: [] for modality in manifests.MODALITIES}
-
-    def encode(modality: str, features: NDArray[Any]) -> NDArray[np.uint8]:
-        codes[modality].append(getattr(encoder, modality)(np.asarray(features, np.float32)))
-        return codes[modality][-1]
-
-    score = None
-    if evaluation is not None:
-        score = evaluation.score(encode, encoder.bits)
-    else:
-        for modality, features in inputs.items():
-            encode(modality, features)
-    bits = {modality: unpack_codes(np.concatenate(parts), encoder.bits) for modality, parts in codes.items()}
-    return bits, score
-
-
-def _loss(
-    exact: Mapping[str, NDArray[Any]],
-    exact_map: CrossModalMAP | None,
-    came: Mapping[str, NDArray[Any]],
-    came_map: CrossModalMAP | None,
-) -> Loss:
-    found: Loss = {name: {"changed_bits": float((exact[name] != came[name]).mean())} for name in exact}
-    if exact_map is not None and came_map is not None:
-        worst = 100 * max(exact_map.i2t - came_map.i2t, exact_map.t2i - came_map.t2i)
-        for loss in found.values():
-            loss["map_loss"] = float(worst)
-    return found

@@ -7,12 +7,17 @@ from typing import Any
 import keras
 
 from scbch_keras.export.manifest import MODALITIES
-from scbch_keras.export.signatures import encode_function, encode_raw_text_function
+from scbch_keras.export.signatures import (
+    encode_examples_function,
+    encode_function,
+    encode_raw_text_function,
+)
 from scbch_keras.export.text import TextPipeline
 
 
 def write_saved_model(model: Any, folder: Path, pipeline: TextPipeline | None = None) -> None:
-    """Write signatures encode_image and encode_text, and serving_default, which is encode_image.
+    """Write signatures encode_image and encode_text on features, and serving_default on serialized tf.Example
+    (encode_image again where rows are of any size).
 
     With a pipeline also encode_raw_text, whose vocabulary becomes an asset; who loads that must have imported
     tensorflow_text. The SavedModel holds the weights of the two branches and nothing of training.
@@ -20,7 +25,7 @@ def write_saved_model(model: Any, folder: Path, pipeline: TextPipeline | None = 
     archive = keras.export.ExportArchive()
     functions = {f"encode_{modality}": encode_function(model, modality) for modality in MODALITIES}
     # Registered by hand: Keras would pick whichever endpoint came first.
-    functions["serving_default"] = functions["encode_image"]
+    functions["serving_default"] = encode_examples_function(model) or functions["encode_image"]
     # Nothing is tracked by hand: Keras takes the variables that the endpoints use, and tracking a layer as
     # well would store each of its weights twice.
     for name, function in functions.items():

@@ -1,9 +1,10 @@
 """The functions that a release serves, defined once: SavedModel and ONNX files are both made from these."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
-from scbch_keras.export.manifest import MODALITIES
+from scbch_keras.export.manifest import MODALITIES, example_shapes
 from scbch_keras.export.text import TextPipeline
 from scbch_keras.layers import PackBits
 
@@ -56,3 +57,50 @@ def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> 
         return encode(features(text))
 
     return tf.function(encode_raw_text, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+
+
+def encode_examples_function(model: Any) -> Any:
+    """Both encoders behind serialized tf.Example, as a `tf.function` of strings `examples` (n,).
+
+    An example may have float lists "image" and "text" of the encoders' sizes. Without one, or with an empty one,
+    its codes are zeros and has_image or has_text is False. A list of another length is an error of the graph
+    (InvalidArgumentError). None where the encoders take rows of any size (`example_shapes`).
+    """
+    import tensorflow as tf
+
+    rows = example_shapes(input_shapes(model))
+    encoders = {modality: encode_function(model, modality) for modality in rows}
+    pack = PackBits()
+
+    def codes_of(modality: str, values: Any) -> Any:
+        lengths, size = values.row_lengths(), prod(rows[modality])
+        fits = tf.debugging.Assert(
+            tf.reduce_all((lengths == 0) | (lengths == size)),
+            [f"{modality} must be a list of {size} values, or absent; the lengths are", lengths],
+            summarize=32,
+        )
+        with tf.control_dependencies([fits]):
+            given = tf.reshape(values.flat_values, [-1, *rows[modality]])
+        has = lengths > 0
+        codes = tf.cond(
+            tf.reduce_any(has),
+            lambda: encoders[modality](given)["codes"],
+            lambda: tf.zeros((0, model.bits)),
+        )
+        shape = tf.stack([tf.size(lengths, tf.int64), model.bits])
+        return has, tf.ensure_shape(tf.scatter_nd(tf.where(has), codes, shape), (None, model.bits))
+
+    def encode_examples(examples: Any) -> dict[str, Any]:
+        lists = {modality: tf.io.RaggedFeature(tf.float32) for modality in rows}
+        outputs: dict[str, Any] = {}
+        for modality, values in tf.io.parse_example(examples, lists).items():
+            has, codes = codes_of(modality, values)
+            outputs |= {
+                f"{modality}_packed_codes": pack(codes),
+                f"{modality}_codes": codes,
+                f"has_{modality}": has,
+            }
+        return outputs
+
+    specs = [tf.TensorSpec([None], tf.string, name="examples")]
+    return tf.function(encode_examples, input_signature=specs) if rows else None

@@ -84,10 +84,9 @@ def folder(tmp_path):
 
 
 def edit(folder, change):
-    path = folder / manifests.NAME
-    manifest = json.loads(path.read_text())
+    manifest = json.loads((folder / manifests.NAME).read_text())
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    manifests.write(folder, manifest)
 
 
 def features(name, rows, seed=0):
@@ -269,12 +268,22 @@ def test_the_cpu_is_used_unless_providers_are_given(folder):
 
 
 def test_many_threads_may_share_an_encoder(folder):
+    add_pipeline(folder)
     encoder = HashEncoder(folder)
-    batches = [features("text", 40, seed) for seed in range(64)]
-    with ThreadPoolExecutor(8) as pool:
-        came = list(pool.map(encoder.text, batches))
-    for x, packed in zip(batches, came, strict=True):
-        np.testing.assert_array_equal(packed, encoder.text(x))
+    texts = ["a dog", "", "Straße", "on the beach"] * 10
+    calls = [
+        call
+        for seed in range(32)
+        for call in (
+            (encoder.image, features("image", 40, seed)),
+            (encoder.text, features("text", 40, seed)),
+            (encoder.text, texts[seed:] + texts[:seed]),
+        )
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        came = list(pool.map(lambda call: call[0](call[1], batch_size=7), calls))
+    for (encode, inputs), packed in zip(calls, came, strict=True):
+        np.testing.assert_array_equal(packed, encode(inputs))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -340,7 +349,8 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema=2), "schema 2; this version reads schema 1"),
+        (lambda m: m.update(schema=3), "schema 3; this version reads schema 2"),
+        (lambda m: m.update(schema=1), r"schema 1, of an earlier .* again: export\.release"),
         (lambda m: m.pop("schema"), "schema None"),
         (lambda m: m.update(bits="12"), "bits must be an integer"),
         (lambda m: m.update(bits=0), "bits must be an integer"),

@@ -16,14 +16,20 @@ import pytest
 from scbch_keras import SCBCH, HashBranch, export
 from scbch_keras.baselines import InfoNCE
 from scbch_keras.codes import pack_codes
-from scbch_keras.export import HammingIndex, HashEncoder, publish, verify
+from scbch_keras.export import HammingIndex, HashEncoder, arguments, layouts, publish, store, verify
+from scbch_keras.export import manifest as manifests
 from scbch_keras.export.build import load_in_float32
 from scbch_keras.export.child import run_module
+from scbch_keras.export.evaluation import Evaluation
+from scbch_keras.export.probes import ROWS
 
 BACKEND = keras.backend.backend()
 BITS = 20
 PICTURE, WORDS = (12, 10, 1), 30
-SIGNATURES = {"encode_image": "image", "encode_text": "text", "serving_default": "image"}
+SIGNATURES = {"encode_image": "image", "encode_text": "text"}
+OTHER = Evaluation.of(*[({"image": np.ones((2, 3)), "text": np.ones((2, 3))}, np.ones((2, 1), "uint8"))] * 2)
+SIZES = ("image", "text")
+LABEL_NAMES = ["cat", "dog", "sea", "grass"]
 
 CUSTOM_LAYERS = """
 import keras
@@ -97,24 +103,38 @@ def model():
 
 @pytest.fixture(scope="module")
 def released(model, tmp_path_factory):
-    return export.release(model, tmp_path_factory.mktemp("base") / "made" / "releases")
+    sets = [
+        (data(rows, seed), np.eye(4, dtype="uint8")[np.arange(rows) % 4]) for rows, seed in ((8, 1), (20, 2))
+    ]
+    return export.release(
+        model,
+        tmp_path_factory.mktemp("base") / "made" / "icons",
+        label_names=LABEL_NAMES,
+        training={"recipe": {"noise": 0.5}},
+        evaluation=Evaluation.of(*sets),
+    )
 
 
 @pytest.mark.release
 def test_a_release_holds_what_its_manifest_says_and_nothing_else(released):
     assert released.version == 1
-    assert sorted(path.name for path in released.path.parent.iterdir()) == ["1", "latest"]
+    visible = [path.name for path in released.path.parent.iterdir() if not path.name.startswith(".")]
+    assert sorted(visible) == ["1", "latest"]
     assert os.readlink(released.path.parent / "latest") == "1"
     manifest = json.loads((released.path / "manifest.json").read_text())
     assert manifest == released.manifest
     found = {path for path in released.path.rglob("*") if path.is_file()}
     assert {path.relative_to(released.path).as_posix() for path in found} == {
         *manifest["files"],
-        "manifest.json",
+        *("manifest.json", "BLESSED", "INFRA_BLESSED"),
     }
-    assert {"model.keras", "image.onnx", "text.onnx", "saved_model/saved_model.pb"} <= manifest[
-        "files"
-    ].keys()
+    assert manifest["files"].keys() == {
+        *("model.keras", "image.onnx", "text.onnx", "MODEL_CARD.md"),
+        *(f"saved_model/icons/1/{name}" for name in ("saved_model.pb", "fingerprint.pb")),
+        *(f"saved_model/icons/1/variables/variables.{name}" for name in ("index", "data-00000-of-00001")),
+        "saved_model/icons/1/assets.extra/tf_serving_warmup_requests",
+        *(f"triton/icons_{name}/{file}" for name in SIZES for file in ("config.pbtxt", "1/model.onnx")),
+    }
     for name, entry in manifest["files"].items():
         stored = (released.path / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(stored).hexdigest(), "bytes": len(stored)}
@@ -124,18 +144,92 @@ def test_a_release_holds_what_its_manifest_says_and_nothing_else(released):
     assert manifest["signatures"]["encode_image"]["inputs"] == {
         "image": {"shape": [None, *PICTURE], "dtype": "float32"}
     }
-    assert manifest["signatures"]["serving_default"] == manifest["signatures"]["encode_image"]
+    assert (manifest["label_names"], manifest["training"]) == (LABEL_NAMES, {"recipe": {"noise": 0.5}})
+    assert set(manifest["evaluation"]["map"]) == {"saved_model", "onnx"}
+    assert released.validation.blessed
+    assert manifest["validation"]["blessed"]
+
+
+@pytest.mark.release
+def test_each_server_finds_its_layout(released):
+    described = released.manifest["layouts"]
+    assert (released.path / described["tensorflow_serving"]["model_base_path"] / "1/saved_model.pb").is_file()
+    assert described["kserve"]["storage"] == described["tensorflow_serving"]["model_base_path"]
+    for name, onnx_file in described["triton"]["models"].items():
+        model = released.path / "triton" / name / "1" / "model.onnx"
+        assert os.path.samefile(model, released.path / onnx_file)
+    config = (released.path / "triton/icons_image/config.pbtxt").read_text()
+    assert 'name: "image"\n  data_type: TYPE_FP32\n  dims: [ 12, 10, 1 ]' in config
+    assert 'name: "packed_codes"\n  data_type: TYPE_UINT8\n  dims: [ 3 ]' in config
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
+def test_triton_reads_the_configurations():
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    triton = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    pictures = manifests.signature("image", [None, None, None, 3], BITS)
+    words = manifests.signature("text", [None], BITS, "string")
+    config, raw = (
+        text_format.Parse(layouts.triton_config("icons_x", signature), triton.ModelConfig())
+        for signature in (pictures, words)
+    )
+    assert (config.name, config.backend, config.max_batch_size) == ("icons_x", "onnxruntime", 1024)
+    assert config.HasField("dynamic_batching")
+    tensors = [(tensor.name, list(tensor.dims)) for tensor in (*config.input, *config.output)]
+    assert tensors == [("image", [-1, -1, 3]), ("packed_codes", [3]), ("codes", [BITS])]
+    types = [tensor.data_type for tensor in (*config.input, *config.output)]
+    assert types == [triton.TYPE_FP32, triton.TYPE_UINT8, triton.TYPE_FP32]
+    # A string a row has no dimension but the batch; Triton gives it one, and takes it away again.
+    assert (raw.input[0].data_type, list(raw.input[0].dims)) == (triton.TYPE_STRING, [1])
+    assert raw.input[0].HasField("reshape")
+    assert not raw.input[0].reshape.shape
+
+
+@pytest.mark.release
+def test_the_model_card_says_what_the_manifest_says(released):
+    card = (released.path / "MODEL_CARD.md").read_text()
+    score = released.manifest["evaluation"]["map"]["onnx"]
+    for said in (
+        "# icons, version 1",
+        "20 bits in 3 bytes",
+        "4: cat, dog, sea, grass",
+        "| `recipe.noise` | 0.5 |",
+        f"| onnx | {score['i2t']:.4f} | {score['t2i']:.4f} | {score['mean']:.4f} |",
+        '--model_base_path="$PWD/saved_model/icons"',
+        "| `image` | 120 float values, shape (12, 10, 1) in C order |",
+    ):
+        assert said in card
+
+
+@pytest.mark.release
+def test_serving_warms_up_with_requests_of_one_row_and_of_many(released):
+    tf = pytest.importorskip("tensorflow")
+    from tensorflow.core.framework import tensor_pb2
+
+    from scbch_keras.export.warmup import prediction_log
+
+    path = released.path / "saved_model/icons/1/assets.extra/tf_serving_warmup_requests"
+    rows = {}
+    for stored in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log().FromString(stored).predict_log.request
+        assert request.model_spec.name == "icons"
+        tensor = tensor_pb2.TensorProto.FromString(dict(request.inputs).popitem()[1])
+        rows.setdefault(request.model_spec.signature_name, []).append(tensor.tensor_shape.dim[0].size)
+    assert rows == {name: [1, 32] for name in released.manifest["signatures"]}
 
 
 @pytest.mark.release
 def test_every_exported_encoder_was_verified(released):
     encoders = released.manifest["verification"]["encoders"]
     assert set(encoders) == {
-        *("saved_model encode_image", "saved_model encode_text", "saved_model serving_default"),
-        *("onnx image", "onnx text"),
+        *("saved_model encode_image", "saved_model encode_text", "onnx image", "onnx text"),
+        *("saved_model serving_default image", "saved_model serving_default text"),
+        *("HashEncoder image", "HashEncoder text"),
     }
-    for found in encoders.values():
-        assert found["bits_compared"] == verify.ROWS * BITS
+    for what, found in encoders.items():
+        assert found["batches"][-3:] == [1, 7, 1000]
+        assert found["batches"][0] == 0 or what.startswith("onnx")
+        assert found["bits_compared"] == ROWS * BITS / (2 if "serving_default" in what else 1)
         assert found["bits_different"] <= found["bits_near_zero"]
         assert found["largest_code_difference"] <= 1e-5
 
@@ -169,8 +263,23 @@ def test_plain_tensorflow_serves_the_saved_model(model, released, tmp_path):
 import numpy as np
 import tensorflow as tf
 x = np.load({str(tmp_path / "x.npz")!r})
-loaded = tf.saved_model.load({str(released.path / "saved_model")!r})
+loaded = tf.saved_model.load({str(released.path / "saved_model/icons/1")!r})
 results = {{}}
+def feature(values):
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values.ravel()))
+def serve(*examples):
+    rows = [tf.train.Example(features=tf.train.Features(feature=example)) for example in examples]
+    return loaded.signatures["serving_default"](examples=tf.constant([row.SerializeToString() for row in rows]))
+image, text = feature(x["image"][0]), feature(x["text"][0])
+outputs = serve({{"image": image, "text": text}}, {{"text": text}}, {{}}, {{"image": image}})
+results |= {{f"serving_default {{key}}": value.numpy() for key, value in outputs.items()}}
+for wrong in (x["text"][0][:-1], x["text"].ravel()):
+    try:
+        serve({{"text": feature(wrong)}}, {{"text": text}})
+    except tf.errors.InvalidArgumentError as error:
+        assert "text must be a list of 30 values" in str(error) or "reshape" in str(error)
+    else:
+        raise SystemExit("a list of a wrong length was taken")
 for name, modality in {SIGNATURES!r}.items():
     outputs = loaded.signatures[name](**{{modality: tf.constant(x[modality])}})
     assert set(outputs) == {{"codes", "packed_codes"}}
@@ -186,6 +295,12 @@ np.savez({str(tmp_path / "out.npz")!r}, **results)
             np.testing.assert_allclose(codes, expected, atol=1e-5)
             assert (codes.dtype, packed.dtype) == (np.float32, np.uint8)
             np.testing.assert_array_equal(packed, pack_codes(codes))
+            has = results[f"serving_default has_{modality}"]
+            assert has.tolist() == [True, modality == "text", False, modality == "image"]
+            np.testing.assert_allclose(
+                results[f"serving_default {modality}_codes"], expected[:1] * has[:, None], atol=1e-5
+            )
+            assert not results[f"serving_default {modality}_packed_codes"][~has].any()
 
 
 @pytest.mark.release
@@ -197,7 +312,9 @@ def test_each_weight_is_stored_once(model, released):
     )
     stored = {name: entry["bytes"] for name, entry in released.manifest["files"].items()}
     onnx_files = stored["image.onnx"] + stored["text.onnx"]
-    variables = sum(count for name, count in stored.items() if name.startswith("saved_model/variables"))
+    variables = sum(
+        count for name, count in stored.items() if name.startswith("saved_model/icons/1/variables")
+    )
     for written in (onnx_files, variables):
         assert size <= written + 1000
         assert written < 1.02 * size + 30_000
@@ -254,7 +371,7 @@ def user_layers(tmp_path, monkeypatch):
 def test_a_later_version_moves_latest_and_may_hold_one_format_another_method_and_user_layers(
     released, user_layers, tmp_path
 ):
-    folder = shutil.copytree(released.path.parent, tmp_path / "releases", symlinks=True)
+    folder = shutil.copytree(released.path.parent, tmp_path / "icons", symlinks=True)
     model = built_model(user_layers.Doubled(), method=InfoNCE)
     later = export.release(model, folder, formats=("saved_model",), version=1_700_000_000)
     assert later.path == folder / "1700000000"
@@ -263,7 +380,7 @@ def test_a_later_version_moves_latest_and_may_hold_one_format_another_method_and
     with pytest.raises(ValueError, match="holds no ONNX files"):
         HashEncoder(folder / "latest")
     assert HashEncoder(folder / "1").bits == BITS
-    assert publish._free_version(folder, None) == 1_700_000_001
+    assert arguments.free_version(folder, None) == 1_700_000_001
 
 
 @pytest.mark.release
@@ -367,6 +484,13 @@ def test_an_unbuilt_model_is_refused_before_any_work(tmp_path, monkeypatch):
         ({"tolerance": -1e-5}, ValueError, "tolerance"),
         ({"tolerance": float("nan")}, ValueError, "tolerance"),
         ({"tolerance": None}, ValueError, "tolerance"),
+        ({"name": "a b"}, ValueError, r"name must consist of letters.*got 'a b'"),
+        ({"label_names": ["cat", "dog"]}, ValueError, "label_names must be 4 names"),
+        ({"training": {"units": (1, 2)}}, ValueError, "training must be a dict of what JSON keeps"),
+        ({"evaluation": {}}, TypeError, "evaluation must be an Evaluation"),
+        ({"evaluation": OTHER}, ValueError, r"image features of the query have shape \(2, 3\).*12, 10, 1"),
+        ({"min_map": 0.5}, ValueError, "min_map needs evaluation"),
+        ({"max_map_loss": 2}, ValueError, "max_map_loss must be a number in"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(model, tmp_path, monkeypatch, arguments, error, message):
@@ -400,7 +524,7 @@ def test_a_missing_package_is_named_with_its_extra(model, tmp_path, monkeypatch)
 
 def test_a_branch_too_large_for_an_onnx_file_is_refused(model, tmp_path, monkeypatch):
     refuse(monkeypatch)
-    monkeypatch.setattr(publish, "_ONNX_LIMIT", 1000)
+    monkeypatch.setattr(arguments, "_ONNX_LIMIT", 1000)
     with pytest.raises(ValueError, match=r"image branch has .* GiB.*formats=\('saved_model',\)"):
         export.release(model, tmp_path, formats=("onnx",))
 
@@ -410,17 +534,17 @@ def test_a_version_that_appears_meanwhile_is_kept_and_latest_stays(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "latest").symlink_to("1")
     with pytest.raises(FileExistsError, match="version 2 appeared"):
-        publish._publish(tmp_path / ".2-staging", tmp_path / "2")
+        store.publish(tmp_path / ".2-staging", tmp_path / "2", as_latest=True)
     assert os.readlink(tmp_path / "latest") == "1"
-    assert content(tmp_path) == [".2-staging", "1", "2", "latest"]
+    assert content(tmp_path) == [".2-staging", store.CHANGING, "1", "2", "latest"]
 
 
 def test_a_version_is_taken_back_when_latest_cannot_be_moved(tmp_path):
     (tmp_path / ".1-staging").mkdir()
     (tmp_path / "latest").mkdir()
     with pytest.raises(OSError, match="latest"):
-        publish._publish(tmp_path / ".1-staging", tmp_path / "1")
-    assert content(tmp_path) == [".1-staging", "latest"]
+        store.publish(tmp_path / ".1-staging", tmp_path / "1", as_latest=True)
+    assert content(tmp_path) == [".1-staging", store.CHANGING, "latest"]
 
 
 def test_a_child_that_fails_is_quoted():
@@ -431,17 +555,17 @@ def test_a_child_that_fails_is_quoted():
 def test_versions_are_integers_and_releases_under_way_are_not_among_them(tmp_path):
     for name in ("2", "10", "010", ".11-abc", "latest", "1x", "0"):
         (tmp_path / name).mkdir()
-    assert publish.versions(tmp_path) == [2, 10]
-    assert publish.versions(tmp_path / "missing") == []
+    assert store.versions(tmp_path) == [2, 10]
+    assert store.versions(tmp_path / "missing") == []
 
 
 @pytest.fixture
 def probe():
     rng = np.random.default_rng(0)
-    codes = rng.uniform(0.1, 1, (verify.ROWS, 12)).astype("float32")
+    codes = rng.uniform(0.1, 1, (100, 12)).astype("float32")
     codes *= rng.choice(np.array([-1, 1], "float32"), codes.shape)
     codes[3, 4] = 5e-6
-    return np.arange(verify.ROWS, dtype="float32")[:, None], codes
+    return np.arange(100, dtype="float32")[:, None], codes
 
 
 def compare(probe, codes, packed=None):
@@ -452,12 +576,13 @@ def compare(probe, codes, packed=None):
         rows = x[:, 0].astype(int)
         return packed[rows], codes[rows]
 
-    return verify.compare("it", encode, inputs, pack_codes(expected), expected, 1e-5)
+    return verify.compare("it", encode, inputs, expected, 1e-5)
 
 
 def test_equal_codes_pass_and_bits_near_zero_are_counted(probe):
     assert compare(probe, probe[1]) == {
-        "bits_compared": verify.ROWS * 12,
+        "batches": [0, 1, 7, 92],
+        "bits_compared": 1200,
         "bits_near_zero": 1,
         "bits_different": 0,
         "largest_code_difference": 0.0,
@@ -487,5 +612,5 @@ def test_bytes_that_differ_are_refused(probe):
 def test_results_of_another_form_are_refused(probe):
     with pytest.raises(ValueError, match="gives float64"):
         compare(probe, probe[1].astype("float64"))
-    with pytest.raises(ValueError, match=r"gives uint8 \(1, 3\)"):
-        compare(probe, probe[1], np.zeros((verify.ROWS, 3), "uint8"))
+    with pytest.raises(ValueError, match=r"gives uint8 \(0, 3\)"):
+        compare(probe, probe[1], np.zeros((100, 3), "uint8"))

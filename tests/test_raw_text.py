@@ -12,8 +12,8 @@ import pytest
 
 from scbch_keras import SCBCH, HashBranch, export
 from scbch_keras.codes import pack_codes
-from scbch_keras.export import HashEncoder, TextPipeline, publish
-from scbch_keras.export.verify import ROWS, text_probes
+from scbch_keras.export import HashEncoder, TextPipeline, arguments
+from scbch_keras.export.probes import ROWS, text_probes
 
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 BITS = 20
@@ -47,7 +47,7 @@ def released(model, pipeline, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts(pipeline):
-    return [text for seed in range(30) for text in text_probes(pipeline, seed)]
+    return [text for seed in range(2) for text in text_probes(pipeline, seed=seed)]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,12 @@ def test_the_manifest_describes_the_raw_text_encoder(released, pipeline):
     assert signature["inputs"] == {"text": {"shape": [None], "dtype": "string"}}
     assert signature["outputs"] == released.manifest["signatures"]["encode_text"]["outputs"]
     files = released.manifest["files"]
-    assert {"text_pipeline.json", "text_raw.onnx", "saved_model/assets/vocabulary.txt"} <= files.keys()
-    stored = (released.path / "saved_model/assets/vocabulary.txt").read_bytes().decode()
+    assert {
+        "text_pipeline.json",
+        "text_raw.onnx",
+        "saved_model/releases0/1/assets/vocabulary.txt",
+    } <= files.keys()
+    stored = (released.path / "saved_model/releases0/1/assets/vocabulary.txt").read_bytes().decode()
     assert stored.split("\n") == [*WORDS, ""]
     again = TextPipeline.load(released.path / "text_pipeline.json")
     assert (again.vocabulary, again.idf.tolist()) == (WORDS, pipeline.idf.tolist())
@@ -127,7 +131,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 texts = json.loads(open({str(tmp_path / "texts.json")!r}).read())
-loaded = tf.saved_model.load({str(released.path / "saved_model")!r})
+loaded = tf.saved_model.load({str(released.path / "saved_model/releases0/1")!r})
 outputs = loaded.signatures["encode_raw_text"](text=tf.constant(texts))
 assert set(outputs) == {{"codes", "packed_codes"}}
 nothing = loaded.signatures["encode_raw_text"](text=tf.constant([], tf.string))
@@ -163,8 +167,8 @@ def test_a_missing_tensorflow_text_is_named_with_its_extra(model, pipeline, tmp_
     with pytest.raises(ImportError, match=r"with text need tensorflow_text: .*scbch_keras\[export,onnx\]"):
         export.release(model, tmp_path / "releases", text=pipeline)
     assert not list(tmp_path.iterdir())
-    assert publish._checked_formats(("onnx",), pipeline) == ("onnx",)
-    assert publish._checked_formats(("saved_model",), None) == ("saved_model",)
+    assert arguments.checked_formats(("onnx",), pipeline) == ("onnx",)
+    assert arguments.checked_formats(("saved_model",), None) == ("saved_model",)
 
 
 @pytest.mark.release
@@ -177,4 +181,8 @@ def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
         r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     ):
         exec(compile(code, str(DOCS), "exec"), names)
-    assert {path.name for path in (tmp_path / "releases").iterdir()} == {"1", "latest"}
+    assert [path.name for path in sorted((tmp_path / "releases/captions").glob("[!.]*"))] == [
+        "1",
+        "2",
+        "latest",
+    ]

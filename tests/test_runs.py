@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from scbch_keras.baselines import BASELINES
-from scbch_keras.training import commands_data, commands_runs  # noqa: F401 - they add their commands
+from scbch_keras.export import HashEncoder
+from scbch_keras.training import commands_data, commands_release, commands_runs  # noqa: F401 - they add their commands
 from scbch_keras.training.commands import app
 from scbch_keras.training.data.open import open_data
 from scbch_keras.training.data.own import read_own
@@ -244,6 +246,45 @@ def test_own_pictures_from_describe_to_audit(folder, tmp_path):
         "precision-recall.svg",
         "similarity-maps.png",
     }
+
+
+@once
+@pytest.mark.release
+def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "releases" / "shapes"
+    small = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items() if name != "backend"]
+    status, told = run_command(
+        "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 1, *small
+    )
+    assert status == 0, told
+    status, told = run_command("export", run, "--out", out, "--formats", "onnx", "--quantize", "fp16")
+    assert status == 0, told
+    manifest = json.loads((out / "latest" / "manifest.json").read_text())
+    assert manifest["label_names"] == ["circle", "dark", "light", "square"]
+    recipe, metrics = manifest["training"]["recipe"], RunFolder.open(run).state["metrics"]
+    assert (recipe["epochs"], recipe["image_features"]) == (1, "pixels:16")
+    assert len(manifest["training"]["data"]["sources"][0]["sha256"]) == 64
+    for direction in ("i2t", "t2i"):
+        found = manifest["evaluation"]["map"]["onnx"][direction]
+        assert found == pytest.approx(metrics[direction]["map"], abs=1e-6)
+    for precision in ("float32", "fp16"):
+        encoder = HashEncoder(out / "latest", precision=precision)
+        assert encoder.text(["a circle on black"]).shape == (1, 2)
+    status, told = run_command("release", "list", out)
+    assert status == 0
+    assert f"onnx {manifest['evaluation']['map']['onnx']['mean']:.4f}" in told
+    (out / "1" / "BLESSED").unlink()
+    for command, wrong in (
+        (("promote", out, 1), "version 1 .* is not blessed.*its validation did not end"),
+        (("rollback", out), "no blessed version before 1"),
+        (("prune", out, "--keep", 0), "keep must be an integer >= 1"),
+        (("validate", out, "--version", 7), "is no release"),
+    ):
+        status, told = run_command("release", *command)
+        assert status == 2
+        assert re.search(wrong, " ".join(told.split())), told
+    status, told = run_command("release", "prune", out, "--keep", 1)
+    assert (status, told) == (0, "")
 
 
 @once

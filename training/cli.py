@@ -8,7 +8,12 @@ _NEEDED = ("typer", "rich")
 def main() -> None:
     """Run `scbch`, or say what to install for it."""
     try:
-        from scbch_keras.training import commands_data, commands_runs  # noqa: F401 - they add their commands
+        from scbch_keras.training import (  # noqa: F401 - they add their commands
+            commands_data,
+            commands_release,
+            commands_runs,
+            commands_serving,
+        )
         from scbch_keras.training.commands import app
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.codes import pack_codes
-from scbch_keras.export import release
+from scbch_keras.export import Evaluation, release
 from scbch_keras.layers import HashBranch
 from scbch_keras.model import SCBCH
 from scbch_keras.posterior import estimate
@@ -52,7 +53,7 @@ def quickstart(
     icons with true labels, after every epoch; what is reported is the last epoch, not the best. The same
     arguments give the same numbers on the same backend.
 
-    `out` then holds report.html, results.json (all numbers), model.keras, releases/, pictures.index and
+    `out` then holds report.html, results.json (all numbers), model.keras, releases/icons/, pictures.index and
     texts.index.
 
     Args:
@@ -106,7 +107,14 @@ def quickstart(
         model = models["full"]
         model.save(folder / "model.keras")
         with steps("Exporting and checking a release") as advance:
-            released = release(model, folder / "releases")
+            released = release(
+                model,
+                folder / "releases" / "icons",
+                label_names=icons.categories,
+                training=_training_record(settings, runs[0]),
+                evaluation=Evaluation.of((query.inputs, query.labels), (database.inputs, database.labels)),
+                max_map_loss=None,  # an earlier quickstart's release may have had other settings
+            )
         with steps("Searching in a fresh process") as advance:
             shown = min(_SHOWN_HITS, len(database.icon))
             found = search_in_fresh_process(released.path, query.inputs, database.inputs, shown, folder)
@@ -219,6 +227,18 @@ def _codes_and_coordinates(
         for part, codes in zip(("query", "database"), np.split(both, [len(query.icon)]), strict=True):
             packed[f"{part}_{side}"], continuous[f"{part}_{side}"] = pack_codes(codes), codes
     return packed, continuous
+
+
+def _training_record(settings: Settings, run: Run) -> dict[str, Any]:
+    """What the manifest keeps of the training."""
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()
+    }
+    return {
+        "settings": plain,
+        "versions": versions(settings.backend),
+        "metrics": {"map": run.map},
+    }
 
 
 def _settings(noise: float, bits: int, seed: int, epochs: int, icon_limit: int | None) -> Settings:

@@ -67,8 +67,9 @@ def train(
     if run.finished:
         raise RunError(f"{run.path}: the run is finished")
     keras.utils.set_random_seed(recipe.seed)
-    model = _model(run, recipe, data)
     train = data.train
+    fresh = run.state["model"] is None
+    model = new_model(recipe, train.labels.shape[1]) if fresh else load_model(run)
     with stop_when_asked() if asked is None else nullcontext(asked) as asked:
         keeper = _Keeper(run, train, asked)
         evaluation = RetrievalMetrics(
@@ -104,12 +105,11 @@ def load_model(run: RunFolder) -> CrossModalHashing:
     return keras.saving.load_model(run.path / run.state["model"], safe_mode=True)
 
 
-def _model(run: RunFolder, recipe: Recipe, data: RetrievalData) -> CrossModalHashing:
-    if run.state["model"] is not None:
-        return load_model(run)
+def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
+    """The compiled model of a recipe, not trained."""
     method: Any = BASELINES.get(recipe.variant, SCBCH)
     model = method(
-        num_classes=data.train.labels.shape[1],
+        num_classes=num_classes,
         image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch"),
         text_branch=HashBranch(recipe.bits, recipe.text_units, name="text_branch"),
         **recipe.model_settings(),

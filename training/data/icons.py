@@ -37,7 +37,7 @@ def icon_data(noise: float, seed: int, limit: int | None = None, regular_only: b
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _icons(seed: int, limit: int | None) -> IconSet:
     return load_icons(seed, QUERIES if limit is None else limit // 5, limit, PICTURE_SIZE)
 

@@ -23,11 +23,11 @@ from scbch_keras.training.data.problems import Problem, Report, short
 ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split")
 _STRINGS = ("ids", "label_names", "split")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-# what numpy, zipfile and h5py raise for files that are damaged
-_CORRUPT = (
+CORRUPT = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
 )
+"""What numpy, zipfile and h5py raise for files that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def read_npz(path: Path, report: Report) -> dict[str, Any]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = _read_arrays(path.name, file, faults.append)
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise ValueError(f"{path.name}: expected an npz file as numpy.savez writes it: {error}") from error
     for fault in faults:
         report(fault)
@@ -159,11 +159,25 @@ def read_hdf5(path: Path, report: Report) -> dict[str, Any]:
     try:
         with h5py.File(path) as file:
             arrays = _read_arrays(path.name, {name: _Dataset(file, name) for name in file}, faults.append)
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise ValueError(f"{path.name}: expected an HDF5 file: {error}") from error
     for fault in faults:
         report(fault)
     return arrays
+
+
+def own_dataset(file: Any, name: str) -> Any:
+    """The dataset `name` of an open HDF5 file. ValueError if it is none, or its values lie in another file."""
+    import h5py
+
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise ValueError("it is a link to another file, which is not followed")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError("it is a group")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError("its values lie in other files, which are not read")
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -174,13 +188,7 @@ class _Dataset:
     def read(self) -> NDArray[Any]:
         import h5py
 
-        if isinstance(self.file.get(self.name, getlink=True), h5py.ExternalLink):
-            raise ValueError("it is a link to another file, which is not followed")
-        dataset = self.file[self.name]
-        if not isinstance(dataset, h5py.Dataset):
-            raise ValueError("it is a group")
-        if dataset.external or dataset.is_virtual:
-            raise ValueError("its values lie in other files, which are not read")
+        dataset = own_dataset(self.file, self.name)
         if h5py.check_string_dtype(dataset.dtype):
             return np.asarray(dataset.asstr()[()], dtype=str)
         offset = dataset.id.get_offset()  # None unless contiguous
@@ -195,8 +203,8 @@ def _read_arrays(name: str, file: Mapping[str, Any], report: Report) -> dict[str
         try:
             value = file[key]
             value = value.read() if isinstance(value, _Dataset) else value
-            arrays[key] = _as_strings(value) if key in _STRINGS else value
-        except _CORRUPT as error:
+            arrays[key] = as_strings(value) if key in _STRINGS else value
+        except CORRUPT as error:
             hint = ""
             if "allow_pickle" in str(error):
                 hint = "; objects would be unpickled, which can run code: save it as numbers, or as str"
@@ -204,7 +212,8 @@ def _read_arrays(name: str, file: Mapping[str, Any], report: Report) -> dict[str
     return arrays
 
 
-def _as_strings(values: NDArray[Any]) -> NDArray[np.str_]:
+def as_strings(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Strings and integers as str, bytes as UTF-8. ValueError for anything else."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8")
     if values.dtype.kind not in "Uiu":

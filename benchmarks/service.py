@@ -1,0 +1,145 @@
+"""The example service under load: `python -m benchmarks.service`.
+
+Starts docs/service.py on a small release in a process of its own, sends it requests for texts, features and
+searches from many connections at once, and compares every code with the batch path's. Prints errors, requests a
+second, and the median and 99th percentile of the time from request to answer, with the client's share in it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from benchmarks.small_release import images, release_small_model, strings
+from scbch_keras.export import HashEncoder, encode_file, open_index
+
+SERVICE = Path(__file__).parents[1] / "docs" / "service.py"
+START_SECONDS = 120
+
+
+@contextlib.contextmanager
+def running_service(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The service as its own process, once it is ready: its address and the process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, str(SERVICE), *arguments, "--port", str(port)]
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + START_SECONDS
+        while not _is_ready(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the service did not start; exit status {process.poll()}")
+            time.sleep(0.05)
+        yield address, process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def send(
+    address: str, requests: list[tuple[str, dict[str, Any]]], connections: int
+) -> tuple[list[httpx.Response | Exception], list[float]]:
+    """Post (path, body) over so many connections: what came, and the seconds of each, in the same order."""
+    waiting = iter(range(len(requests)))
+    answers: list[httpx.Response | Exception] = [RuntimeError("not sent")] * len(requests)
+    seconds = [0.0] * len(requests)
+
+    async def connection() -> None:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+            for place in waiting:
+                path, body = requests[place]
+                start = time.perf_counter()
+                try:
+                    answers[place] = await client.post(path, json=body)
+                except httpx.HTTPError as error:
+                    answers[place] = error
+                seconds[place] = time.perf_counter() - start
+
+    await asyncio.gather(*(connection() for _ in range(connections)))
+    return answers, seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--connections", type=int, default=32)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        release = release_small_model(Path(folder, "releases"))
+        encoder = HashEncoder(release)
+        database = Path(folder, "images.npy")
+        encode_file(encoder, "image", [(images(1000, seed=1), None)], database)
+        texts, features = strings(arguments.requests), images(arguments.requests)
+        expected = {"text": encoder.text(texts), "image": encoder.image(features)}
+        found, _ = open_index(database)[0].search(expected["text"], 10)
+        requests: list[tuple[str, dict[str, Any]]] = []
+        for row, text in enumerate(texts):
+            kinds = (
+                ("/encode", {"texts": [text]}),
+                ("/encode", {"image_features": [features[row].tolist()]}),
+                ("/search", {"texts": [text], "k": 10}),
+            )
+            requests.append(kinds[row % 3])
+        with running_service(str(release), "--codes", str(database)) as (address, _):
+            asyncio.run(send(address, requests[:100], arguments.connections))
+            start = time.perf_counter()
+            answers, seconds = asyncio.run(send(address, requests, arguments.connections))
+            whole = time.perf_counter() - start
+            metrics = httpx.get(f"{address}/metrics").text
+    compared = different = searched = other_results = 0
+    for row, answer in enumerate(answers):
+        if not isinstance(answer, httpx.Response) or answer.status_code != 200:
+            continue
+        if row % 3 < 2:
+            code = np.frombuffer(bytes.fromhex(answer.json()["codes"][0]), np.uint8)
+            compared += 8 * code.size
+            different += int(np.unpackbits(code ^ expected["text" if row % 3 == 0 else "image"][row]).sum())
+        else:
+            searched += 1
+            other_results += [result["id"] for result in answer.json()["results"][0]] != found[row].tolist()
+    rows, batches = (metric(metrics, f"scbch_batch_rows_{name}{{") for name in ("sum", "count"))
+    bad = Counter(
+        f"status {answer.status_code}" if isinstance(answer, httpx.Response) else type(answer).__name__
+        for answer in answers
+        if not isinstance(answer, httpx.Response) or answer.status_code != 200
+    )
+    print(
+        f"{len(requests)} requests from {arguments.connections} connections: {bad.total()} errors {dict(bad)}"
+    )
+    print(
+        f"  {len(requests) / whole:.0f} requests/s; p50 {1e3 * np.percentile(seconds, 50):.1f} ms, ", end=""
+    )
+    print(f"p99 {1e3 * np.percentile(seconds, 99):.1f} ms; {rows / batches:.1f} rows a batch")
+    print(
+        f"  {different} of {compared} bits and {other_results} of {searched} searches differ from the batch path's"
+    )
+
+
+def metric(told: str, prefix: str) -> float:
+    """The sum of the values in what /metrics told whose names begin so."""
+    return sum(float(line.split()[-1]) for line in told.splitlines() if line.startswith(prefix))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Where servers find the models of a release: folders that TensorFlow Serving, KServe and Triton take as they are."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+SAVED_MODEL = "saved_model"
+TRITON = "triton"
+MAX_BATCH_SIZE = 1024
+"""Rows that Triton puts into one call at most."""
+_NAME = re.compile("[A-Za-z0-9_-]+")
+_TRITON_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "string": "TYPE_STRING"}
+
+
+def check_name(name: Any) -> str:
+    """The name by which servers know a model, if it is made of A-Z, a-z, 0-9, - and _. Raises ValueError else."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            "name must consist of letters A-Z and a-z, digits, '-' and '_' (servers have it in their URLs); "
+            f"got {name!r}. Without name= the name of the folder is taken"
+        )
+    return name
+
+
+def saved_model_path(name: str, version: int) -> str:
+    """Of the SavedModel in a release: TensorFlow Serving wants `<name>/<version>/saved_model.pb`."""
+    return f"{SAVED_MODEL}/{name}/{version}"
+
+
+def onnx_files(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Path of each ONNX file -> its entry among the encoders; quantized ones are entries "onnx_..."."""
+    return {
+        entry["path"]: entry
+        for encoder in manifest["encoders"].values()
+        for kind, entry in encoder.items()
+        if kind.startswith("onnx")
+    }
+
+
+def describe(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What each server is given, for the manifest; paths are relative to the release."""
+    name, layouts = manifest["name"], {}
+    if "saved_model" in manifest["formats"]:
+        base = f"{SAVED_MODEL}/{name}"
+        layouts = {
+            "tensorflow_serving": {"model_name": name, "model_base_path": base},
+            "kserve": {"model_format": "tensorflow", "storage": base},
+        }
+    if "onnx" in manifest["formats"]:
+        models = {triton_name(name, path): path for path in onnx_files(manifest)}
+        layouts["triton"] = {"model_repository": TRITON, "models": models}
+    return layouts
+
+
+def triton_name(name: str, onnx: str) -> str:
+    """`<name>_<the ONNX file's name>`, as Triton knows it."""
+    return f"{name}_{PurePosixPath(onnx).stem.replace('.', '_')}"
+
+
+def write_triton(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the model repository: a folder for each ONNX file of the release, which it links to."""
+    for path, entry in onnx_files(manifest).items():
+        name = triton_name(manifest["name"], path)
+        version = folder / TRITON / name / str(manifest["version"])
+        version.mkdir(parents=True)
+        config = triton_config(name, manifest["signatures"][entry["signature"]])
+        (version.parent / "config.pbtxt").write_text(config, encoding="utf-8")
+        try:
+            os.link(folder / path, version / "model.onnx")
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / path, version / "model.onnx")
+
+
+def triton_config(name: str, signature: Mapping[str, Any]) -> str:
+    """config.pbtxt of an ONNX file with that signature; Triton puts rows of many calls together."""
+    tensors = [
+        f'{kind} {{\n  name: "{tensor}"\n  data_type: {_TRITON_TYPES[described["dtype"]]}\n'
+        f"{_dims(described['shape'])}}}\n"
+        for kind, side in (("input", "inputs"), ("output", "outputs"))
+        for tensor, described in signature[side].items()
+    ]
+    head = f'name: "{name}"\nbackend: "onnxruntime"\nmax_batch_size: {MAX_BATCH_SIZE}\n'
+    return head + "".join(tensors) + "dynamic_batching { }\n"
+
+
+def _dims(shape: list[int | None]) -> str:
+    """The shape without the batch."""
+    if len(shape) == 1:
+        # Triton wants a dimension at least; the model's tensor has none but the batch.
+        return "  dims: [ 1 ]\n  reshape { shape: [ ] }\n"
+    return f"  dims: [ {', '.join('-1' if size is None else str(size) for size in shape[1:])} ]\n"

@@ -1,0 +1,75 @@
+"""A finished run of `scbch train` -> a release, with all that the run knows of itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scbch_keras.export import Evaluation, Release, TextPipeline, release
+from scbch_keras.training.data.open import TEXT, open_data
+from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.run_folder import RunError, RunFolder
+from scbch_keras.training.train import load_model
+
+
+def release_run(
+    path: Path,
+    out: Path,
+    formats: Sequence[str] = ("saved_model", "onnx"),
+    quantize: Sequence[str] = (),
+    min_map: float | None = None,
+    max_map_loss: float | None = 0.0,
+) -> Release:
+    """Release a run's model, scored on the run's own queries and database.
+
+    It takes strings where the run made its text features from words. The manifest keeps the run's recipe, its data
+    with checksums, and its metrics.
+
+    Args:
+        path: folder of the run.
+        out: folder of the model's versions; its name is the model's.
+        formats: as in `release`.
+        quantize: as in `release`.
+        min_map: as in `release`.
+        max_map_loss: as in `release`.
+
+    Raises:
+        RunError: the run is not finished, has no model, or its data has changed.
+        ValueError, RuntimeError: as `release` does.
+    """
+    run = RunFolder.open(path)
+    if not run.finished:
+        raise RunError(f"{path}: the run is not finished: resume it")
+    model = load_model(run)
+    data = open_data(run.recipe, path)
+    run.check_data(data)
+    query, database = ((part.inputs, part.labels) for part in (data.query, data.database))
+    return release(
+        model,
+        out,
+        formats,
+        text=_pipeline(path),
+        quantize=quantize,
+        label_names=data.label_names or None,
+        training=training_record(run.state),
+        evaluation=Evaluation.of(query, database),
+        min_map=min_map,
+        max_map_loss=max_map_loss,
+    )
+
+
+def _pipeline(path: Path) -> TextPipeline | None:
+    """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
+    if not (path / TEXT).is_file():
+        return None
+    features = TextFeatures.load(path / TEXT)
+    return features.pipeline() if features.kind in ("bow", "tfidf") else None
+
+
+def training_record(state: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest keeps of a run: the names of the labels stand there already, and curves are for figures."""
+    metrics = {
+        direction: {name: value for name, value in found.items() if not isinstance(value, list)}
+        for direction, found in state["metrics"].items()
+    }
+    data = {name: value for name, value in state["data"].items() if name != "label_names"}
+    return {"recipe": state["recipe"], "data": data, "metrics": metrics, "epochs": len(state["history"])}
