@@ -3,52 +3,64 @@
 Release: seconds, file sizes and peak memory (this process, and the largest of its children) for the paper's
 branches (4096-8192-8192-64 and 1386-8192-64) with random weights. Encoder: image rows a second through the
 ONNX file in batches of 256, over the rate that numpy's sgemm allows; and one row alone, over a product of as
-many weights with one vector, which reads them once. Search: queries a second of `HammingIndex` with each
-engine, over those of faiss' IndexBinaryFlat. What a ratio compares is measured in turns in the same run, the
-best of `--repeat` rounds; absolute times mean nothing across machines.
+many weights with one vector, which reads them once; both also in int8 and fp16, over float32. Search: queries
+a second of `HammingIndex` with each engine, over those of faiss' IndexBinaryFlat. What a ratio compares is
+measured in turns in the same run, the best of `--repeat` rounds; absolute times mean nothing across machines.
 """
 
 import argparse
 import resource
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from scbch_keras.export import HammingIndex, HashEncoder
+from scbch_keras.export import HammingIndex, HashEncoder, Release, release
+from scbch_keras.export.manifest import onnx_form
 
 IMAGE, TEXT, WIDTH, BITS = 4096, 1386, 8192, 64
 WEIGHTS = IMAGE * WIDTH + WIDTH * WIDTH + WIDTH * BITS
 
 
-def best_seconds(call: Callable[[], object], repeat: int) -> float:
-    times = []
+def in_turns(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Best seconds of each call."""
+    times = {name: float("inf") for name in calls}
     for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for name, call in calls.items():
+            # Twice: threads of the call before, which go on spinning for a while, slow the first.
+            for _ in range(2):
+                start = time.perf_counter()
+                call()
+                times[name] = min(times[name], time.perf_counter() - start)
+    return times
 
 
 def gigabytes(who: int) -> float:
     return resource.getrusage(who).ru_maxrss * 1024 / 1e9
 
 
-def measure_release(folder: str) -> None:
-    import keras
-
+def released_at_paper_size(folder: str, formats: tuple[str, ...]) -> Release:
     from scbch_keras import SCBCH
-    from scbch_keras.export import release
 
     model = SCBCH(bits=BITS)
     model.build({"image": (None, IMAGE), "text": (None, TEXT)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # random weights may lose too many bits in int8
+        return release(model, folder, formats, name="paper", quantize=("int8", "fp16"))
+
+
+def measure_release(folder: str) -> Release:
+    import keras
+
     start = time.perf_counter()
-    released = release(model, folder)
+    released = released_at_paper_size(folder, ("saved_model", "onnx"))
     seconds = time.perf_counter() - start
     sizes = {name: entry["bytes"] / 1e6 for name, entry in released.manifest["files"].items()}
     print(f"release from {keras.backend.backend()}: {seconds:.0f} s, {sum(sizes.values()):.0f} MB")
-    for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:4]:
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
         print(f"  {name:<45} {size:8.1f} MB")
     print(f"  peak memory: {gigabytes(resource.RUSAGE_SELF):.1f} GB here, ", end="")
     print(f"{gigabytes(resource.RUSAGE_CHILDREN):.1f} GB in the largest child")
@@ -57,36 +69,41 @@ def measure_release(folder: str) -> None:
             f"  {name:<28} {found['bits_different']} of {found['bits_compared']} bits differ, "
             f"codes by at most {found['largest_code_difference']:.1e}"
         )
+    return released
 
 
-def measure_encoder(folder: str, repeat: int) -> None:
+def measure_encoder(folder: Path, repeat: int) -> None:
     start = time.perf_counter()
-    encoder = HashEncoder(f"{folder}/latest")
+    encoders = {"float32": HashEncoder(folder)}
     print(f"HashEncoder opens both encoders in {time.perf_counter() - start:.1f} s")
+    for precision in ("int8", "fp16"):
+        encoders[precision] = HashEncoder(folder, modalities=("image",), precision=precision)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((1024, IMAGE), np.float32)
+    x = rng.standard_normal((256, IMAGE), np.float32)
     a, b = (rng.standard_normal((4096, 4096), np.float32) for _ in range(2))
     weights = rng.standard_normal((WEIGHTS // WIDTH, WIDTH), np.float32)
     vector = rng.standard_normal(WIDTH, np.float32)
-    encoder.image(x[:256])
-    floors: list[float] = []
-    batches: list[float] = []
-    reads: list[float] = []
-    ones: list[float] = []
-    for _ in range(repeat):
-        for times, call in (
-            (floors, lambda: a @ b),
-            (batches, lambda: encoder.image(x, batch_size=256)),
-            (floors, lambda: a @ b),
-            (reads, lambda: weights @ vector),
-            (ones, lambda: encoder.image(x[:1])),
-            (reads, lambda: weights @ vector),
-        ):
-            times.append(best_seconds(call, 1))
-    rate = 2 * 4096**3 / min(floors)
-    print(f"  batch 256: {len(x) / min(batches):.0f} rows/s, ", end="")
-    print(f"{2 * WEIGHTS * len(x) / min(batches) / rate:.2f} of the sgemm rate ({rate / 1e9:.0f} GFLOP/s)")
-    print(f"  batch 1: {min(ones) * 1e3:.1f} ms, {min(ones) / min(reads):.2f} times reading the weights once")
+    calls: dict[str, Callable[[], object]] = {"sgemm": lambda: a @ b, "read": lambda: weights @ vector}
+    for precision, encoder in encoders.items():
+        for rows in (1, len(x)):
+            calls[f"{precision} {rows}"] = lambda encoder=encoder, rows=rows: encoder.image(x[:rows])  # type: ignore[misc]
+    times = in_turns(calls, repeat)
+    rate = 2 * 4096**3 / times["sgemm"]
+    exact_bits = np.unpackbits(encoders["float32"].image(x))
+    for precision, encoder in encoders.items():
+        one, many = times[f"{precision} 1"], times[f"{precision} {len(x)}"]
+        entry = encoder.manifest["encoders"]["image"][onnx_form(precision)]
+        size = encoder.manifest["files"][entry["path"]]["bytes"] / 1e6
+        print(f"  image, {precision}: {size:.0f} MB")
+        print(f"    batch 256: {len(x) / many:.0f} rows/s, ", end="")
+        print(f"{2 * WEIGHTS * len(x) / many / rate:.2f} of the sgemm rate ({rate / 1e9:.0f} GFLOP/s)")
+        print(
+            f"    batch 1: {one * 1e3:.1f} ms, {one / times['read']:.2f} times reading float32 weights once"
+        )
+        if precision != "float32":
+            changed = (np.unpackbits(encoder.image(x)) != exact_bits).mean()
+            print(f"    over float32: {times['float32 1'] / one:.2f} times as quick at batch 1, ", end="")
+            print(f"{times[f'float32 {len(x)}'] / many:.2f} at 256; {changed:.2%} of the bits changed")
 
 
 def measure_search(size: int, queries: int, k: int, repeat: int) -> None:
@@ -102,10 +119,7 @@ def measure_search(size: int, queries: int, k: int, repeat: int) -> None:
         index = HammingIndex(BITS, engine=engine)
         index.add(codes)
         calls[f"HammingIndex, {engine}"] = lambda index=index: index.search(query, k)  # type: ignore[misc]
-    times = {name: float("inf") for name in calls}
-    for _ in range(repeat):
-        for name, call in calls.items():
-            times[name] = min(times[name], best_seconds(call, 1))
+    times = in_turns(calls, repeat)
     print(f"search: {size} codes of {BITS} bits, {queries} queries, k = {k}")
     reference = times["faiss IndexBinaryFlat"]
     for name, seconds in times.items():
@@ -116,13 +130,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, default in (("size", 1_000_000), ("queries", 500), ("k", 100), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--only", choices=("release", "search"))
+    parser.add_argument("--only", choices=("release", "encoder", "search"))
     arguments = parser.parse_args()
     if arguments.only != "search":
         with tempfile.TemporaryDirectory() as folder:
-            measure_release(folder)
-            measure_encoder(folder, arguments.repeat)
-    if arguments.only != "release":
+            if arguments.only == "encoder":
+                released = released_at_paper_size(folder, ("onnx",))
+            else:
+                released = measure_release(folder)
+            if arguments.only != "release":
+                measure_encoder(released.path, arguments.repeat)
+    if arguments.only in (None, "search"):
         measure_search(arguments.size, arguments.queries, arguments.k, arguments.repeat)
 
 

@@ -31,23 +31,20 @@ def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]
     return fit_and_score(seed, data.train.inputs, data.train.labels, data.query, data.database)._asdict()
 
 
-def fit_and_score(
+def fitted(
     seed: int,
     inputs: dict,
     targets: np.ndarray,
-    query,
-    database,
     *,
     method=None,
     width: int = 1024,
     learning_rate: float = 1e-4,
     **settings,
 ):
-    """`CrossModalMAP` after a training of `method` (SCBCH); query and database are `Pairs` with clean labels."""
+    """The model after a training of `method` (SCBCH)."""
     import keras
 
     import scbch_keras as sk
-    from scbch_keras.training.evaluation import encode
 
     keras.utils.set_random_seed(seed)
     model = (method or sk.SCBCH).for_benchmark(
@@ -58,6 +55,15 @@ def fit_and_score(
     )
     model.compile(keras.optimizers.Adam(learning_rate))
     model.fit(inputs, targets, batch_size=128, epochs=50, verbose=0)
+    return model
+
+
+def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
+    """`CrossModalMAP` of the `fitted` model; query and database are `Pairs` with clean labels."""
+    import scbch_keras as sk
+    from scbch_keras.training.evaluation import encode
+
+    model = fitted(seed, inputs, targets, **settings)
     codes = (
         {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
         for part in (query, database)

@@ -38,6 +38,18 @@ def checked_formats(
     return tuple(name for name in manifests.FORMATS if name in formats)
 
 
+def checked_precisions(quantize: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
+    """The precisions besides float32, in their order. Raises ValueError, ImportError."""
+    known = manifests.PRECISIONS[1:]
+    if isinstance(quantize, str) or set(quantize) - set(known):
+        raise ValueError(f"quantize must be taken from {known}, got {quantize!r}")
+    if quantize and "onnx" not in formats:
+        raise ValueError(f"quantize makes ONNX files; formats are {tuple(formats)}")
+    if quantize and find_spec("onnx_ir") is None:
+        raise ImportError("quantize needs onnx_ir: pip install 'scbch_keras[export]'")
+    return tuple(precision for precision in known if precision in quantize)
+
+
 def check_model(model: Any, formats: Sequence[str]) -> None:
     """Refuse what is no built model, or one too large for a format. Raises TypeError, ValueError."""
     from scbch_keras.hashing import CrossModalHashing

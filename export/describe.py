@@ -25,6 +25,7 @@ def describe(
     formats: Sequence[str],
     text: TextPipeline | None,
     image: ImagePipeline | None,
+    quantize: Sequence[str],
     label_names: Sequence[str] | None,
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -41,8 +42,10 @@ def describe(
     saved_model = layouts.saved_model_path(name, version)
     encoders: dict[str, Any] = {}
     for modality in shapes:
-        encoders[modality] = {"saved_model": {"path": saved_model}, "onnx": {"path": f"{modality}.onnx"}}
-        encoders[modality]["onnx"]["opset"] = manifests.ONNX_OPSET
+        encoders[modality] = {"saved_model": {"path": saved_model}}
+        for precision in ("float32", *quantize):
+            entry = {"path": manifests.onnx_path(modality, precision), "opset": manifests.ONNX_OPSET}
+            encoders[modality][manifests.onnx_form(precision)] = entry
         for entry in encoders[modality].values():
             entry["signature"] = f"encode_{modality}"
     if text is not None:

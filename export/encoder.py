@@ -16,7 +16,7 @@ from scbch_keras.export import manifest as manifests
 from scbch_keras.export.endpoints import opened_pipeline
 from scbch_keras.export.picture_encoder import PictureEncoder
 from scbch_keras.export.pictures import are_pictures
-from scbch_keras.export.session import open_session
+from scbch_keras.export.session import StartSession, open_session
 from scbch_keras.export.text import TextPipeline, checked
 
 
@@ -30,13 +30,17 @@ class HashEncoder:
     Args:
         path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
         modalities: which encoders to load: ("image", "text"), or one of them to save memory.
+        precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`). Pictures are
+            encoded in float32 only.
+        threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
         providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
             GPU package is installed.
 
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: no release there, or a file of it is missing.
-        ValueError: a damaged or foreign release, one without ONNX files, or a wrong argument.
+        ValueError: a damaged or foreign release, one without ONNX files or without those of `precision`, or a
+            wrong argument.
     """
 
     def __init__(
@@ -44,11 +48,17 @@ class HashEncoder:
         path: str | os.PathLike,
         *,
         modalities: Sequence[str] = manifests.MODALITIES,
+        precision: str = "float32",
+        threads: int | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
     ):
         runtime = _onnxruntime()
         if isinstance(modalities, str) or not modalities or set(modalities) - set(manifests.MODALITIES):
             raise ValueError(f"modalities must be taken from {manifests.MODALITIES}, got {modalities!r}")
+        if precision not in manifests.PRECISIONS:
+            raise ValueError(f"precision must be one of {manifests.PRECISIONS}, got {precision!r}")
+        if threads is not None and not _is_count(threads):
+            raise ValueError(f"threads must be an integer >= 1 or None, got {threads!r}")
         if isinstance(providers, str) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
         for provider in providers:
@@ -62,15 +72,23 @@ class HashEncoder:
         self.path = Path(path).resolve()
         self.manifest = manifests.read(self.path)
         self.bits: int = self.manifest["bits"]
+        self.precision = precision
+
+        def session(content: bytes) -> Any:
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = int(threads or 0)
+            return runtime.InferenceSession(content, options, providers=list(providers))
+
         self._encoders = {
-            modality: _Encoder(runtime, self.path, self.manifest, modality, providers)
+            modality: _Encoder(session, self.path, self.manifest, modality, precision)
             for modality in modalities
         }
         self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
-        self._pictures = self._picture_encoder(runtime, providers) if "image" in self._encoders else None
+        self._pictures = self._picture_encoder(session) if "image" in self._encoders else None
 
     def __repr__(self) -> str:
-        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {' and '.join(self._encoders)}"
+        loaded = " and ".join(self._encoders)
+        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {self.precision}, {loaded}"
 
     def image(
         self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
@@ -92,6 +110,11 @@ class HashEncoder:
         """
         encoder, size = self._checked("image", batch_size)
         if self._pictures is not None and are_pictures(images):
+            if self.precision != "float32":
+                raise ValueError(
+                    f"image: pictures are encoded in float32 only, and this HashEncoder was opened with precision "
+                    f"{self.precision!r}; give their features, or open another for pictures"
+                )
             return self._pictures.encode(images, size, packed)
         if len(encoder.shape) == 2 and are_pictures(images):
             raise ValueError(
@@ -131,15 +154,15 @@ class HashEncoder:
         encoder = self._encoders.get(modality)
         if encoder is None:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        if not _is_count(batch_size):
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         return encoder, int(batch_size)
 
-    def _picture_encoder(self, runtime: Any, providers: Any) -> PictureEncoder | None:
+    def _picture_encoder(self, start: StartSession) -> PictureEncoder | None:
         if manifests.RAW_IMAGE not in self.manifest["encoders"]:
             return None
         shape = self._encoders["image"].shape
-        return PictureEncoder(runtime, self.path, self.manifest, shape[-1], providers)
+        return PictureEncoder(start, self.path, self.manifest, shape[-1])
 
     def _opened_pipeline(self) -> TextPipeline | None:
         if manifests.RAW_TEXT not in self.manifest["encoders"]:
@@ -156,11 +179,24 @@ class HashEncoder:
 class _Encoder:
     """One ONNX file of a release: its signature and its onnxruntime session."""
 
-    def __init__(self, runtime: Any, folder: Path, manifest: dict[str, Any], modality: str, providers: Any):
+    def __init__(
+        self,
+        start: StartSession,
+        folder: Path,
+        manifest: dict[str, Any],
+        modality: str,
+        precision: str,
+    ):
         self.modality = modality
         self.bits: int = manifest["bits"]
         try:
-            relative = manifest["encoders"][modality]["onnx"]["path"]
+            entries = manifest["encoders"][modality]
+            if precision != "float32" and "onnx" in entries and manifests.onnx_form(precision) not in entries:
+                raise ValueError(
+                    f"the release {folder} holds no {precision} encoder of {modality}; make it with "
+                    f"export.release(..., quantize=({precision!r},))"
+                )
+            relative = entries[manifests.onnx_form(precision)]["path"]
             inputs = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]
             self.shape = tuple(inputs["shape"])
         except (KeyError, TypeError) as error:
@@ -171,7 +207,7 @@ class _Encoder:
                 ) from error
             raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder") from error
         expected = manifests.signature(modality, list(self.shape), self.bits)
-        self.session = open_session(runtime, folder, manifest, relative, expected, providers)
+        self.session = open_session(start, folder, manifest, relative, expected)
 
     def encode(self, features: NDArray[Any], batch_size: int, packed: bool) -> NDArray[Any]:
         self._check(features)
@@ -202,6 +238,10 @@ class _Encoder:
             raise ValueError(
                 f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _are_strings(texts: Any) -> bool:

@@ -49,6 +49,11 @@ class Served:
                     what = f"onnx {Path(entry['path']).stem}"
                     yield Endpoint(what, encoder, form, partial(self._onnx, encoder, form))
 
+    def forms(self) -> list[str]:
+        """In which its encoders of features are: "saved_model", "onnx" and other ONNX kinds."""
+        encoders = self.manifest["encoders"]
+        return list(dict.fromkeys(form for modality in manifests.MODALITIES for form in encoders[modality]))
+
     def run(self, signature: str, **inputs: Any) -> dict[str, NDArray[Any]]:
         """One call of a signature of the SavedModel."""
         import tensorflow as tf

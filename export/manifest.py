@@ -19,6 +19,8 @@ manifest lists no checksums of them."""
 MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
+PRECISIONS = ("float32", "int8", "fp16")
+"""In which an encoder's ONNX files compute."""
 RAW_TEXT = "raw_text"
 """The entry of a raw text front end among the encoders."""
 TEXT_PIPELINE = "text_pipeline.json"
@@ -29,6 +31,20 @@ RAW_IMAGE = "raw_image"
 IMAGE_PIPELINE = "image_pipeline.json"
 IMAGE_BACKBONE = "image_backbone.keras"
 RAW_IMAGE_ONNX = "image_raw.onnx"
+
+
+def onnx_form(precision: str) -> str:
+    """The entry of the ONNX file in that precision among those of an encoder."""
+    return "onnx" if precision == "float32" else f"onnx_{precision}"
+
+
+QUANTIZED = tuple(onnx_form(precision) for precision in PRECISIONS[1:])
+"""The entries of ONNX files whose codes are near the model's, not the same."""
+
+
+def onnx_path(modality: str, precision: str) -> str:
+    """The ONNX file of an encoder of features in that precision."""
+    return f"{modality}.onnx" if precision == "float32" else f"{modality}.{precision}.onnx"
 
 
 def packing(bits: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.image import read_settings
 from scbch_keras.export.pictures import blocks, checked_pictures
-from scbch_keras.export.session import open_session
+from scbch_keras.export.session import StartSession, open_session
 
 
 class PictureEncoder:
@@ -23,7 +23,7 @@ class PictureEncoder:
     `width` columns.
     """
 
-    def __init__(self, runtime: Any, folder: Path, manifest: dict[str, Any], width: int, providers: Any):
+    def __init__(self, start: StartSession, folder: Path, manifest: dict[str, Any], width: int):
         self.bits: int = manifest["bits"]
         try:
             described = manifest["encoders"][manifests.RAW_IMAGE]
@@ -37,7 +37,7 @@ class PictureEncoder:
             )
         self.size = (settings["size"][0], settings["size"][1])
         signature = manifests.signature("pictures", [None, None, None, 3], self.bits, "uint8")
-        self._arguments = (runtime, folder, manifest, relative, signature, providers)
+        self._arguments = (start, folder, manifest, relative, signature)
         self._lock = Lock()
         self._session: Any = None
 

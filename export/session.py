@@ -1,30 +1,28 @@
 """An ONNX file of a release as an onnxruntime session: checked, and of the signature that is expected."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scbch_keras.export import manifest as manifests
 
+StartSession = Callable[[bytes], Any]
+"""Content of an ONNX file -> its onnxruntime session."""
+
 _ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 def open_session(
-    runtime: Any,
-    folder: Path,
-    manifest: dict[str, Any],
-    relative: str,
-    signature: dict[str, Any],
-    providers: Sequence[Any],
+    start: StartSession, folder: Path, manifest: dict[str, Any], relative: str, signature: dict[str, Any]
 ) -> Any:
-    """The session of the file `relative` in the release `folder`. runtime: the module onnxruntime.
+    """The session of the file `relative` in the release `folder`.
 
     Raises ValueError or FileNotFoundError as `manifest.read_verified` does, and ValueError if onnxruntime cannot
     open it or its inputs and outputs are not those of `signature`.
     """
     content = manifests.read_verified(folder, manifest, relative)
     try:
-        session = runtime.InferenceSession(content, providers=list(providers))
+        session = start(content)
     except Exception as error:  # onnxruntime's own error types share no public base class
         raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
     for kind, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):

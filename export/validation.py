@@ -18,6 +18,7 @@ from scbch_keras.export import files
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.child import run_module
 from scbch_keras.export.evaluation import Evaluation
+from scbch_keras.export.precision import refusals
 from scbch_keras.export.store import LATEST
 
 
@@ -99,9 +100,11 @@ def validate(
 
     Checked are the files and their checksums, that nothing else lies there, that every signature and ONNX file runs
     on 0, 1, 7 and up to 1000 rows, and that they give the codes of model.keras, which is loaded on TensorFlow; ONNX
-    files alone may refuse 0 rows. With an evaluation also the mAP of each format. Left behind are the empty files
-    BLESSED or NOT_BLESSED (how well it finds) and INFRA_BLESSED or INFRA_NOT_BLESSED (all else). A validation that is
-    killed leaves none, which is not blessed. Without an evaluation nothing is asked of how well it finds.
+    files alone may refuse 0 rows. With an evaluation also the mAP of each format. Quantized encoders are held to what
+    they lose against float32: mAP points, or without an evaluation the share of changed bits.
+
+    Left behind are the empty files BLESSED or NOT_BLESSED (how well it finds) and INFRA_BLESSED or
+    INFRA_NOT_BLESSED (all else). A validation that is killed leaves none, which is not blessed.
 
     Args:
         path: of the release: `releases/icons/3`, or `releases/icons/latest`, which is followed.
@@ -159,7 +162,7 @@ def examine(
     modules: Sequence[str] = (),
     expected: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, Any]:
-    """What a fresh process finds in the release: {"encoders", "wrong", "map", "baseline"}.
+    """What a fresh process finds in the release: {"encoders", "wrong", "losses", "map", "baseline"}.
 
     expected: of `expected_codes`; None: model.keras is asked.
     Raises RuntimeError if the process fails.
@@ -189,8 +192,10 @@ def judge(path: Path, wrong: Sequence[str], answer: Mapping[str, Any], criteria:
     """What was found, held to the criteria."""
     if wrong:
         return Validation(path, tuple(wrong), ("not measured: the release does not work",), None)
-    quality: list[str] = []
-    for form, score in (answer["map"] or {}).items():
+    # What was quantized is held to its own float32 form, and that form to the criteria.
+    exact = {f: score for f, score in (answer["map"] or {}).items() if f not in manifests.QUANTIZED}
+    quality = refusals(answer["losses"])
+    for form, score in exact.items():
         mean = score["mean"]
         if criteria.min_map is not None and mean < criteria.min_map:
             quality.append(f"{form}: mAP {mean:.4f} is below min_map, {criteria.min_map:g}")
@@ -202,7 +207,7 @@ def judge(path: Path, wrong: Sequence[str], answer: Mapping[str, Any], criteria:
         )
     elif baseline is not None:
         best = max(score["mean"] for score in baseline["map"].values())
-        for form, score in answer["map"].items():
+        for form, score in exact.items():
             if score["mean"] < best - (criteria.max_map_loss or 0):
                 quality.append(
                     f"{form}: mAP {score['mean']:.4f} is more than {criteria.max_map_loss:g} below the {best:.4f} "
@@ -226,6 +231,7 @@ def record(validation: Validation, criteria: Criteria, answer: Mapping[str, Any]
         },
         "evaluation": described_evaluation(criteria, answer),
         "encoders": answer.get("encoders", {}),
+        "losses": answer.get("losses", {}),
     }
 
 

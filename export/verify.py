@@ -5,6 +5,7 @@ It imports keras only where no codes are given and it has to ask model.keras its
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +20,7 @@ from scbch_keras.export import manifest as manifests
 from scbch_keras.export.endpoints import Encode, Served, opened_pipeline
 from scbch_keras.export.evaluation import Evaluation
 from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.precision import losses_on_evaluation, losses_on_probes
 from scbch_keras.export.probes import (
     BATCHES,
     picture_probes,
@@ -28,9 +30,8 @@ from scbch_keras.export.probes import (
     serialized_examples,
     text_probes,
 )
+from scbch_keras.export.scores import scored
 from scbch_keras.export.text import TextPipeline
-
-_SCORED = 256
 
 
 def expected_codes(
@@ -130,22 +131,29 @@ def compare(
 def verify(
     served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong."""
+    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong.
+
+    Quantized ones must run and give codes, whatever these are.
+    """
     manifest = served.manifest
     found: dict[str, Any] = {}
     wrong: list[str] = []
 
-    def check(what: str, encoder: str, encode: Any, may_refuse_none: bool) -> None:
-        codes = expected[f"{encoder}_codes"]
-        found[what] = compare(what, encode(), expected[encoder], codes, tolerance, may_refuse_none)
+    def check(what: str, encoder: str, encode: Any, may_refuse_none: bool, is_quantized: bool) -> None:
+        codes, allowed = expected[f"{encoder}_codes"], math.inf if is_quantized else tolerance
+        found[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
+        if is_quantized:
+            del found[what]["bits_near_zero"]  # of no tolerance
 
     for point in served.endpoints():
         with _told(wrong, point.what):
-            check(point.what, point.encoder, point.open, point.form != "saved_model")
-    if "onnx" in manifest["formats"]:
-        with _told(wrong, "HashEncoder"):
-            for what, encoder, encode in _hash_encoder(served):
-                check(what, encoder, lambda encode=encode: encode, False)
+            is_quantized = point.form in manifests.QUANTIZED
+            check(point.what, point.encoder, point.open, point.form != "saved_model", is_quantized)
+    for precision in manifests.PRECISIONS:
+        if manifests.onnx_form(precision) in served.forms():
+            with _told(wrong, "HashEncoder"):
+                for what, encoder, encode in _hash_encoder(served, precision):
+                    check(what, encoder, lambda encode=encode: encode, False, precision != "float32")
     if "features" in manifest["signatures"].get("serving_default", ()):
         with _told(wrong, "saved_model serving_default"):
             found |= _check_examples(served, expected, tolerance)
@@ -162,22 +170,23 @@ def _told(wrong: list[str], what: str) -> Iterator[None]:
         wrong.append(message if message.startswith(what) else f"{what}: {message}")
 
 
-def _hash_encoder(served: Served) -> Iterator[tuple[str, str, Encode]]:
+def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, Encode]]:
     from scbch_keras.export.encoder import HashEncoder
 
-    opened = HashEncoder(served.folder)
+    opened = HashEncoder(served.folder, precision=precision)
+    named = "HashEncoder" if precision == "float32" else f"HashEncoder {precision}"
 
     def encoder(modality: str) -> Encode:
         run = getattr(opened, modality)
         return lambda inputs: (run(inputs), run(inputs, packed=False))
 
     for modality in manifests.MODALITIES:
-        yield f"HashEncoder {modality}", modality, encoder(modality)
+        yield f"{named} {modality}", modality, encoder(modality)
     if manifests.RAW_TEXT in served.manifest["encoders"]:
-        yield "HashEncoder of strings", manifests.RAW_TEXT, encoder("text")
-    if manifests.RAW_IMAGE in served.manifest["encoders"]:
+        yield f"{named} of strings", manifests.RAW_TEXT, encoder("text")
+    if manifests.RAW_IMAGE in served.manifest["encoders"] and precision == "float32":
         encode = encoder("image")
-        yield "HashEncoder of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
+        yield f"{named} of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
 
 
 def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float) -> dict[str, Any]:
@@ -214,25 +223,6 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
     return found
 
 
-def scores(served: Served, evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Format -> mAP of its encoders of features: {"i2t", "t2i", "mean"}."""
-    by_form: dict[str, dict[str, Any]] = {}
-    for point in served.endpoints():
-        if point.encoder in manifests.MODALITIES:
-            by_form.setdefault(point.form, {})[point.encoder] = point.open
-    measured = {}
-    for form, openers in by_form.items():
-        opened = {modality: open_it() for modality, open_it in openers.items()}
-
-        def encode(modality: str, features: NDArray[Any], opened: Any = opened) -> NDArray[np.uint8]:
-            parts = (features[at : at + _SCORED] for at in range(0, len(features), _SCORED))
-            return np.concatenate([opened[modality](np.asarray(part, np.float32))[0] for part in parts])
-
-        score = evaluation.score(encode, served.manifest["bits"])
-        measured[form] = {"i2t": score.i2t, "t2i": score.t2i, "mean": score.mean}
-    return measured
-
-
 def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     from scbch_keras.export.build import load_in_float32
     from scbch_keras.export.signatures import input_shapes
@@ -251,10 +241,10 @@ def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArr
 
 
 def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What a validation asks: {"encoders", "wrong", "map", "baseline"}."""
+    """What a validation asks: {"encoders", "wrong", "losses", "map", "baseline"}."""
     manifest = manifests.read(folder)
     wrong: list[str] = []
-    answer: dict[str, Any] = {"encoders": {}, "wrong": wrong, "map": None, "baseline": None}
+    answer: dict[str, Any] = {"encoders": {}, "wrong": wrong, "losses": {}, "map": None, "baseline": None}
     with _told(wrong, manifests.MODEL):
         if request["expected"] is not None:
             with np.load(request["expected"], allow_pickle=False) as file:
@@ -265,9 +255,13 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     if not wrong:
         answer["encoders"], found = verify(served, expected, request["tolerance"])
         wrong += found
+    if not wrong:
+        answer["losses"] = losses_on_probes(served.endpoints(), answer["encoders"])
     if request["evaluation"] is not None and not wrong:
         evaluation = Evaluation.load(request["evaluation"])
-        answer["map"] = scores(served, evaluation)
+        found_well = {form: scored(served, form, evaluation) for form in served.forms()}
+        answer["map"] = {form: score.map for form, score in found_well.items()}
+        answer["losses"] = losses_on_evaluation(found_well, manifest["bits"])
         if request["baseline"] is not None:
             answer["baseline"] = _baseline(Path(request["baseline"]), evaluation)
     return answer
@@ -280,7 +274,9 @@ def _baseline(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
         damaged = manifests.wrong_files(folder, manifest)
         if damaged:
             raise ValueError(damaged[0])
-        return {"path": str(folder), "map": scores(Served(folder, manifest), evaluation)}
+        served = Served(folder, manifest)
+        exact = [form for form in served.forms() if form not in manifests.QUANTIZED]
+        return {"path": str(folder), "map": {form: scored(served, form, evaluation).map for form in exact}}
     except Exception as error:
         return {"path": str(folder), "error": str(error)}
 

@@ -257,7 +257,7 @@ def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
         "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 1, *small
     )
     assert status == 0, told
-    status, told = run_command("export", run, "--out", out, "--formats", "onnx")
+    status, told = run_command("export", run, "--out", out, "--formats", "onnx", "--quantize", "fp16")
     assert status == 0, told
     manifest = json.loads((out / "latest" / "manifest.json").read_text())
     assert manifest["label_names"] == ["circle", "dark", "light", "square"]
@@ -267,7 +267,9 @@ def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
     for direction in ("i2t", "t2i"):
         found = manifest["evaluation"]["map"]["onnx"][direction]
         assert found == pytest.approx(metrics[direction]["map"], abs=1e-6)
-    assert HashEncoder(out / "latest").text(["a circle on black"]).shape == (1, 2)
+    for precision in ("float32", "fp16"):
+        encoder = HashEncoder(out / "latest", precision=precision)
+        assert encoder.text(["a circle on black"]).shape == (1, 2)
     status, told = run_command("release", "list", out)
     assert status == 0
     assert f"onnx {manifest['evaluation']['map']['onnx']['mean']:.4f}" in told

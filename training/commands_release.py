@@ -29,6 +29,9 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option(help="Folder of the model's versions; its name is the model's.")],
     formats: Annotated[list[str] | None, typer.Option(help=f"{', '.join(_FORMATS)}; both.")] = None,
+    quantize: Annotated[
+        list[str] | None, typer.Option(help="int8, fp16: smaller ONNX files beside; none.")
+    ] = None,
     min_map: MinMAP = None,
     max_map_loss: MaxMAPLoss = 0.0,
     backend: Annotated[str | None, typer.Option(help="Keras backend; the run's.")] = None,
@@ -42,7 +45,7 @@ def export(
             from scbch_keras.training.release_run import release_run
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it is told below, with the exit status
-            made = release_run(run, out, formats or _FORMATS, min_map, max_map_loss)
+            made = release_run(run, out, formats or _FORMATS, quantize or (), min_map, max_map_loss)
     typer.echo(made.path)
     _end(made.validation.infra, made.validation.quality)
 

@@ -17,6 +17,7 @@ def release_run(
     path: Path,
     out: Path,
     formats: Sequence[str] = ("saved_model", "onnx"),
+    quantize: Sequence[str] = (),
     min_map: float | None = None,
     max_map_loss: float | None = 0.0,
 ) -> Release:
@@ -30,6 +31,7 @@ def release_run(
         path: folder of the run.
         out: folder of the model's versions; its name is the model's.
         formats: as in `release`.
+        quantize: as in `release`.
         min_map: as in `release`.
         max_map_loss: as in `release`.
 
@@ -50,6 +52,7 @@ def release_run(
         formats,
         text=_text_pipeline(path),
         image=_image_pipeline(path),
+        quantize=quantize,
         label_names=data.label_names or None,
         training=training_record(run.state),
         evaluation=Evaluation.of(query, database),
