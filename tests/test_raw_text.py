@@ -167,8 +167,8 @@ def test_a_missing_tensorflow_text_is_named_with_its_extra(model, pipeline, tmp_
     with pytest.raises(ImportError, match=r"with text need tensorflow_text: .*scbch_keras\[export,onnx\]"):
         export.release(model, tmp_path / "releases", text=pipeline)
     assert not list(tmp_path.iterdir())
-    assert arguments.checked_formats(("onnx",), pipeline) == ("onnx",)
-    assert arguments.checked_formats(("saved_model",), None) == ("saved_model",)
+    assert arguments.checked_formats(("onnx",), pipeline, None) == ("onnx",)
+    assert arguments.checked_formats(("saved_model",), None, None) == ("saved_model",)
 
 
 @pytest.mark.release
