@@ -311,6 +311,11 @@ def test_search_finds_what_the_index_finds(run, release, encoder, features, code
     assert [row["distance"] for row in results] == distances.ravel().tolist()
 
 
+def test_a_precision_that_the_release_has_not_is_refused(run, release, codes):
+    told = run("search", codes, "a", "--release", release, "--precision", "int8", status=2)
+    assert "holds no int8 encoder of text" in told
+
+
 def test_search_with_codes_as_queries_and_csv(run, encoder, codes):
     encode_file(encoder, "text", [(TEXTS, None)], "t.npy")
     output = run("search", codes, "t.npy", "--k", 2, "--out", "r.csv")

@@ -23,6 +23,7 @@ Providers = Annotated[
     list[str] | None,
     typer.Option(help="onnxruntime execution provider; the CPU's. Can be repeated, first choice first."),
 ]
+Precision = Annotated[str, typer.Option(help="float32, or int8 or fp16 if the release has them.")]
 SHOWN_QUERIES = 20
 
 
@@ -43,12 +44,13 @@ def encode(
         typer.Option(help="Name of the array or column; else the modality's, for pictures `picture`."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
+    precision: Precision = "float32",
     providers: Providers = None,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
-        encoder = _opened(release, source.modality, providers)
+        encoder = _opened(release, source.modality, precision, providers)
         with display() as shown:
             task = shown.add_task(f"{source.modality} codes", total=source.rows)
             rows = encode_file(
@@ -79,6 +81,7 @@ def search(
     modality: Annotated[str, typer.Option(help="With --release: image or text.")] = "text",
     k: Annotated[int, typer.Option(help="Results of each query.", min=1)] = 10,
     out: Annotated[Path | None, typer.Option(help="Also write all results to this .csv or .json.")] = None,
+    precision: Precision = "float32",
     providers: Providers = None,
 ) -> None:
     """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
@@ -90,7 +93,7 @@ def search(
         index, names = open_index(codes)
         results = []
         if release is not None:
-            encoder = _opened(release, modality, providers)
+            encoder = _opened(release, modality, precision, providers)
             _check_model(codes, index, str(release), Source.of(encoder))
             results = _results(queries, getattr(encoder, modality)(queries), index, names, k)
         else:
@@ -110,8 +113,13 @@ def search(
         console.print(f"Results: {out}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _opened(release: Path, modality: str, providers: list[str] | None) -> HashEncoder:
-    return HashEncoder(release, modalities=(modality,), providers=providers or ("CPUExecutionProvider",))
+def _opened(release: Path, modality: str, precision: str, providers: list[str] | None) -> HashEncoder:
+    return HashEncoder(
+        release,
+        modalities=(modality,),
+        precision=precision,
+        providers=providers or ("CPUExecutionProvider",),
+    )
 
 
 def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) -> None:
