@@ -42,7 +42,7 @@ def model():
 @pytest.fixture(scope="module")
 def released(model, pipeline, tmp_path_factory):
     pytest.importorskip("tensorflow_text")
-    return export.release(model, tmp_path_factory.mktemp("releases"), text=pipeline)
+    return export.release(model, tmp_path_factory.mktemp("releases") / "captions", text=pipeline)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_the_manifest_describes_the_raw_text_encoder(released, pipeline):
     assert {
         "text_pipeline.json",
         "text_raw.onnx",
-        "saved_model/releases0/1/assets/vocabulary.txt",
+        "saved_model/captions/1/assets/vocabulary.txt",
     } <= files.keys()
-    stored = (released.path / "saved_model/releases0/1/assets/vocabulary.txt").read_bytes().decode()
+    stored = (released.path / "saved_model/captions/1/assets/vocabulary.txt").read_bytes().decode()
     assert stored.split("\n") == [*WORDS, ""]
     again = TextPipeline.load(released.path / "text_pipeline.json")
     assert (again.vocabulary, again.idf.tolist()) == (WORDS, pipeline.idf.tolist())
@@ -131,7 +131,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 texts = json.loads(open({str(tmp_path / "texts.json")!r}).read())
-loaded = tf.saved_model.load({str(released.path / "saved_model/releases0/1")!r})
+loaded = tf.saved_model.load({str(released.path / "saved_model/captions/1")!r})
 outputs = loaded.signatures["encode_raw_text"](text=tf.constant(texts))
 assert set(outputs) == {{"codes", "packed_codes"}}
 nothing = loaded.signatures["encode_raw_text"](text=tf.constant([], tf.string))
