@@ -22,6 +22,7 @@ from scbch_keras.export import HammingIndex, HashEncoder, Release, release
 from scbch_keras.export.manifest import onnx_form
 
 IMAGE, TEXT, WIDTH, BITS = 4096, 1386, 8192, 64
+_TURN_SECONDS = 0.5
 WEIGHTS = IMAGE * WIDTH + WIDTH * WIDTH + WIDTH * BITS
 
 
@@ -30,11 +31,13 @@ def in_turns(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, f
     times = {name: float("inf") for name in calls}
     for _ in range(repeat):
         for name, call in calls.items():
-            # Twice: threads of the call before, which go on spinning for a while, slow the first.
-            for _ in range(2):
+            # Threads of the call before go on spinning for a while and slow the first ones.
+            began, made = time.perf_counter(), 0
+            while made < 2 or time.perf_counter() - began < _TURN_SECONDS:
                 start = time.perf_counter()
                 call()
                 times[name] = min(times[name], time.perf_counter() - start)
+                made += 1
     return times
 
 
