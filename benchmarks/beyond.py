@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.audit import auroc
 from scbch_keras.noise import additive, mixed_symmetric, subtractive
-from scbch_keras.posterior import estimate, leave_one_out
+from scbch_keras.posterior import LabelPosterior, estimate, leave_one_out
 from scbch_keras.training.data.benchmarks import load_benchmark
 from scbch_keras.training.data.icons import icon_data
 from scbch_keras.training.data.pairs import Pairs
@@ -124,8 +124,12 @@ def failures(folder: Path, seeds: int) -> None:
             "no signal": (query, others, symmetric),
             "rare labels": (*of_rare, rare_labels),
         }
-        for kind, arrays in kinds.items():
-            results.setdefault(kind, []).append(train_both(seed, *arrays))
+        for kind, (queries, database, labels) in kinds.items():
+            classes = labels.shape[1]
+            found, scores = train_both(seed, database, labels, queries, database, num_classes=classes)
+            true = database.labels
+            errors = np.square(found.probabilities - true).mean(), (labels != true).mean()
+            results.setdefault(kind, []).append((*scores, *errors))
     print(
         f"{'':20}{'paper':>8}{'posterior':>11}{'difference':>18}{'error':>9}{'of':>8}   (squared error of the "
         "probabilities, of the noisy labels)"
@@ -138,18 +142,16 @@ def failures(folder: Path, seeds: int) -> None:
         )
 
 
-def train_both(seed, query, database, labels) -> tuple[float, float, float, float]:
-    """MAP of the paper's objective and of posterior labels, and how far both labels are from the database's."""
-    found = estimate(database.image, database.text, labels)
-    scores = [
-        100 * fit_and_score(seed, database.inputs, targets, query, database, **settings).mean
-        for settings, targets in (
-            ({"num_classes": labels.shape[1]}, labels),
-            ({"num_classes": labels.shape[1], "labels": "posterior"}, found.probabilities),
-        )
-    ]
-    true = database.labels
-    return *scores, np.square(found.probabilities - true).mean(), (labels != true).mean()
+def train_both(
+    seed: int, train: Pairs, labels: np.ndarray, query: Pairs, database: Pairs, **settings
+) -> tuple[LabelPosterior, tuple[float, float]]:
+    """The posterior of the labels of `train`, and mAP of the paper's objective on these and of posterior labels."""
+    found = estimate(train.image, train.text, labels)
+    paper, posterior = (
+        100 * fit_and_score(seed, train.inputs, targets, query, database, **settings, **more).mean
+        for targets, more in ((labels, {}), (found.probabilities, {"labels": "posterior"}))
+    )
+    return found, (paper, posterior)
 
 
 def parts(folder: Path, seeds: int) -> None:
@@ -201,18 +203,10 @@ def unseen(folder: Path, seeds: int) -> None:
                 order = np.random.default_rng(seed).permutation(len(data.train))
                 seen, database = (rows(data.train, part) for part in np.array_split(order, 2))
                 labels = mixed_symmetric(seen.labels, rate, seed).labels
-                found = estimate(seen.image, seen.text, labels)
-                results.setdefault(name, []).append(
-                    tuple(
-                        100
-                        * fit_and_score(
-                            seed, seen.inputs, targets, data.query, database, **settings, **more
-                        ).mean
-                        for targets, more in ((labels, {}), (found.probabilities, {"labels": "posterior"}))
-                    )
-                )
-        for name, scores in results.items():
-            paper, posterior = np.array(scores).T
+                _, scores = train_both(seed, seen, labels, data.query, database, **settings)
+                results.setdefault(name, []).append(scores)
+        for name, cells in results.items():
+            paper, posterior = np.array(cells).T
             print(
                 f"{name:8}{rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}",
                 flush=True,
@@ -224,22 +218,14 @@ def icons(folder: Path, seeds: int) -> None:
     from benchmarks.icon_features import icons_on_efficientnet
 
     for rate in RATES:
-        scores, estimated = [], []
+        cells, estimated = [], []
         for seed in range(seeds):
             data = icons_on_efficientnet(rate, seed)
             train = data.train
-            found = estimate(train.image, train.text, train.labels)
+            found, scores = train_both(seed, train, train.labels, data.query, data.database, **_ICONS)
             estimated.append(found.noise_rate)
-            scores.append(
-                [
-                    100
-                    * fit_and_score(
-                        seed, train.inputs, targets, data.query, data.database, **_ICONS, **more
-                    ).mean
-                    for targets, more in ((train.labels, {}), (found.probabilities, {"labels": "posterior"}))
-                ]
-            )
-        paper, posterior = np.array(scores).T
+            cells.append(scores)
+        paper, posterior = np.array(cells).T
         print(
             f"icons   {rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}"
             f"   estimated rate {np.mean(estimated):.2f}",

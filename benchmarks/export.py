@@ -55,21 +55,22 @@ def released_at_paper_size(folder: str, formats: tuple[str, ...]) -> Release:
         return release(model, folder, formats, name="paper", quantize=("int8", "fp16"))
 
 
-def measure_release(folder: str) -> Release:
+def measure_release(make: Callable[[], Release]) -> Release:
+    """Make a release, and print its seconds, largest files, peak memory and how near its codes are the model's."""
     import keras
 
     start = time.perf_counter()
-    released = released_at_paper_size(folder, ("saved_model", "onnx"))
+    released = make()
     seconds = time.perf_counter() - start
     sizes = {name: entry["bytes"] / 1e6 for name, entry in released.manifest["files"].items()}
     print(f"release from {keras.backend.backend()}: {seconds:.0f} s, {sum(sizes.values()):.0f} MB")
     for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
-        print(f"  {name:<45} {size:8.1f} MB")
+        print(f"  {name:<50} {size:8.1f} MB")
     print(f"  peak memory: {gigabytes(resource.RUSAGE_SELF):.1f} GB here, ", end="")
     print(f"{gigabytes(resource.RUSAGE_CHILDREN):.1f} GB in the largest child")
     for name, found in released.manifest["verification"]["encoders"].items():
         print(
-            f"  {name:<28} {found['bits_different']} of {found['bits_compared']} bits differ, "
+            f"  {name:<32} {found['bits_different']} of {found['bits_compared']} bits differ, "
             f"codes by at most {found['largest_code_difference']:.1e}"
         )
     return released
@@ -140,7 +141,7 @@ def main() -> None:
             if arguments.only == "encoder":
                 released = released_at_paper_size(folder, ("onnx",))
             else:
-                released = measure_release(folder)
+                released = measure_release(lambda: released_at_paper_size(folder, ("saved_model", "onnx")))
             if arguments.only != "release":
                 measure_encoder(released.path, arguments.repeat)
     if arguments.only in (None, "search"):

@@ -7,7 +7,6 @@ sizes and peak memory (this process, and the largest of its children) of the ver
 
 import argparse
 import io
-import resource
 import tempfile
 import time
 
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from benchmarks.export import gigabytes
+from benchmarks.export import measure_release
 from scbch_keras import SCBCH
 from scbch_keras.export import HashEncoder, release
 from scbch_keras.training.features.images import image_backbone
@@ -26,27 +25,16 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16)
     count = parser.parse_args().pictures
     with tempfile.TemporaryDirectory() as folder:
-        measure_release(folder)
+        measure_vgg19(folder)
         measure_encoder(folder, count)
 
 
-def measure_release(folder: str) -> None:
+def measure_vgg19(folder: str) -> None:
     keras.utils.set_random_seed(0)
     pipeline = image_backbone("vgg19", "random").pipeline()
     model = SCBCH(bits=64)
     model.build({"image": (None, pipeline.dimensions), "text": (None, 1386)})
-    start = time.perf_counter()
-    released = release(model, folder, image=pipeline)
-    print(f"release from {keras.backend.backend()}: {time.perf_counter() - start:.0f} s")
-    for name, entry in sorted(released.manifest["files"].items(), key=lambda item: -item[1]["bytes"])[:6]:
-        print(f"  {name:<50} {entry['bytes'] / 1e6:8.1f} MB")
-    print(f"  peak memory: {gigabytes(resource.RUSAGE_SELF):.1f} GB here, ", end="")
-    print(f"{gigabytes(resource.RUSAGE_CHILDREN):.1f} GB in the largest child")
-    for name, found in released.manifest["verification"]["encoders"].items():
-        print(
-            f"  {name:<32} {found['bits_different']} of {found['bits_compared']} bits differ, "
-            f"codes by at most {found['largest_code_difference']:.1e}"
-        )
+    measure_release(lambda: release(model, folder, image=pipeline))
 
 
 def measure_encoder(folder: str, count: int) -> None:

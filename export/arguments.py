@@ -66,34 +66,15 @@ def check_model(model: Any, formats: Sequence[str]) -> None:
 
 def check_text(model: Any, text: TextPipeline | None) -> None:
     """Refuse a pipeline that does not make the features of the model. Raises TypeError, ValueError."""
-    if text is None:
-        return
-    if not isinstance(text, TextPipeline):
-        raise TypeError(
-            f"text must be a TextPipeline (TextFeatures.pipeline() gives one), got {type(text).__name__}"
-        )
-    shape = tuple(model.get_build_config()["input_shape"]["text"][1:])
-    if shape != (text.dimensions,):
-        raise ValueError(
-            f"text has {text.dimensions} words; the text branch takes features of shape {shape}. Give the "
-            "pipeline that made the features of the training"
-        )
+    if text is not None:
+        _check_pipeline(model, "text", text, TextPipeline, "has {} words")
 
 
 def check_image(model: Any, image: ImagePipeline | None, formats: Sequence[str]) -> None:
     """Refuse a pipeline that does not make the features of the model. Raises TypeError, ValueError."""
     if image is None:
         return
-    if not isinstance(image, ImagePipeline):
-        raise TypeError(
-            f"image must be an ImagePipeline (ImageFeatures.pipeline() gives one), got {type(image).__name__}"
-        )
-    shape = tuple(model.get_build_config()["input_shape"]["image"][1:])
-    if shape != (image.dimensions,):
-        raise ValueError(
-            f"image gives {image.dimensions} features; the image branch takes features of shape {shape}. Give the "
-            "pipeline that made the features of the training"
-        )
+    _check_pipeline(model, "image", image, ImagePipeline, "gives {} features")
     if "onnx" in formats and image.backbone is not None:
         _check_fits_onnx("the image branch with the backbone of image", model.image_branch, image.backbone)
 
@@ -125,6 +106,21 @@ def free_version(folder: Path, version: int | None) -> int:
     if (folder / str(int(version))).exists():
         raise FileExistsError(f"version {version} exists already in {folder}; versions are never overwritten")
     return int(version)
+
+
+def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type, told: str) -> None:
+    if not isinstance(pipeline, kind):
+        article, maker = ("an" if modality == "image" else "a"), f"{modality.capitalize()}Features"
+        raise TypeError(
+            f"{modality} must be {article} {kind.__name__} ({maker}.pipeline() gives one), "
+            f"got {type(pipeline).__name__}"
+        )
+    shape = tuple(model.get_build_config()["input_shape"][modality][1:])
+    if shape != (pipeline.dimensions,):
+        raise ValueError(
+            f"{modality} {told.format(pipeline.dimensions)}; the {modality} branch takes features of shape {shape}. "
+            "Give the pipeline that made the features of the training"
+        )
 
 
 def _check_fits_onnx(what: str, *layers: Any) -> None:

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export.endpoints import opened_pipeline
 from scbch_keras.export.picture_encoder import PictureEncoder
 from scbch_keras.export.pictures import are_pictures
 from scbch_keras.export.session import StartSession, open_session
-from scbch_keras.export.text import TextPipeline, checked
+from scbch_keras.export.text import TextPipeline, checked, opened_pipeline
 
 
 class HashEncoder:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from scbch_keras.export import layouts
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export.text import TextPipeline
+from scbch_keras.export.session import open_session
+from scbch_keras.export.text import opened_pipeline
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""
@@ -81,9 +82,10 @@ class Served:
         import onnxruntime
 
         entry = self.manifest["encoders"][encoder][form]
-        (argument,) = self.manifest["signatures"][entry["signature"]]["inputs"]
-        content = manifests.read_verified(self.folder, self.manifest, entry["path"])
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        signature = self.manifest["signatures"][entry["signature"]]
+        (argument,) = signature["inputs"]
+        start = partial(onnxruntime.InferenceSession, providers=["CPUExecutionProvider"])
+        session = open_session(start, self.folder, self.manifest, entry["path"], signature)
         prepare = self._preparation(encoder)
 
         def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -104,16 +106,3 @@ class Served:
             # Each picture has a size of its own.
             return lambda inputs: [decoded(content)[None] for content in inputs.tolist()]
         return lambda inputs: [inputs]
-
-
-def opened_pipeline(folder: Path, manifest: Mapping[str, Any]) -> tuple[TextPipeline, Path]:
-    """The text pipeline of a release that takes strings, and its file.
-
-    Raises ValueError for a damaged or foreign one.
-    """
-    try:
-        relative = manifest["encoders"][manifests.RAW_TEXT]["pipeline"]["path"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the manifest of {folder} does not describe its raw text encoder") from error
-    content = manifests.read_verified(folder, manifest, relative)
-    return TextPipeline.from_json(content, str(folder / relative)), folder / relative

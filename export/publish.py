@@ -6,7 +6,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,11 @@ def release(
                 "verification": {"seed": SEED, "tolerance": tolerance, "encoders": answer["encoders"]},
             }
             manifest["validation"] = record(validation, criteria, {**answer, "encoders": {}})
-            manifest = finish(target, manifest, validation)
+            manifest = _finish(target, manifest, validation)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-    validation = Validation(target, validation.infra, validation.quality, validation.map)
+    validation = replace(validation, path=target)
     if not validation.blessed:
         warnings.warn(
             f"version {version} in {folder} is not blessed, and `latest` does not point at it: "
@@ -172,7 +172,7 @@ def release(
     return Release(target, version, manifest, validation)
 
 
-def finish(target: Path, manifest: dict[str, Any], validation: Validation) -> dict[str, Any]:
+def _finish(target: Path, manifest: dict[str, Any], validation: Validation) -> dict[str, Any]:
     """Write the card, the manifest and the marks of a release that lies in `validation.path`, and rename it in."""
     staging = validation.path
     (staging / manifests.CARD).write_text(model_card(manifest), encoding="utf-8")

@@ -1,6 +1,6 @@
 """An ONNX file of a release as an onnxruntime session: checked, and of the signature that is expected."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,15 @@ from scbch_keras.export import manifest as manifests
 StartSession = Callable[[bytes], Any]
 """Content of an ONNX file -> its onnxruntime session."""
 
-_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
 
 
 def open_session(
-    start: StartSession, folder: Path, manifest: dict[str, Any], relative: str, signature: dict[str, Any]
+    start: StartSession,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    relative: str,
+    signature: Mapping[str, Any],
 ) -> Any:
     """The session of the file `relative` in the release `folder`.
 

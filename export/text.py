@@ -229,3 +229,16 @@ class TextPipeline:
             return cls(stored["vocabulary"], stored["weighting"], stored["idf"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{source}: expected a file of TextPipeline.save: {error}") from error
+
+
+def opened_pipeline(folder: Path, manifest: Mapping[str, Any]) -> tuple[TextPipeline, Path]:
+    """The text pipeline of a release that takes strings, and its file.
+
+    Raises ValueError for a damaged or foreign one.
+    """
+    try:
+        relative = manifest["encoders"][manifests.RAW_TEXT]["pipeline"]["path"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the manifest of {folder} does not describe its raw text encoder") from error
+    content = manifests.read_verified(folder, manifest, relative)
+    return TextPipeline.from_json(content, str(folder / relative)), folder / relative

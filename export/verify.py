@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export.endpoints import Encode, Served, opened_pipeline
+from scbch_keras.export.endpoints import Encode, Served
 from scbch_keras.export.evaluation import Evaluation
 from scbch_keras.export.image import ImagePipeline
 from scbch_keras.export.precision import losses_on_evaluation, losses_on_probes
@@ -31,7 +31,7 @@ from scbch_keras.export.probes import (
     text_probes,
 )
 from scbch_keras.export.scores import scored
-from scbch_keras.export.text import TextPipeline
+from scbch_keras.export.text import TextPipeline, opened_pipeline
 
 
 def expected_codes(

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
+from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.training.data.open import IMAGE, TEXT, open_data
+from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.features.images import from_config
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.run_folder import RunError, RunFolder
@@ -45,19 +47,35 @@ def release_run(
     model = load_model(run)
     data = open_data(run.recipe, path)
     run.check_data(data)
+    return release_trained(
+        run,
+        model,
+        data,
+        out,
+        formats=formats,
+        text=_text_pipeline(path),
+        image=_image_pipeline(path),
+        quantize=quantize,
+        min_map=min_map,
+        max_map_loss=max_map_loss,
+    )
+
+
+def release_trained(
+    run: RunFolder, model: CrossModalHashing, data: RetrievalData, out: Path, **options: Any
+) -> Release:
+    """Release the model of a finished run with the record of its training, scored on its data.
+
+    options: others of `release`.
+    """
     query, database = ((part.inputs, part.labels) for part in (data.query, data.database))
     return release(
         model,
         out,
-        formats,
-        text=_text_pipeline(path),
-        image=_image_pipeline(path),
-        quantize=quantize,
         label_names=data.label_names or None,
-        training=training_record(run.state),
+        training=_training(run.state),
         evaluation=Evaluation.of(query, database),
-        min_map=min_map,
-        max_map_loss=max_map_loss,
+        **options,
     )
 
 
@@ -77,7 +95,7 @@ def _image_pipeline(path: Path) -> ImagePipeline | None:
     return None if config["kind"] == "onnx" else from_config(config).pipeline()
 
 
-def training_record(state: dict[str, Any]) -> dict[str, Any]:
+def _training(state: dict[str, Any]) -> dict[str, Any]:
     """What a manifest keeps of a run: the names of the labels stand there already, and curves are for figures."""
     metrics = {
         direction: {name: value for name, value in found.items() if not isinstance(value, list)}

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from scbch_keras.export import Evaluation, release
 from scbch_keras.export.store import versions as versions_in
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.training.data.examples import read_examples
@@ -17,7 +16,7 @@ from scbch_keras.training.data.vocabulary import check_names
 from scbch_keras.training.environment import versions
 from scbch_keras.training.fn_args import Arguments
 from scbch_keras.training.recipe import Recipe
-from scbch_keras.training.release_run import training_record
+from scbch_keras.training.release_run import release_trained
 from scbch_keras.training.run_folder import STATE, RunError, RunFolder
 from scbch_keras.training.serving_model import is_placed, place
 from scbch_keras.training.train import load_model, train
@@ -70,15 +69,8 @@ def run_fn(fn_args: Any) -> None:
     run = _run(given.model_run_dir / RUN, _with_epochs(given, len(data.train)))
     model = _trained(run, data, given)
     if released is None:
-        query, database = ((part.inputs, part.labels) for part in (data.query, data.database))
-        released = release(
-            model,
-            given.model_run_dir / RELEASE,
-            given.formats,
-            label_names=data.label_names,
-            training=training_record(run.state),
-            evaluation=Evaluation.of(query, database),
-        ).path
+        out = given.model_run_dir / RELEASE
+        released = release_trained(run, model, data, out, formats=given.formats).path
     for target in given.served:
         place(released, target)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from scbch_keras.export.codes_file import Block
 from scbch_keras.training.data.problems import short
-from scbch_keras.training.data.tables import CORRUPT, as_strings, own_dataset
+from scbch_keras.training.data.tables import CORRUPT, as_strings, own_dataset, unique_keys
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
@@ -247,7 +247,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         place = f"{path}, line {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}: expected a JSON object: {error}") from error
         if not isinstance(row, dict):

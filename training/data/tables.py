@@ -109,7 +109,7 @@ def read_jsonl(path: Path, report: Report) -> Table:
 
 def _json_object(content: str, place: str, row: int, report: Report) -> dict[str, Any]:
     try:
-        value = json.loads(content, object_pairs_hook=_unique_keys)
+        value = json.loads(content, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         report(Problem("no JSON", f"{place}: expected a JSON object, got {short(content)}: {error}", row))
         return {}
@@ -119,7 +119,8 @@ def _json_object(content: str, place: str, row: int, report: Report) -> dict[str
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """`object_pairs_hook` that refuses a key that stands twice, of which json would keep the last. ValueError."""
     if len(dict(pairs)) < len(pairs):
         raise ValueError(f"a key stands there twice: {[key for key, _ in pairs]}")
     return dict(pairs)
