@@ -108,7 +108,7 @@ def free_version(folder: Path, version: int | None) -> int:
     return int(version)
 
 
-def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type, told: str) -> None:
+def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], told: str) -> None:
     if not isinstance(pipeline, kind):
         article, maker = ("an" if modality == "image" else "a"), f"{modality.capitalize()}Features"
         raise TypeError(
