@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.subset_724 import fit_and_score
-from scbch_keras.audit import auroc
-from scbch_keras.noise import additive, mixed_symmetric, subtractive
-from scbch_keras.posterior import LabelPosterior, estimate, leave_one_out
-from scbch_keras.training.data.benchmarks import load_benchmark
-from scbch_keras.training.data.icons import icon_data
+from scbch_keras.labels.audit import auroc
+from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
+from scbch_keras.labels.posterior import LabelPosterior, estimate, leave_one_out
+from scbch_keras.training.data.benchmarks.sets import load_benchmark
+from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from scbch_keras.export import HammingIndex, HashEncoder, Release, release
-from scbch_keras.export.manifest import onnx_form
+from scbch_keras.export.format.manifest import onnx_form
 
 IMAGE, TEXT, WIDTH, BITS = 4096, 1386, 8192, 64
 _TURN_SECONDS = 0.5

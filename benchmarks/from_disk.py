@@ -22,11 +22,11 @@ import numpy as np
 
 import scbch_keras as sk
 from benchmarks.train_step import BATCH, FLOP, sgemm_rate
-from scbch_keras.noise import mixed_symmetric
-from scbch_keras.posterior import estimate
-from scbch_keras.training.data.benchmarks import load_benchmark
+from scbch_keras.labels.noise import mixed_symmetric
+from scbch_keras.labels.posterior import estimate
+from scbch_keras.training.data.benchmarks.sets import load_benchmark
+from scbch_keras.training.data.benchmarks.stand_in import write_stand_in
 from scbch_keras.training.data.pairs import Pairs
-from scbch_keras.training.data.stand_in import write_stand_in
 
 
 def resident() -> float:

@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import py_phosphor_icons as phosphor
 
-from scbch_keras.training.data.icons import icon_data
+from scbch_keras.training.data.icons.pairs import icon_data
+from scbch_keras.training.data.icons.pictures import rasterize
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
-from scbch_keras.training.icons import rasterize
 
 SIDE = 224
 _BATCH = 32

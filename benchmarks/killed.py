@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from scbch_keras.export import HashEncoder, manifest, store
+from scbch_keras.export import HashEncoder
+from scbch_keras.export.format import manifest
+from scbch_keras.export.releasing import store
 
 BITS, WIDTH = 16, 8
 

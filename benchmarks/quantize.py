@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.subset_724 import fitted
 from scbch_keras.export import Evaluation, release
-from scbch_keras.export.manifest import MODALITIES, PRECISIONS, onnx_form
-from scbch_keras.training.data.benchmarks import load_benchmark
+from scbch_keras.export.format.manifest import MODALITIES, PRECISIONS, onnx_form
+from scbch_keras.training.data.benchmarks.sets import load_benchmark
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def train(start: Path, trained: Path) -> None:
     """Train the model of the file `start`, made if it is missing, on this backend: the same batches everywhere."""
     import keras
 
-    import scbch_keras.model  # noqa: F401 - registers its classes
+    import scbch_keras.methods.scbch  # noqa: F401 - registers its classes
 
     if not start.exists():
         small_model().save(start)
@@ -80,7 +80,7 @@ def release(trained: Path, folder: Path) -> None:
     """Release a .keras file from a session on this backend, and keep the codes that the model gives in it."""
     import keras
 
-    import scbch_keras.model  # noqa: F401 - registers its classes
+    import scbch_keras.methods.scbch  # noqa: F401 - registers its classes
     from scbch_keras import export
 
     model = keras.saving.load_model(trained, compile=False)

@@ -25,7 +25,7 @@ DIRECTIONS = ("i2t", "t2i")
 
 
 def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]:
-    from scbch_keras.training.data.benchmarks import load_benchmark
+    from scbch_keras.training.data.benchmarks.sets import load_benchmark
 
     data = load_benchmark("mirflickr-subset", folder, rate, seed)
     return fit_and_score(seed, data.train.inputs, data.train.labels, data.query, data.database)._asdict()
@@ -61,7 +61,7 @@ def fitted(
 def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
     """`CrossModalMAP` of the `fitted` model; query and database are `Pairs` with clean labels."""
     import scbch_keras as sk
-    from scbch_keras.training.evaluation import encode
+    from scbch_keras.training.runs.evaluate import encode
 
     model = fitted(seed, inputs, targets, **settings)
     codes = (

@@ -10,35 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scbch_keras.export.codes_file import CodesFile, encode_file, open_index
-    from scbch_keras.export.encoder import HashEncoder
-    from scbch_keras.export.evaluation import Evaluation
-    from scbch_keras.export.image import ImagePipeline
-    from scbch_keras.export.index import HammingIndex
-    from scbch_keras.export.publish import Release, release
-    from scbch_keras.export.source import Source
-    from scbch_keras.export.store import promote, prune, releases, rollback
-    from scbch_keras.export.text import TextPipeline
-    from scbch_keras.export.validation import Validation, validate
+    from scbch_keras.export.format.source import Source
+    from scbch_keras.export.releasing.release import Release, release
+    from scbch_keras.export.releasing.store import promote, prune, releases, rollback
+    from scbch_keras.export.serving.codes_file import CodesFile, encode_file, open_index
+    from scbch_keras.export.serving.encoder import HashEncoder
+    from scbch_keras.export.serving.index import HammingIndex
+    from scbch_keras.export.validation.evaluation import Evaluation
+    from scbch_keras.export.validation.validate import Validation, validate
+    from scbch_keras.preprocessing.image import ImagePipeline
+    from scbch_keras.preprocessing.text import TextPipeline
 
 _HOMES = {
-    "CodesFile": "codes_file",
-    "Evaluation": "evaluation",
-    "HammingIndex": "index",
-    "HashEncoder": "encoder",
-    "ImagePipeline": "image",
-    "Release": "publish",
-    "Source": "source",
-    "TextPipeline": "text",
-    "Validation": "validation",
-    "encode_file": "codes_file",
-    "open_index": "codes_file",
-    "promote": "store",
-    "prune": "store",
-    "release": "publish",
-    "releases": "store",
-    "rollback": "store",
-    "validate": "validation",
+    "CodesFile": "export.serving.codes_file",
+    "Evaluation": "export.validation.evaluation",
+    "HammingIndex": "export.serving.index",
+    "HashEncoder": "export.serving.encoder",
+    "ImagePipeline": "preprocessing.image",
+    "Release": "export.releasing.release",
+    "Source": "export.format.source",
+    "TextPipeline": "preprocessing.text",
+    "Validation": "export.validation.validate",
+    "encode_file": "export.serving.codes_file",
+    "open_index": "export.serving.codes_file",
+    "promote": "export.releasing.store",
+    "prune": "export.releasing.store",
+    "release": "export.releasing.release",
+    "releases": "export.releasing.store",
+    "rollback": "export.releasing.store",
+    "validate": "export.validation.validate",
 }
 
 __all__ = [
@@ -64,7 +64,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(f"scbch_keras.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,21 +5,49 @@ Names are loaded on first use, so that importing this package, or its serving cl
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scbch_keras import (
+        callbacks,
+        codes,
+        confidence,
+        data,
+        export,
+        hashing,
+        labels,
+        layers,
+        losses,
+        methods,
+        metrics,
+        preprocessing,
+        training,
+    )
+    from scbch_keras.callbacks import RetrievalMetrics
+    from scbch_keras.codes import hamming_distance, pack_codes, unpack_codes
+    from scbch_keras.confidence import confidence_weights
+    from scbch_keras.data import PairDataset
+    from scbch_keras.hashing import CrossModalHashing
+    from scbch_keras.labels import audit, noise, posterior
+    from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
+    from scbch_keras.labels.posterior import LabelPosterior
+    from scbch_keras.layers import ConceptClassifier, HashBranch, PackBits
+    from scbch_keras.methods.scbch import SCBCH
+    from scbch_keras.metrics import cross_modal_map, mean_average_precision
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "SCBCH": "model",
+    "SCBCH": "methods.scbch",
     "PairDataset": "data",
     "HashBranch": "layers",
     "ConceptClassifier": "layers",
     "PackBits": "layers",
     "RetrievalMetrics": "callbacks",
     "CrossModalHashing": "hashing",
-    "LabelAudit": "audit",
-    "PosteriorAudit": "audit",
-    "LabelPosterior": "posterior",
+    "LabelAudit": "labels.audit",
+    "PosteriorAudit": "labels.audit",
+    "LabelPosterior": "labels.posterior",
     "confidence_weights": "confidence",
     "pack_codes": "codes",
     "unpack_codes": "codes",
@@ -27,31 +55,67 @@ _HOMES = {
     "mean_average_precision": "metrics",
     "cross_modal_map": "metrics",
 }
-_ROOMS = (
+_MODULES = {
+    "audit": "labels.audit",
+    "callbacks": "callbacks",
+    "codes": "codes",
+    "confidence": "confidence",
+    "data": "data",
+    "export": "export",
+    "hashing": "hashing",
+    "labels": "labels",
+    "layers": "layers",
+    "losses": "losses",
+    "methods": "methods",
+    "metrics": "metrics",
+    "noise": "labels.noise",
+    "posterior": "labels.posterior",
+    "preprocessing": "preprocessing",
+    "training": "training",
+}
+
+__all__ = [
+    "SCBCH",
+    "ConceptClassifier",
+    "CrossModalHashing",
+    "HashBranch",
+    "LabelAudit",
+    "LabelPosterior",
+    "PackBits",
+    "PairDataset",
+    "PosteriorAudit",
+    "RetrievalMetrics",
+    "__version__",
     "audit",
-    "baselines",
     "callbacks",
     "codes",
     "confidence",
+    "confidence_weights",
+    "cross_modal_map",
     "data",
+    "export",
+    "hamming_distance",
     "hashing",
     "labels",
     "layers",
     "losses",
+    "mean_average_precision",
+    "methods",
     "metrics",
-    "model",
     "noise",
+    "pack_codes",
     "posterior",
-)
-
-__all__ = ["__version__", *_HOMES, *_ROOMS, "export", "training"]
+    "preprocessing",
+    "training",
+    "unpack_codes",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in _ROOMS or name in ("export", "training"):
-        return import_module(f"{__name__}.{name}")
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

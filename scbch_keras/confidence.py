@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from scbch_keras.labels import check_labels
+from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import check_positive_int, unit_norm
 from scbch_keras.losses import Dialect, check_dialect
 

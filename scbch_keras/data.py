@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from scbch_keras.labels import check_labels
+from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import check_positive_int
 
 # Rows read at once where a whole array is checked or encoded: bounds the memory for arrays on disk.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.codes import as_words, check_packed, hamming_distance
-from scbch_keras.labels import check_labels
+from scbch_keras.labels.matrix import check_labels
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]

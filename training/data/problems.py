@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from scbch_keras.export.files import sha256_of
+from scbch_keras.files import sha256_of
 from scbch_keras.training.data.pairs import SourceFile
 
 SPLITS = ("train", "query", "database")

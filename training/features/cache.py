@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scbch_keras.export.files import hidden_sibling, sync
-from scbch_keras.export.pictures import read_picture
+from scbch_keras.files import hidden_sibling, sync
+from scbch_keras.preprocessing.pictures import read_picture
 from scbch_keras.training.features.images import ImageFeatures
 
 _FORMAT = 1

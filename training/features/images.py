@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.image import ImagePipeline
-from scbch_keras.export.pictures import Size
+from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.pictures import Size
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,12 @@ def _without_weights(name: str, weights: str | None, build: Callable[[], ImageFe
 
 
 def _keras_images() -> Any:
-    from scbch_keras.training.features import keras_images
+    from scbch_keras.training.features import keras_backbones as keras_images
 
     return keras_images
 
 
 def _onnx_images() -> Any:
-    from scbch_keras.training.features import onnx_images
+    from scbch_keras.training.features import onnx_backbones as onnx_images
 
     return onnx_images

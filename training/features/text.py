@@ -1,7 +1,7 @@
 """Texts -> feature rows: bag of words, TF-IDF, Doc2Vec, or a function of one's own.
 
-What a word is, and how words are counted, is said in `scbch_keras.export.text`, which serving uses too. numpy only;
-gensim is imported by "doc2vec" alone.
+What a word is, and how words are counted, is said in `scbch_keras.preprocessing.text`, which serving uses too.
+numpy only; gensim is imported by "doc2vec" alone.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.files import replaced
-from scbch_keras.export.text import TextPipeline, Weighting, checked, words
+from scbch_keras.files import replaced
+from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked, words
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")

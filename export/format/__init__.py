@@ -1,0 +1,1 @@
+"""What lies in a release's folder: manifest, layouts, the model that made codes. numpy only."""

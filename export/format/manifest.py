@@ -1,0 +1,254 @@
+"""The manifest of a release: what is in the folder, checked before it is used. Standard library only."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+from scbch_keras.files import replaced, sha256_of
+
+NAME = "manifest.json"
+MODEL = "model.keras"
+CARD = "MODEL_CARD.md"
+SCHEMA = 2
+MARKERS = ("BLESSED", "NOT_BLESSED", "INFRA_BLESSED", "INFRA_NOT_BLESSED")
+"""Empty files that say how a validation ended. They and the manifest change after a release is made, so the
+manifest lists no checksums of them."""
+MODALITIES = ("image", "text")
+FORMATS = ("saved_model", "onnx")
+ONNX_OPSET = 18
+PRECISIONS = ("float32", "int8", "fp16")
+"""In which an encoder's ONNX files compute."""
+RAW_TEXT = "raw_text"
+"""The entry of a raw text front end among the encoders."""
+TEXT_PIPELINE = "text_pipeline.json"
+RAW_TEXT_ONNX = "text_raw.onnx"
+RAW_TEXT_OPSET = 20  # the first with StringSplit
+RAW_IMAGE = "raw_image"
+"""The entry of a raw picture front end among the encoders."""
+IMAGE_PIPELINE = "image_pipeline.json"
+IMAGE_BACKBONE = "image_backbone.keras"
+RAW_IMAGE_ONNX = "image_raw.onnx"
+
+
+def onnx_form(precision: str) -> str:
+    """The entry of the ONNX file in that precision among those of an encoder."""
+    return "onnx" if precision == "float32" else f"onnx_{precision}"
+
+
+QUANTIZED = tuple(onnx_form(precision) for precision in PRECISIONS[1:])
+"""The entries of ONNX files whose codes are near the model's, not the same."""
+
+
+def onnx_path(modality: str, precision: str) -> str:
+    """The ONNX file of an encoder of features in that precision."""
+    return f"{modality}.onnx" if precision == "float32" else f"{modality}.{precision}.onnx"
+
+
+def packing(bits: int) -> dict[str, Any]:
+    """How a code becomes bytes, in words that another language's programmer can follow."""
+    return {
+        "rule": "bit i is 1 if and only if codes[i] > 0",
+        "order": "bit 0 is the most significant bit of byte 0; pad bits at the end are 0 (numpy.packbits)",
+        "dtype": "uint8",
+        "bytes": -(-bits // 8),
+    }
+
+
+def signature(
+    name: str,
+    input_shape: list[int | None],
+    bits: int,
+    dtype: Literal["float32", "string", "uint8"] = "float32",
+) -> dict[str, Any]:
+    """Input, called `name`, and outputs of one encoder; None in a shape is any size."""
+    return {
+        "inputs": {name: {"shape": input_shape, "dtype": dtype}},
+        "outputs": {
+            "packed_codes": {"shape": [None, -(-bits // 8)], "dtype": "uint8"},
+            "codes": {"shape": [None, bits], "dtype": "float32"},
+        },
+    }
+
+
+def example_shapes(shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int]]:
+    """Modality -> shape of one row, for those whose rows are all of one size: a float list says no other."""
+    return {
+        modality: [size for size in shape[1:] if size is not None]
+        for modality, shape in shapes.items()
+        if None not in shape[1:]
+    }
+
+
+def examples_signature(rows: Mapping[str, Sequence[int]], bits: int) -> dict[str, Any]:
+    """The signature of serialized tf.Example: its tensors, and the features of an example.
+
+    rows: from `example_shapes`.
+    """
+    outputs: dict[str, Any] = {}
+    for modality in rows:
+        for name, tensor in signature(modality, [], bits)["outputs"].items():
+            outputs[f"{modality}_{name}"] = tensor
+        outputs[f"has_{modality}"] = {"shape": [None], "dtype": "bool"}
+    return {
+        "inputs": {"examples": {"shape": [None], "dtype": "string"}},
+        "outputs": outputs,
+        "features": {
+            modality: {"list": "float_list", "shape": list(shape), "values": prod(shape), "required": False}
+            for modality, shape in rows.items()
+        },
+    }
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Path relative to `folder` (with /) -> sha256 and bytes, for every file whose checksum a manifest lists."""
+    digests = _Digests()
+    relative = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name: describe_file(folder / name, digests.of) for name in relative if name not in (NAME, *MARKERS)
+    }
+
+
+def describe_file(path: Path, digest: Callable[[Path], str] = sha256_of) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"sha256": digest(path), "bytes": path.stat().st_size}
+
+
+def wrong_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the files below `folder`, a sentence each: missing, changed, not released, not plain."""
+    wrong, digests = [], _Digests()
+    for relative, entry in manifest["files"].items():
+        try:
+            path = inside(folder, relative)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        if not path.is_file():
+            wrong.append(f"{relative} is missing")
+        elif not isinstance(entry, dict) or path.stat().st_size != entry.get("bytes"):
+            wrong.append(f"{relative} has {path.stat().st_size} bytes; the manifest says {entry!r}")
+        elif digests.of(path) != entry.get("sha256"):
+            wrong.append(f"{relative} is not the file that was released: its sha256 differs")
+    known = {*manifest["files"], NAME, *MARKERS}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            wrong.append(f"{relative} is no plain file or folder")
+        elif path.is_file() and relative not in known:
+            wrong.append(f"{relative} is no file of the release")
+    return wrong
+
+
+class _Digests:
+    """Checksums of files; of several links to one file it is read once."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in self.known:
+            self.known[key] = sha256_of(path)
+        return self.known[key]
+
+
+def write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write or replace the manifest, with a checksum of itself, and return it; readers see a whole one."""
+    whole = {**manifest, "sha256": _sha256(manifest)}
+    with replaced(folder / NAME) as file:
+        file.write((json.dumps(whole, indent=2, allow_nan=False) + "\n").encode())
+    return whole
+
+
+def _sha256(manifest: Mapping[str, Any]) -> str:
+    """Of all else that a manifest says."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of the release in `folder`.
+
+    Raises:
+        FileNotFoundError: the folder holds no manifest.
+        ValueError: it is not a manifest of this schema.
+    """
+    path = folder / NAME
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"{folder} is no release: it holds no {NAME}. Give the folder of a version, or .../latest"
+        ) from error
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema == 1:
+        raise ValueError(
+            f"{path} has schema 1, of an earlier scbch_keras; this version reads schema {SCHEMA}. Release its "
+            f"{MODEL} again: export.release(keras.saving.load_model('{folder / MODEL}'), folder)"
+        )
+    if schema != SCHEMA:
+        raise ValueError(f"{path} has schema {schema!r}; this version reads schema {SCHEMA}")
+    if manifest.get("sha256") != _sha256(manifest):
+        raise ValueError(f"{path} is not as it was written: its sha256 differs from the one it holds")
+    bits = manifest.get("bits")
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
+        raise ValueError(f"{path}: bits must be an integer >= 1, got {bits!r}")
+    for key in ("files", "encoders", "signatures"):
+        if not isinstance(manifest.get(key), dict):
+            raise ValueError(f"{path}: {key!r} must be an object, got {manifest.get(key)!r}")
+    return manifest
+
+
+def inside(folder: Path, relative: Any) -> Path:
+    """`relative` below `folder`, refused if it could lead anywhere else.
+
+    Raises:
+        ValueError: the path is absolute, has a `..` or something other than plain `/`, or passes a
+            symbolic link.
+    """
+    parts = PurePosixPath(relative).parts if isinstance(relative, str) else ()
+    leaves = ".." in parts or parts[:1] == ("/",) or parts[:1] == ("//",)
+    if not parts or leaves or "\\" in relative or "\0" in relative or PureWindowsPath(relative).drive:
+        raise ValueError(f"the manifest of {folder} names {relative!r}, not a path inside the folder")
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise ValueError(
+                f"the manifest of {folder} names {relative!r}, which passes the symbolic link {part!r}"
+            )
+    return path
+
+
+def read_verified(folder: Path, manifest: dict[str, Any], relative: str) -> bytes:
+    """The bytes of a file of the release, after its size and sha256 are seen to be the manifest's.
+
+    Raises:
+        ValueError: the path leaves the folder, is not listed, or the file is not the one that was released.
+        FileNotFoundError: the file is missing.
+    """
+    path = inside(folder, relative)
+    entry = listed(folder, manifest, relative)
+    # Read once: what was checked is what is used, whatever happens to the file meanwhile.
+    content = path.read_bytes()
+    if len(content) != entry.get("bytes"):
+        raise ValueError(f"{path} has {len(content)} bytes; the manifest says {entry.get('bytes')}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.get("sha256"):
+        raise ValueError(f"{path} is not the file that was released: its sha256 is {digest}")
+    return content
+
+
+def listed(folder: Path, manifest: Mapping[str, Any], relative: str) -> dict[str, Any]:
+    """What the manifest says of one file. Raises ValueError if it lists none of that path."""
+    entry = manifest["files"].get(relative)
+    if not isinstance(entry, dict):
+        raise ValueError(f"the manifest of {folder} lists no file {relative!r}")
+    return entry

@@ -1,0 +1,118 @@
+"""A saved model -> the files that serve it. TensorFlow backend only; also a program of its own."""
+
+import argparse
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import scbch_keras.methods.baselines
+import scbch_keras.methods.scbch  # noqa: F401  (both register their models for loading)
+from scbch_keras.export.format.layouts import saved_model_path
+from scbch_keras.export.format.manifest import (
+    IMAGE_PIPELINE,
+    MODALITIES,
+    MODEL,
+    RAW_IMAGE_ONNX,
+    RAW_TEXT_ONNX,
+    TEXT_PIPELINE,
+    example_shapes,
+)
+from scbch_keras.export.graphs.probes import picture_probes, probes, serialized_examples, text_probes
+from scbch_keras.export.graphs.signatures import input_shapes
+from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.text import TextPipeline
+
+_HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+_WEIGHTS = "model.weights.h5"
+_WARMUP_BATCHES = (1, 32)
+
+
+def build(folder: Path, formats: Sequence[str], name: str, version: int) -> None:
+    """Write the wanted formats into `folder`, from the `model.keras` that lies there.
+
+    With the raw text and picture front ends, where their pipelines lie there too.
+    """
+    model = load_in_float32(folder / MODEL)
+    stored = folder / TEXT_PIPELINE
+    pipeline = TextPipeline.load(stored) if stored.exists() else None
+    image = ImagePipeline.load(folder) if (folder / IMAGE_PIPELINE).exists() else None
+    if "saved_model" in formats:
+        from scbch_keras.export.graphs.saved_model import write_saved_model
+        from scbch_keras.export.graphs.warmup import write_warmup
+
+        saved_model = folder / saved_model_path(name, version)
+        write_saved_model(model, saved_model, pipeline, image)
+        write_warmup(saved_model, name, _warmup_requests(model, pipeline, image))
+    if "onnx" in formats:
+        from scbch_keras.export.graphs.onnx import write_onnx, write_raw_image_onnx
+
+        for modality in MODALITIES:
+            write_onnx(model, modality, folder / f"{modality}.onnx")
+        if pipeline is not None:
+            from scbch_keras.export.graphs.text_onnx import write_raw_text_onnx
+
+            write_raw_text_onnx(pipeline, folder / "text.onnx", folder / RAW_TEXT_ONNX)
+        if image is not None:
+            write_raw_image_onnx(model, image, folder / RAW_IMAGE_ONNX)
+
+
+def _warmup_requests(
+    model: Any, pipeline: TextPipeline | None, image: ImagePipeline | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    shapes = input_shapes(model)
+    for size in _WARMUP_BATCHES:
+        features = {modality: probes(shape, size) for modality, shape in shapes.items()}
+        for modality, rows in features.items():
+            yield f"encode_{modality}", {modality: rows}
+        fixed = {modality: features[modality] for modality in example_shapes(shapes)}
+        inputs = {"examples": serialized_examples(fixed, size)} if fixed else {"image": features["image"]}
+        yield "serving_default", inputs
+        if pipeline is not None:
+            yield "encode_raw_text", {"text": text_probes(pipeline, size)}
+        if image is not None:
+            yield "encode_image_bytes", {"image_bytes": picture_probes(size)}
+
+
+def load_in_float32(path: Path) -> Any:
+    """The model of a `.keras` file, not compiled, computing in float32 whatever policy it was trained with.
+
+    Half precision is for training: ONNX has no bfloat16 products on most machines, and codes from float32 do
+    not depend on the hardware.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"), object_hook=_full_precision)
+        if config == json.loads(archive.read("config.json")):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        config.pop("compile_config", None)
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        with tempfile.TemporaryDirectory() as folder:
+            model.load_weights(archive.extract(_WEIGHTS, folder))
+    return model
+
+
+def _full_precision(config: dict[str, Any]) -> dict[str, Any]:
+    """One object of a model's config, with float32 in the place of a half precision policy."""
+    if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _HALF:
+        return {**config, "config": {"name": "float32"}}
+    if config.get("dtype") in _HALF:
+        return {**config, "dtype": "float32"}
+    return config
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--formats", nargs="+", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--version", type=int, required=True)
+    parser.add_argument("--modules", nargs="*", default=[], help="imported first: they register layers")
+    arguments = parser.parse_args()
+    for module in arguments.modules:
+        import_module(module)
+    build(arguments.folder, arguments.formats, arguments.name, arguments.version)

@@ -1,0 +1,104 @@
+"""Seeded inputs on which encoders are compared, and with which a server warms up. Numpy only, but for tf.Example."""
+
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.preprocessing.text import TextPipeline
+
+SEED = 20
+BATCHES = (1, 7)
+"""The first batches of a comparison, after one of no rows; all other rows are the last."""
+ROWS = sum(BATCHES) + 1000
+PICTURES = sum(BATCHES) + 8
+_FREE_SIZE = 64
+_BYTES = 2**26
+
+
+def rows_for(shape: Sequence[int | None]) -> int:
+    """Rows to compare encoders of inputs of that shape on: ROWS, fewer (at least 72) if those pass 64 MiB."""
+    row = 4 * prod(_FREE_SIZE if size is None else size for size in shape[1:])
+    return min(ROWS, max(72, _BYTES // row))
+
+
+def probes(shape: Sequence[int | None], rows: int) -> NDArray[np.float32]:
+    """Inputs (rows, ...): normal; the second row and the last are zeros."""
+    sizes = [_FREE_SIZE if size is None else size for size in shape[1:]]
+    inputs = np.random.default_rng(SEED).standard_normal((rows, *sizes), np.float32)
+    if rows > 1:
+        inputs[[1, -1]] = 0
+    return inputs
+
+
+def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> list[str]:
+    """Texts (rows): words of the vocabulary among unknown ones, in other cases and normal forms, parted by all
+    sorts of white space; the second and the last are empty.
+    """
+    rng = np.random.default_rng(seed)
+    forms = (str.upper, str.title, lambda word: unicodedata.normalize("NFD", word), str)
+    between = (" ", "\t", "\u00a0", "\u3000\n", "\u2028")
+    texts = []
+    for _ in range(rows):
+        chosen = [pipeline.vocabulary[column] for column in rng.integers(pipeline.dimensions, size=12)]
+        parts = [
+            forms[rng.integers(len(forms))](word) for word in [*chosen, "\u1e9e\u0323\U0001fae8", "\u0378"]
+        ]
+        texts.append("".join(part + between[rng.integers(len(between))] for part in parts))
+    if rows > 1:
+        texts[1] = texts[-1] = ""
+    return texts
+
+
+def picture_probes(rows: int = PICTURES, seed: int = SEED) -> list[bytes]:
+    """Picture files (rows): JPEG and PNG, of sizes from 1 x 1 on, grey, turned by EXIF, transparent. Needs Pillow."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    turned = Image.Exif()
+    kinds: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("RGB", "JPEG", {}),
+        ("RGBA", "PNG", {}),
+        ("RGB", "JPEG", {"exif": turned}),
+        ("L", "JPEG", {"quality": 95}),
+        ("RGB", "PNG", {"exif": turned}),
+        ("LA", "PNG", {}),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+        ("P", "PNG", {"transparency": 5}),
+    )
+    probes = []
+    for row in range(rows):
+        mode, form, options = kinds[row % len(kinds)]
+        turned[0x0112] = int(rng.integers(2, 9))
+        height, width = (1, 1) if row == 1 else rng.integers(2, 150, 2).tolist()
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 4), np.uint8)).resize((width, height))
+        file = io.BytesIO()
+        coarse.convert(mode).save(file, form, **options)
+        probes.append(file.getvalue())
+    return probes
+
+
+def presence(rows: int) -> dict[str, NDArray[np.bool_]]:
+    """Which of `rows` examples have which modality, in turns of four: image alone, neither, both, text alone."""
+    row = np.arange(rows)
+    return {"image": row % 2 == 0, "text": row // 2 % 2 == 1}
+
+
+def serialized_examples(features: Mapping[str, NDArray[Any]], rows: int) -> NDArray[np.object_]:
+    """tf.Example of the first `rows` rows, each with the features that `presence` says. Needs tensorflow."""
+    import tensorflow as tf
+
+    present = presence(rows)
+    examples = np.empty(rows, object)
+    for row in range(rows):
+        lists = {
+            name: tf.train.Feature(float_list=tf.train.FloatList(value=values[row].ravel()))
+            for name, values in features.items()
+            if present[name][row]
+        }
+        examples[row] = tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+    return examples

@@ -1,0 +1,1 @@
+"""Releases: made whole or not at all, described, kept in versions."""

@@ -1,0 +1,201 @@
+"""Packed codes in files: written as they are made, opened with the model that made them beside. numpy only."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.codes import check_packed
+from scbch_keras.export.format.source import Source
+from scbch_keras.export.serving.encoder import HashEncoder
+from scbch_keras.export.serving.index import HammingIndex
+from scbch_keras.files import replaced, sha256_of
+
+_SCHEMA = 1
+_BREAKS = ("\n", "\r")
+
+Block = tuple[Any, Sequence[str] | None]
+"""Inputs that `HashEncoder.image` or `.text` takes, and the id of each, or None where they have none."""
+
+
+def description_path(path: Path) -> Path:
+    """The file beside codes that says what they are."""
+    return path.with_name(f"{path.name}.json")
+
+
+def ids_path(path: Path) -> Path:
+    """The file beside codes with their ids, one a line."""
+    return path.with_name(f"{path.name}.ids.txt")
+
+
+def encode_file(
+    encoder: HashEncoder,
+    modality: str,
+    blocks: Iterable[Block],
+    path: str | os.PathLike,
+    *,
+    batch_size: int = 1024,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Blocks of inputs -> packed codes in `path`, uint8 (n, ceil(bits / 8)) as .npy; returns n.
+
+    Beside it PATH.json (bits, release, checksums) and, where the inputs have ids, PATH.ids.txt. One block is in
+    memory at a time. The codes appear last: where they are, they are whole, and so is what stands beside them.
+
+    Args:
+        encoder: gives the codes, and its release their source.
+        modality: "image" or "text".
+        path: ends in .npy; nothing may be there yet.
+        blocks: ids are strings without line breaks; all blocks have them or none has.
+        batch_size: rows that enter the network together.
+        progress: called with the number of rows of each block that is done.
+
+    Raises:
+        FileExistsError: one of the three files is there already.
+        ValueError: `path` is no .npy, or inputs or ids that are refused; nothing is left then.
+    """
+    path = Path(path)
+    if path.suffix != ".npy":
+        raise ValueError(f"codes are written to a .npy file, got {path}")
+    described, named = description_path(path), ids_path(path)
+    for file in (path, described, named):
+        if file.exists():
+            raise FileExistsError(f"{file} is there already; name another file or delete it")
+    source = Source.of(encoder)
+    try:
+        with replaced(path) as codes_file, replaced(described) as description, ExitStack() as stack:
+            ids_file: BinaryIO | None = None
+            rows = 0
+            _write_header(codes_file, 0, encoder.bits)
+            for inputs, ids in blocks:
+                if rows == 0 and ids is not None:
+                    ids_file = stack.enter_context(replaced(named))
+                try:
+                    codes = getattr(encoder, modality)(inputs, batch_size=batch_size)
+                except ValueError as error:
+                    raise ValueError(f"in the inputs from row {rows} on (its row 0): {error}") from error
+                if (ids is None) != (ids_file is None):
+                    raise ValueError("blocks must all have ids, or none of them")
+                if ids is not None and ids_file is not None:
+                    if len(ids) != len(codes):
+                        raise ValueError(f"ids must be one for each of {len(codes)} inputs, got {len(ids)}")
+                    ids_file.write(_lines(ids))
+                codes_file.write(codes.data)
+                rows += len(codes)
+                progress(len(codes))
+            _write_header(codes_file, rows, encoder.bits)
+            codes_file.flush()
+            if ids_file is not None:
+                ids_file.flush()
+            content = {
+                "schema": _SCHEMA,
+                "bits": encoder.bits,
+                "modality": modality,
+                "rows": rows,
+                "source": source.to_json(),
+                "sha256": sha256_of(Path(codes_file.name)),
+                "ids_sha256": None if ids_file is None else sha256_of(Path(ids_file.name)),
+            }
+            description.write((json.dumps(content, indent=2) + "\n").encode())
+    except BaseException:
+        if not path.exists():
+            described.unlink(missing_ok=True)
+            named.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+@dataclass(frozen=True)
+class CodesFile:
+    """What `encode_file` wrote.
+
+    codes: packed, uint8 (n, ceil(bits / 8)), mapped from the file.
+    ids: the id of each row, or None where the inputs had none.
+    """
+
+    path: Path
+    codes: NDArray[np.uint8]
+    bits: int
+    modality: str
+    source: Source
+    ids: list[str] | None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Self:
+        """Open codes and what stands beside them, their checksums compared.
+
+        Raises:
+            FileNotFoundError: there are no codes, or nothing beside says which model made them.
+            ValueError: one of the files is damaged, or belongs to other codes.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file")
+        described, named = description_path(path), ids_path(path)
+        if not described.exists():
+            raise FileNotFoundError(
+                f"{described} is missing: without it nobody knows which model made {path.name}. "
+                "Write codes with `scbch encode` or encode_file, and move the files together"
+            )
+        try:
+            stored = json.loads(described.read_bytes())
+            if stored["schema"] != _SCHEMA:
+                raise ValueError(f"schema {stored['schema']!r}; this version reads schema {_SCHEMA}")
+            source = Source.from_json(stored["source"])
+            bits, rows, ids_sha256 = stored["bits"], stored["rows"], stored["ids_sha256"]
+            modality, sha256 = stored["modality"], stored["sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{described} does not describe codes: {error}") from error
+        if sha256_of(path) != sha256:
+            raise ValueError(f"{path} is damaged, or not the codes that {described.name} describes")
+        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_packed(str(path), codes, bits)
+        ids = None
+        if ids_sha256 is not None:
+            content = named.read_bytes()
+            ids = content.decode().split("\n")[:-1]
+            if hashlib.sha256(content).hexdigest() != ids_sha256 or len(ids) != rows:
+                raise ValueError(f"{named} is damaged, or not the ids of {path.name}")
+        return cls(path, codes, bits, modality, source, ids)
+
+    def index(self) -> HammingIndex:
+        """An index of these codes; its ids are their rows."""
+        index = HammingIndex(self.bits, source=self.source)
+        index.add(np.asarray(self.codes))
+        return index
+
+
+def open_index(path: str | os.PathLike) -> tuple[HammingIndex, list[str] | None]:
+    """Codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) -> index, names of its ids.
+
+    The names are by id; None where an id has no other name.
+
+    Raises:
+        FileNotFoundError: it, or what must stand beside it, is missing.
+        ValueError: it is neither, or is damaged.
+    """
+    if Path(path).suffix == ".npz":
+        return HammingIndex.load(path), None
+    codes = CodesFile.open(path)
+    return codes.index(), codes.ids
+
+
+def _write_header(file: BinaryIO, rows: int, bits: int) -> None:
+    """Write or rewrite the .npy header, which numpy pads so that the number of rows can grow in place."""
+    file.seek(0)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, -(-bits // 8))}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _lines(ids: Sequence[str]) -> bytes:
+    for name in ids:
+        if any(character in name for character in _BREAKS):
+            raise ValueError(f"ids are written one a line and must not hold line breaks, got {name!r}")
+    return "".join(f"{name}\n" for name in ids).encode()

@@ -1,0 +1,265 @@
+"""Features, strings and pictures to codes in production: a release opened with numpy and onnxruntime.
+
+Pillow is needed for pictures that must be decoded or resized; nothing else.
+"""
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.serving.picture_encoder import PictureEncoder
+from scbch_keras.export.serving.session import StartSession, open_session
+from scbch_keras.preprocessing.pictures import are_pictures
+from scbch_keras.preprocessing.text import TextPipeline, checked, opened_pipeline
+
+
+class HashEncoder:
+    """Image and text features, pictures or strings -> codes, by the ONNX files of a release.
+
+    The manifest's schema and paths are checked, and each file's sha256 before it is used. Safe to call from
+    many threads. image_raw.onnx, which has the image branch's weights once more and the backbone's, is opened
+    with the first picture.
+
+    Args:
+        path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
+        modalities: which encoders to load: ("image", "text"), or one of them to save memory.
+        precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`). Pictures are
+            encoded in float32 only.
+        threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
+        providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
+            GPU package is installed.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        FileNotFoundError: no release there, or a file of it is missing.
+        ValueError: a damaged or foreign release, one without ONNX files or without those of `precision`, or a
+            wrong argument.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        modalities: Sequence[str] = manifests.MODALITIES,
+        precision: str = "float32",
+        threads: int | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
+    ):
+        runtime = _onnxruntime()
+        if isinstance(modalities, str) or not modalities or set(modalities) - set(manifests.MODALITIES):
+            raise ValueError(f"modalities must be taken from {manifests.MODALITIES}, got {modalities!r}")
+        if precision not in manifests.PRECISIONS:
+            raise ValueError(f"precision must be one of {manifests.PRECISIONS}, got {precision!r}")
+        if threads is not None and not _is_count(threads):
+            raise ValueError(f"threads must be an integer >= 1 or None, got {threads!r}")
+        if isinstance(providers, str) or not providers:
+            raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
+        for provider in providers:
+            name = provider if isinstance(provider, str) else provider[0]
+            if name not in runtime.get_available_providers():
+                # onnxruntime itself only warns and quietly runs on the CPU.
+                raise ValueError(
+                    f"providers names {name!r}; this onnxruntime has {runtime.get_available_providers()}"
+                )
+        # `latest` is followed once: it may move while the files are being read.
+        self.path = Path(path).resolve()
+        self.manifest = manifests.read(self.path)
+        self.bits: int = self.manifest["bits"]
+        self.precision = precision
+
+        def session(content: bytes) -> Any:
+            options = runtime.SessionOptions()
+            options.intra_op_num_threads = int(threads or 0)
+            return runtime.InferenceSession(content, options, providers=list(providers))
+
+        self._encoders = {
+            modality: _Encoder(session, self.path, self.manifest, modality, precision)
+            for modality in modalities
+        }
+        self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
+        self._pictures = self._picture_encoder(session) if "image" in self._encoders else None
+
+    def __repr__(self) -> str:
+        loaded = " and ".join(self._encoders)
+        return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {self.precision}, {loaded}"
+
+    def image(
+        self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
+    ) -> NDArray[Any]:
+        """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
+
+        images: what the model was trained on, features (n, d) or pixels (n, h, w, c): float32, or a type
+            of which float32 holds every value (float16, uint8, int16, bool ...). Where the release takes
+            pictures, also those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths
+            of picture files, or of their bytes; read and resized as `ImagePipeline` does. No rows give no codes.
+        batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at
+            most; changes speed and memory, not the result beyond float rounding.
+
+        Raises:
+            ValueError: wrong shape or type, NaN or infinity (the first such row is named), an encoder that was
+                not loaded; pictures if the release was made without `image`; a picture that cannot be read (its
+                place is named).
+            ImportError: pictures must be decoded or resized, and Pillow is not installed.
+        """
+        encoder, size = self._checked("image", batch_size)
+        if self._pictures is not None and are_pictures(images):
+            if self.precision != "float32":
+                raise ValueError(
+                    f"image: pictures are encoded in float32 only, and this HashEncoder was opened with precision "
+                    f"{self.precision!r}; give their features, or open another for pictures"
+                )
+            return self._pictures.encode(images, size, packed)
+        if len(encoder.shape) == 2 and are_pictures(images):
+            raise ValueError(
+                f"image features must be (n, {encoder.shape[1]}), got pictures: the release {self.path} takes "
+                "none. Make one with export.release(model, folder, image=pipeline)"
+            )
+        return encoder.encode(np.asarray(images), size, packed)
+
+    def text(
+        self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
+    ) -> NDArray[Any]:
+        """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
+
+        texts: strings as a list or a one-dimensional array. They become the features that the model was
+            trained on (`TextPipeline`); a string without a known word is a row of zeros.
+
+        Raises:
+            ValueError: also for strings if the release was made without `text`, and for one with a lone
+                surrogate.
+        """
+        encoder, size = self._checked("text", batch_size)
+        if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
+            return encoder.encode(np.asarray(texts), size, packed)
+        if self._pipeline is None:
+            raise ValueError(
+                f"text features must be float32, got strings: the release {self.path} takes none. Make one "
+                "with export.release(model, folder, text=pipeline)"
+            )
+        strings = checked(texts)
+        # Features here and the encoder's own file, not text_raw.onnx: the weights are in memory once, and a
+        # long string does not widen its whole batch.
+        starts = range(0, max(len(strings), 1), size)
+        codes = [encoder.encode(self._pipeline(strings[at : at + size]), size, packed) for at in starts]
+        return np.concatenate(codes)
+
+    def _checked(self, modality: str, batch_size: int) -> tuple["_Encoder", int]:
+        encoder = self._encoders.get(modality)
+        if encoder is None:
+            raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
+        if not _is_count(batch_size):
+            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+        return encoder, int(batch_size)
+
+    def _picture_encoder(self, start: StartSession) -> PictureEncoder | None:
+        if manifests.RAW_IMAGE not in self.manifest["encoders"]:
+            return None
+        shape = self._encoders["image"].shape
+        return PictureEncoder(start, self.path, self.manifest, shape[-1])
+
+    def _opened_pipeline(self) -> TextPipeline | None:
+        if manifests.RAW_TEXT not in self.manifest["encoders"]:
+            return None
+        pipeline, path = opened_pipeline(self.path, self.manifest)
+        shape = self._encoders["text"].shape
+        if shape[1:] != (pipeline.dimensions,):
+            raise ValueError(
+                f"{path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"
+            )
+        return pipeline
+
+
+class _Encoder:
+    """One ONNX file of a release: its signature and its onnxruntime session."""
+
+    def __init__(
+        self,
+        start: StartSession,
+        folder: Path,
+        manifest: dict[str, Any],
+        modality: str,
+        precision: str,
+    ):
+        self.modality = modality
+        self.bits: int = manifest["bits"]
+        try:
+            entries = manifest["encoders"][modality]
+            if precision != "float32" and "onnx" in entries and manifests.onnx_form(precision) not in entries:
+                raise ValueError(
+                    f"the release {folder} holds no {precision} encoder of {modality}; make it with "
+                    f"export.release(..., quantize=({precision!r},))"
+                )
+            relative = entries[manifests.onnx_form(precision)]["path"]
+            inputs = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]
+            self.shape = tuple(inputs["shape"])
+        except (KeyError, TypeError) as error:
+            if "onnx" not in manifest.get("formats", ()):
+                raise ValueError(
+                    f"the release {folder} holds no ONNX files (its formats: {manifest.get('formats')}); "
+                    "make it with formats=('onnx',) or both"
+                ) from error
+            raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder") from error
+        expected = manifests.signature(modality, list(self.shape), self.bits)
+        self.session = open_session(start, folder, manifest, relative, expected)
+
+    def encode(self, features: NDArray[Any], batch_size: int, packed: bool) -> NDArray[Any]:
+        self._check(features)
+        output = "packed_codes" if packed else "codes"
+        width = -(-self.bits // 8) if packed else self.bits
+        codes = np.empty((len(features), width), np.uint8 if packed else np.float32)
+        for start in range(0, len(features), batch_size):
+            batch = np.ascontiguousarray(features[start : start + batch_size], np.float32)
+            finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
+            if not finite.all():
+                row = start + int(finite.argmin())
+                raise ValueError(f"{self.modality} features must be finite; row {row} has NaN or infinity")
+            codes[start : start + len(batch)] = self.session.run([output], {self.modality: batch})[0]
+        return codes
+
+    def _check(self, features: NDArray[Any]) -> None:
+        """Refuse features of another shape or of a type that float32 cannot hold exactly."""
+        dtype = features.dtype
+        if not np.can_cast(dtype, np.float32, "safe"):
+            numeric = dtype.kind in "fiu"
+            hint = "; convert it yourself: .astype(numpy.float32)" if numeric else ""
+            raise ValueError(f"{self.modality} features must be float32, got dtype {dtype}{hint}")
+        fits = features.ndim == len(self.shape) and all(
+            wanted in (None, came) for wanted, came in zip(self.shape[1:], features.shape[1:], strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("n" if size is None else str(size) for size in self.shape)
+            raise ValueError(
+                f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
+            )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _are_strings(texts: Any) -> bool:
+    """Whether strings are meant: one, a list or an array that begins with one, an empty list."""
+    if isinstance(texts, np.ndarray):
+        return texts.dtype.kind in "UT" or (
+            texts.dtype == object and _are_strings(texts.ravel()[:1].tolist())
+        )
+    return isinstance(texts, str) or (
+        isinstance(texts, list | tuple) and isinstance([*texts[:1], ""][0], str)
+    )
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "HashEncoder needs onnxruntime: pip install 'scbch_keras[onnx]', or 'scbch_keras[onnx-gpu]' "
+            "for NVIDIA GPUs (one of the two, never both)"
+        ) from error
+    return onnxruntime

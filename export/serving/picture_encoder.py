@@ -1,0 +1,58 @@
+"""Pictures to codes in production: image_raw.onnx of a release, opened when the first picture comes."""
+
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.serving.session import StartSession, open_session
+from scbch_keras.preprocessing.image import read_settings
+from scbch_keras.preprocessing.pictures import blocks, checked_pictures
+
+
+class PictureEncoder:
+    """The picture front end of a release. Safe to call from many threads.
+
+    image_raw.onnx holds the image branch a second time, and a backbone: it is read, checked and kept with the
+    first picture, and who encodes features alone never pays for it.
+
+    Raises ValueError if the manifest or the pipeline's file is not as released, or does not go with features of
+    `width` columns.
+    """
+
+    def __init__(self, start: StartSession, folder: Path, manifest: dict[str, Any], width: int):
+        self.bits: int = manifest["bits"]
+        try:
+            described = manifest["encoders"][manifests.RAW_IMAGE]
+            pipeline, relative = described["pipeline"]["path"], described["onnx"]["path"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the manifest of {folder} does not describe its raw image encoder") from error
+        settings = read_settings(manifests.read_verified(folder, manifest, pipeline), str(folder / pipeline))
+        if settings["dimensions"] != width:
+            raise ValueError(
+                f"{folder / pipeline} gives {settings['dimensions']} features; the image encoder takes {width}"
+            )
+        self.size = (settings["size"][0], settings["size"][1])
+        signature = manifests.signature("pictures", [None, None, None, 3], self.bits, "uint8")
+        self._arguments = (start, folder, manifest, relative, signature)
+        self._lock = Lock()
+        self._session: Any = None
+
+    def encode(self, pictures: Any, batch_size: int, packed: bool) -> NDArray[Any]:
+        """Pictures, as `pictures.checked_pictures` says -> codes."""
+        pictures = checked_pictures(pictures)
+        output = "packed_codes" if packed else "codes"
+        width = -(-self.bits // 8) if packed else self.bits
+        codes = [np.empty((0, width), np.uint8 if packed else np.float32)]
+        for block in blocks(pictures, self.size, batch_size):
+            codes += self._opened().run([output], {"pictures": block})
+        return np.concatenate(codes)
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = open_session(*self._arguments)
+        return self._session

@@ -1,0 +1,294 @@
+"""Exported files against the codes of the model they come from, and their mAP. A program of its own.
+
+It imports keras only where no codes are given and it has to ask model.keras itself.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.codes import pack_codes, unpack_codes
+from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.graphs.probes import (
+    BATCHES,
+    picture_probes,
+    presence,
+    probes,
+    rows_for,
+    serialized_examples,
+    text_probes,
+)
+from scbch_keras.export.validation.endpoints import Encode, Served
+from scbch_keras.export.validation.evaluation import Evaluation
+from scbch_keras.export.validation.quantization_loss import losses_on_evaluation, losses_on_probes
+from scbch_keras.export.validation.scores import scored
+from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.text import TextPipeline, opened_pipeline
+
+
+def expected_codes(
+    model: Any,
+    shapes: Mapping[str, list[int | None]],
+    pipeline: TextPipeline | None,
+    image: ImagePipeline | None,
+) -> dict[str, NDArray[Any]]:
+    """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
+    "raw_image" of the bytes of picture files.
+    """
+    expected: dict[str, NDArray[Any]] = {}
+    for modality, shape in shapes.items():
+        inputs = probes(shape, rows_for(shape))
+        expected[modality] = inputs
+        expected[f"{modality}_codes"] = getattr(model, f"encode_{modality}")(inputs, packed=False, verbose=0)
+    if pipeline is not None:
+        texts = text_probes(pipeline)
+        expected[manifests.RAW_TEXT] = np.array(texts)
+        codes = model.encode_text(pipeline(texts), packed=False, verbose=0)
+        expected[f"{manifests.RAW_TEXT}_codes"] = codes
+    if image is not None:
+        pictures = picture_probes()
+        expected[manifests.RAW_IMAGE] = np.array(pictures)
+        codes = model.encode_image(image(pictures), packed=False, verbose=0)
+        expected[f"{manifests.RAW_IMAGE}_codes"] = codes
+    return expected
+
+
+def compare(
+    what: str,
+    encode: Encode,
+    inputs: NDArray[Any],
+    expected: NDArray[np.float32],
+    tolerance: float,
+    may_refuse_none: bool = False,
+) -> dict[str, Any]:
+    """Run `encode` in batches of 0, BATCHES and all other rows, and hold it to the expected codes; what was found.
+
+    Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
+
+    Args:
+        what: names it in errors.
+        encode: of inputs (m, ...).
+        inputs: (n, ...), n > 8.
+        expected: (n, bits).
+        tolerance: >= 0.
+        may_refuse_none: whether a call with no rows may fail, which is then told.
+
+    Raises:
+        ValueError: a larger difference, or a result of another shape or type.
+    """
+    bits = expected.shape[1]
+    expected_packed = pack_codes(expected)
+    packed, codes = np.empty_like(expected_packed), np.empty_like(expected)
+    start, batches = 0, []
+    for size in (0, *BATCHES, len(inputs) - sum(BATCHES)):
+        rows = slice(start, start + size)
+        try:
+            came_packed, came_codes = encode(inputs[rows])
+        except Exception:
+            if size or not may_refuse_none:
+                raise
+            continue
+        for came, place in ((came_packed, packed[rows]), (came_codes, codes[rows])):
+            if came.shape != place.shape or came.dtype != place.dtype:
+                raise ValueError(
+                    f"{what} gives {came.dtype} {came.shape} for {size} rows, not {place.dtype} {place.shape}"
+                )
+            place[:] = came
+        start += size
+        batches.append(size)
+    difference = float(np.abs(codes - expected).max())
+    if not difference <= tolerance:
+        raise ValueError(
+            f"{what} differs from the model: codes by up to {difference:.3g}, more than the tolerance of "
+            f"{tolerance:.3g}. If the model computes in half precision, or in TF32 on a GPU, that is its own "
+            "rounding: switch it off, or pass a larger tolerance"
+        )
+    near_zero = np.abs(expected) <= tolerance
+    different = unpack_codes(packed, bits) != unpack_codes(expected_packed, bits)
+    if (different & ~near_zero).any():
+        row, bit = np.argwhere(different & ~near_zero)[0]
+        raise ValueError(
+            f"{what} packs other bits than the model: bit {bit} of row {row}, where the code is "
+            f"{expected[row, bit]:.3g}"
+        )
+    return {
+        "batches": batches,
+        "bits_compared": different.size,
+        "bits_near_zero": int(near_zero.sum()),
+        "bits_different": int(different.sum()),
+        "largest_code_difference": difference,
+    }
+
+
+def verify(
+    served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong.
+
+    Quantized ones must run and give codes, whatever these are.
+    """
+    manifest = served.manifest
+    found: dict[str, Any] = {}
+    wrong: list[str] = []
+
+    def check(what: str, encoder: str, encode: Any, may_refuse_none: bool, is_quantized: bool) -> None:
+        codes, allowed = expected[f"{encoder}_codes"], math.inf if is_quantized else tolerance
+        found[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
+        if is_quantized:
+            del found[what]["bits_near_zero"]  # of no tolerance
+
+    for point in served.endpoints():
+        with _told(wrong, point.what):
+            is_quantized = point.form in manifests.QUANTIZED
+            check(point.what, point.encoder, point.open, point.form != "saved_model", is_quantized)
+    for precision in manifests.PRECISIONS:
+        if manifests.onnx_form(precision) in served.forms():
+            with _told(wrong, "HashEncoder"):
+                for what, encoder, encode in _hash_encoder(served, precision):
+                    check(what, encoder, lambda encode=encode: encode, False, precision != "float32")
+    if "features" in manifest["signatures"].get("serving_default", ()):
+        with _told(wrong, "saved_model serving_default"):
+            found |= _check_examples(served, expected, tolerance)
+    return found, wrong
+
+
+@contextmanager
+def _told(wrong: list[str], what: str) -> Iterator[None]:
+    """Any failure inside becomes a sentence in a list: a model that does not run is a finding here."""
+    try:
+        yield
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        wrong.append(message if message.startswith(what) else f"{what}: {message}")
+
+
+def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, Encode]]:
+    from scbch_keras.export.serving.encoder import HashEncoder
+
+    opened = HashEncoder(served.folder, precision=precision)
+    named = "HashEncoder" if precision == "float32" else f"HashEncoder {precision}"
+
+    def encoder(modality: str) -> Encode:
+        run = getattr(opened, modality)
+        return lambda inputs: (run(inputs), run(inputs, packed=False))
+
+    for modality in manifests.MODALITIES:
+        yield f"{named} {modality}", modality, encoder(modality)
+    if manifests.RAW_TEXT in served.manifest["encoders"]:
+        yield f"{named} of strings", manifests.RAW_TEXT, encoder("text")
+    if manifests.RAW_IMAGE in served.manifest["encoders"] and precision == "float32":
+        encode = encoder("image")
+        yield f"{named} of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
+
+
+def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float) -> dict[str, Any]:
+    """serving_default on examples with both modalities, with one and with none, and one of a wrong length."""
+    import tensorflow as tf
+
+    features = served.manifest["signatures"]["serving_default"]["features"]
+    rows = min(len(expected[modality]) for modality in features)
+    inputs = {modality: expected[modality][:rows] for modality in features}
+    examples, present = serialized_examples(inputs, rows), presence(rows)
+    numbered = np.empty((rows, 2), object)
+    numbered[:, 0], numbered[:, 1] = examples, np.arange(rows)
+    found = {}
+    for modality in features:
+        what = f"saved_model serving_default {modality}"
+
+        def encode(pairs: NDArray[Any], modality: str = modality, what: str = what) -> Any:
+            outputs = served.run("serving_default", examples=pairs[:, 0].astype(object))
+            if not np.array_equal(outputs[f"has_{modality}"], present[modality][pairs[:, 1].astype(int)]):
+                raise ValueError(f"{what} says wrongly which rows have one")
+            return outputs[f"{modality}_packed_codes"], outputs[f"{modality}_codes"]
+
+        codes = expected[f"{modality}_codes"][:rows] * present[modality][:, None]
+        found[what] = compare(what, encode, numbered, codes, tolerance)
+        for count in ("bits_compared", "bits_near_zero"):  # zeros that stand for no code are none
+            found[what][count] -= int((~present[modality]).sum()) * codes.shape[1]
+        short = {modality: inputs[modality].reshape(rows, -1)[:, :-1]}
+        if short[modality].shape[1]:
+            try:
+                served.run("serving_default", examples=serialized_examples(short, 4))
+            except tf.errors.InvalidArgumentError:
+                continue
+            raise ValueError(f"{what} takes a list of a wrong length")
+    return found
+
+
+def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    from scbch_keras.export.graphs.build import load_in_float32
+    from scbch_keras.export.graphs.signatures import input_shapes
+
+    manifests.listed(folder, manifest, manifests.MODEL)
+    model = load_in_float32(folder / manifests.MODEL)
+    is_raw = manifests.RAW_TEXT in manifest["encoders"]
+    pipeline = opened_pipeline(folder, manifest)[0] if is_raw else None
+    image = None
+    if raw := manifest["encoders"].get(manifests.RAW_IMAGE):
+        for file in (raw["pipeline"]["path"], raw["pipeline"]["backbone"]):
+            if file is not None:
+                manifests.listed(folder, manifest, file)
+        image = ImagePipeline.load(folder)
+    return expected_codes(model, input_shapes(model), pipeline, image)
+
+
+def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a validation asks: {"encoders", "wrong", "losses", "map", "baseline"}."""
+    manifest = manifests.read(folder)
+    wrong: list[str] = []
+    answer: dict[str, Any] = {"encoders": {}, "wrong": wrong, "losses": {}, "map": None, "baseline": None}
+    with _told(wrong, manifests.MODEL):
+        if request["expected"] is not None:
+            with np.load(request["expected"], allow_pickle=False) as file:
+                expected = dict(file)
+        else:
+            expected = _of_keras_file(folder, manifest)
+    served = Served(folder, manifest)
+    if not wrong:
+        answer["encoders"], found = verify(served, expected, request["tolerance"])
+        wrong += found
+    if not wrong:
+        answer["losses"] = losses_on_probes(served.endpoints(), answer["encoders"])
+    if request["evaluation"] is not None and not wrong:
+        evaluation = Evaluation.load(request["evaluation"])
+        found_well = {form: scored(served, form, evaluation) for form in served.forms()}
+        answer["map"] = {form: score.map for form, score in found_well.items()}
+        answer["losses"] = losses_on_evaluation(found_well, manifest["bits"])
+        if request["baseline"] is not None:
+            answer["baseline"] = _baseline(Path(request["baseline"]), evaluation)
+    return answer
+
+
+def _baseline(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+    """Another release's score; why it has none, if its files are not what they were or do not take the queries."""
+    try:
+        manifest = manifests.read(folder)
+        damaged = manifests.wrong_files(folder, manifest)
+        if damaged:
+            raise ValueError(damaged[0])
+        served = Served(folder, manifest)
+        exact = [form for form in served.forms() if form not in manifests.QUANTIZED]
+        return {"path": str(folder), "map": {form: scored(served, form, evaluation).map for form in exact}}
+    except Exception as error:
+        return {"path": str(folder), "error": str(error)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--request", type=Path, required=True, help="what to do, JSON")
+    parser.add_argument("--result", type=Path, required=True, help="what was found, JSON")
+    parser.add_argument("--modules", nargs="*", default=[], help="imported first: they register layers")
+    arguments = parser.parse_args()
+    for module in arguments.modules:
+        import_module(module)
+    found = main(arguments.folder, json.loads(arguments.request.read_text(encoding="utf-8")))
+    arguments.result.write_text(json.dumps(found), encoding="utf-8")

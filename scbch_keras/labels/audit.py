@@ -1,0 +1,445 @@
+"""Which samples' labels are probably wrong, by their nearest neighbours or by a posterior. numpy only."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.files import replaced
+from scbch_keras.labels.matrix import check_labels
+
+Order = Literal["suspicion", "confidence"]
+
+# Added to soft labels before they are divided: about one neighbour of 20, the least that they can tell apart.
+_ONE_NEIGHBOR = 0.05
+# Text that a spreadsheet takes for a formula begins with one of these, plain or full-width.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_ALL = slice(None)
+_FIRST = (10, 30, 100, 300, 1000)
+_COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
+
+
+class SoftLabel(NamedTuple):
+    """A label of a sample, and what speaks for it: the share of the neighbours that carry it, or its probability."""
+
+    label: str
+    soft: float
+
+
+class SampleAudit(NamedTuple):
+    """What an audit says of one sample."""
+
+    row: int
+    id: str
+    confidence: float
+    suspicion: float
+    given: tuple[SoftLabel, ...]
+    """In the order of `label_names`."""
+    contradicted: tuple[SoftLabel, ...]
+    """The given labels that are spoken against, the least likely first."""
+    suggested: tuple[SoftLabel, ...]
+    """Labels that are not given and are spoken for, the most likely first."""
+
+
+class Ranking(NamedTuple):
+    """How well an order, the most doubtful first, finds what is wrong.
+
+    Where nothing or everything is wrong there is nothing to find: both values are None, and `reason` says why.
+    """
+
+    items: int
+    wrong: int
+    auroc: float | None
+    """Share of all pairs of a wrong and a right item in which the wrong one is doubted more; ties count half."""
+    precision: float | None
+    """Share of wrong items among the first `wrong` of the order; where a tie is cut, the expected value."""
+    reason: str | None = None
+    first: tuple[tuple[int, float], ...] = ()
+    """(k, precision among the first k) for k of 10, 30, 100, 300 and 1000, up to `items`."""
+
+    @property
+    def chance(self) -> float:
+        """The precision of a random order."""
+        return self.wrong / self.items if self.items else 0.0
+
+
+class Reliability(NamedTuple):
+    """Probabilities in ten bins of equal width beside what was true; bins without a label are left out."""
+
+    probability: tuple[float, ...]
+    """The mean of each bin."""
+    true: tuple[float, ...]
+    """The share of each bin's labels that are true; calibrated probabilities equal it."""
+    labels: tuple[int, ...]
+    """How many each bin has."""
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean of |probability - true| over all labels."""
+        gaps = np.abs(np.subtract(self.probability, self.true))
+        return float(np.average(gaps, weights=self.labels))
+
+
+@dataclass(frozen=True, eq=False)
+class AuditScore:
+    """An audit beside the true labels."""
+
+    corrupted: NDArray[np.bool_]
+    """(n,), samples with a wrong label or without a true one."""
+    by_suspicion: Ranking
+    """Samples by `LabelAudit.suspicion`; wrong are the corrupted ones."""
+    by_confidence: Ranking
+    """Samples by confidence, lowest first."""
+    given_labels: Ranking
+    """Given labels of all samples, the least likely first; wrong are those that are not true."""
+    missing_labels: Ranking
+    """Labels that are not given, the most likely first; wrong are those that are true."""
+    given_reliability: Reliability | None = None
+    """Of the probabilities of the given labels, where the audit has probabilities."""
+    missing_reliability: Reliability | None = None
+    """Of those of the labels that are not given."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelAudit:
+    """Samples with their labels, and what the labels of their nearest neighbours say of them.
+
+    `scbch_keras.confidence_weights` gives confidence and soft labels. The arrays are kept as they are.
+
+    Args:
+        ids: (n,), numpy array of text, each once.
+        confidence: (n,), finite numbers: how well the neighbours' labels agree with the sample's.
+        labels: (n, C), 0/1 as given, possibly wrong.
+        soft_labels: (n, C), finite: the similarity-weighted mean of the neighbours' labels, in [0, 1] where
+            their similarities are not negative.
+        label_names: C texts, each once.
+
+    Raises:
+        ValueError: an argument of another shape or kind; the message names it.
+    """
+
+    ids: NDArray[np.str_]
+    confidence: NDArray[np.floating]
+    labels: NDArray[Any]
+    soft_labels: NDArray[np.floating]
+    label_names: Sequence[str]
+
+    def __post_init__(self):
+        check_labels("labels", self.labels)
+        samples, classes = self.labels.shape
+        _check_ids(self.ids, samples)
+        _check_numbers("confidence", self.confidence, (samples,))
+        _check_numbers("soft_labels", self.soft_labels, (samples, classes))
+        _check_names(self.label_names, classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def evidence(self) -> NDArray[np.floating]:
+        """(n, C): what speaks for each label, here the soft labels."""
+        return self.soft_labels
+
+    @cached_property
+    def base_rates(self) -> NDArray[np.float64]:
+        """(C,), in [0, 1]: the share of samples to which each label is given."""
+        return (self.labels != 0).mean(axis=0)
+
+    @cached_property
+    def suspicion(self) -> NDArray[np.float64]:
+        """(n,), in (0, 1]: the higher, the more likely is a wrong label; it ranks better than confidence alone.
+
+        The mean of two ranks, each over n and shared by ties: by confidence, lowest last; and by the odds
+        (h + .05) / (m (g + .05)) of the best exchange of a single label, where g is the lowest soft label of
+        the m given ones and h the highest of the others, both clipped to [0, 1]. m is there because the lowest
+        of many is low by chance. Without a given label g = 0 and m = 1; without another h = 0.
+        """
+        given = self.labels != 0
+        soft = np.clip(self.soft_labels, 0, 1).astype(np.float64)
+        count = given.sum(axis=1)
+        lowest = np.where(count > 0, soft.min(axis=1, where=given, initial=1), 0)
+        highest = soft.max(axis=1, where=~given, initial=0)
+        odds = (highest + _ONE_NEIGHBOR) / (np.maximum(count, 1) * (lowest + _ONE_NEIGHBOR))
+        return (_ranks(odds) + _ranks(-self.confidence)) / (2 * len(self))
+
+    def contradicted(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: given labels that the neighbours speak against.
+
+        Those with soft label < threshold * base rate: by default, among the neighbours the label is less than
+        half as frequent as among all samples. It is held against the base rate since a rare label is rare among
+        anyone's neighbours. threshold: in (0, 1]; the lower, the fewer and the surer.
+        """
+        _check_threshold(threshold)
+        return (self.labels[rows] != 0) & (self.soft_labels[rows] < threshold * self.base_rates)
+
+    def suggested(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: labels that are not given and that the neighbours speak for.
+
+        The mirror of `contradicted`: 1 - soft label < threshold * (1 - base rate). By default, to be without
+        the label is less than half as frequent among the neighbours as among all samples.
+        """
+        _check_threshold(threshold)
+        return (self.labels[rows] == 0) & (1 - self.soft_labels[rows] < threshold * (1 - self.base_rates))
+
+    def samples(self, rows: NDArray[np.integer], threshold: float = 0.5) -> Iterator["SampleAudit"]:
+        """What the audit says of each of `rows` (k,)."""
+        contradicted, suggested = self.contradicted(threshold, rows), self.suggested(threshold, rows)
+        for place, row in enumerate(rows.tolist()):
+            yield SampleAudit(
+                row=row,
+                id=str(self.ids[row]),
+                confidence=float(self.confidence[row]),
+                suspicion=float(self.suspicion[row]),
+                given=self._named(row, self.labels[row] != 0),
+                contradicted=self._named(row, contradicted[place], sign=1),
+                suggested=self._named(row, suggested[place], sign=-1),
+            )
+
+    def suspects(self, limit: int | None = 100, by: Order = "suspicion") -> NDArray[np.int64]:
+        """Rows of the most doubtful samples, those first; ties in the order of their ids.
+
+        Args:
+            limit: int >= 1, how many at most; None: all.
+            by: "suspicion", the highest first; or "confidence", the lowest first.
+
+        Raises:
+            ValueError: limit or by is none of these.
+        """
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"limit must be an int of at least 1, or None; got {limit!r}")
+        if by not in ("suspicion", "confidence"):
+            raise ValueError(f'by must be "suspicion" or "confidence"; got {by!r}')
+        doubt = self.suspicion if by == "suspicion" else -self.confidence
+        return np.lexsort((self.ids, -doubt))[:limit]
+
+    def write_csv(
+        self, path: str | os.PathLike[str], threshold: float = 0.5, by: Order = "suspicion"
+    ) -> None:
+        """Write all samples as CSV, the most doubtful first (rank 1).
+
+        Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with
+        CR LF (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash
+        goes before each backslash, semicolon and colon of a name. Text that a spreadsheet would run as a
+        formula (it begins with = + - @, their full-width forms, a tab or a line break), or that begins with an
+        apostrophe, has an apostrophe before it: to read the text back, drop one leading apostrophe. An existing
+        file is replaced as a whole.
+        """
+        rows = self.suspects(None, by)
+        content = io.StringIO(newline="")
+        writer = csv.writer(content)
+        writer.writerow(_COLUMNS)
+        for rank, sample in enumerate(self.samples(rows, threshold), 1):
+            writer.writerow(
+                (
+                    _inert(sample.id),
+                    f"{sample.confidence:.6g}",
+                    f"{sample.suspicion:.6g}",
+                    _inert(";".join(_escaped(label) for label, _ in sample.given)),
+                    _inert(_with_soft(sample.contradicted)),
+                    _inert(_with_soft(sample.suggested)),
+                    rank,
+                )
+            )
+        with replaced(Path(path)) as file:
+            file.write(content.getvalue().encode())
+
+    def score(self, clean_labels: NDArray[Any]) -> AuditScore:
+        """How well the audit finds what is wrong, where the true labels (n, C) are known."""
+        check_labels("clean_labels", clean_labels, self.labels.shape[1])
+        if len(clean_labels) != len(self):
+            raise ValueError(
+                f"clean_labels must have a row a sample, {len(self)}; got {len(clean_labels)} rows"
+            )
+        given, true = self.labels != 0, clean_labels != 0
+        corrupted = (given != true).any(axis=1)
+        return AuditScore(
+            corrupted=corrupted,
+            by_suspicion=_ranking("sample", "corrupted", self.suspicion, corrupted),
+            by_confidence=_ranking("sample", "corrupted", -self.confidence, corrupted),
+            given_labels=_ranking("given label", "wrong", -self.evidence[given], ~true[given]),
+            missing_labels=_ranking("label that is not given", "true", self.evidence[~given], true[~given]),
+        )
+
+    def _named(self, row: int, chosen: NDArray[np.bool_], sign: int = 0) -> tuple[SoftLabel, ...]:
+        columns = np.flatnonzero(chosen)
+        soft = self.evidence[row, columns]
+        order = np.argsort(sign * soft, kind="stable")
+        return tuple(
+            SoftLabel(self.label_names[column], float(value))
+            for column, value in zip(columns[order].tolist(), soft[order].tolist(), strict=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorAudit(LabelAudit):
+    """An audit by the probability that each label is true (`scbch_keras.labels.posterior`, or one's own).
+
+    Args:
+        probabilities: (n, C), in [0, 1]: that the label is truly there, given what the labels say.
+    """
+
+    probabilities: NDArray[np.floating]
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_numbers("probabilities", self.probabilities, self.labels.shape)
+        if len(self) and not (self.probabilities.min() >= 0 and self.probabilities.max() <= 1):
+            raise ValueError("probabilities must be in [0, 1]")
+
+    @property
+    def evidence(self) -> NDArray[np.floating]:
+        """(n, C): the probabilities."""
+        return self.probabilities
+
+    @cached_property
+    def suspicion(self) -> NDArray[np.float64]:
+        """(n,), >= 0: the expected number of labels that are wrong or missing."""
+        return np.abs(self.probabilities - (self.labels != 0)).sum(axis=1, dtype=np.float64)
+
+    def contradicted(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: given labels with a probability below threshold, in (0, 1]."""
+        _check_threshold(threshold)
+        return (self.labels[rows] != 0) & (self.probabilities[rows] < threshold)
+
+    def suggested(
+        self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
+    ) -> NDArray[np.bool_]:
+        """(n, C), or of `rows` alone: labels that are not given, missing with a probability above 1 - threshold."""
+        _check_threshold(threshold)
+        return (self.labels[rows] == 0) & (1 - self.probabilities[rows] < threshold)
+
+    def score(self, clean_labels: NDArray[Any]) -> AuditScore:
+        """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
+        score = super().score(clean_labels)
+        given, true = self.labels != 0, clean_labels != 0
+        return replace(
+            score,
+            given_reliability=reliability(self.probabilities[given], true[given]),
+            missing_reliability=reliability(self.probabilities[~given], true[~given]),
+        )
+
+
+def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) -> Reliability:
+    """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
+    place = np.minimum((10 * probabilities).astype(int), 9)
+    count = np.bincount(place, minlength=10)
+    there = count > 0
+    probability, share = (
+        np.bincount(place, values, minlength=10)[there] / count[there] for values in (probabilities, true)
+    )
+    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[there].tolist()))
+
+
+def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
+    """Doubt (n,) and what is wrong (n,) -> share of the pairs of a wrong and a right item that doubt orders so.
+
+    Equal doubt counts half. In O(n log n), from ranks. At least one item must be wrong and one right.
+    """
+    count = int(wrong.sum())
+    above = _ranks(doubt)[wrong].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(wrong) - count)))
+
+
+def precision_at_wrong(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
+    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first wrong.sum() by doubt.
+
+    Where these end inside a tie, its expected value over the orders of the tie. At least one must be wrong.
+    """
+    return precision_at(doubt, wrong, int(wrong.sum()))
+
+
+def precision_at(doubt: NDArray[Any], wrong: NDArray[np.bool_], k: int) -> float:
+    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first k by doubt, 1 <= k <= n.
+
+    Where these end inside a tie, its expected value over the orders of the tie.
+    """
+    last = np.partition(doubt, -k)[-k]
+    above, tied = doubt > last, doubt == last
+    hits = wrong[above].sum() + (k - above.sum()) * wrong[tied].mean()
+    return float(hits / k)
+
+
+def _ranking(item: str, wrong_is: str, doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> Ranking:
+    count = int(wrong.sum())
+    if 0 < count < len(wrong):
+        first = tuple((k, precision_at(doubt, wrong, k)) for k in _FIRST if k <= len(wrong))
+        return Ranking(len(wrong), count, auroc(doubt, wrong), precision_at_wrong(doubt, wrong), first=first)
+    reason = f"{'every' if count else 'no'} {item} is {wrong_is}" if len(wrong) else f"there is no {item}"
+    return Ranking(len(wrong), count, None, None, reason)
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks 1..n of values (n,), the lowest first; ties share their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (count.cumsum() - (count - 1) / 2)[place]
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([\\;:])", r"\\\1", name)
+
+
+def _with_soft(labels: tuple[SoftLabel, ...]) -> str:
+    return ";".join(f"{_escaped(label)}:{soft:.4f}" for label, soft in labels)
+
+
+def _check_ids(ids: Any, samples: int) -> None:
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "U" or ids.shape != (samples,):
+        raise ValueError(f"ids must be a numpy array of text of shape ({samples},); got {_describe(ids)}")
+    distinct, count = np.unique(ids, return_counts=True)
+    if len(distinct) < samples:
+        raise ValueError(f"ids must name each sample once; {str(distinct[count.argmax()])!r} comes twice")
+    _check_unicode("ids", ids.tolist())
+
+
+def _check_numbers(name: str, values: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+        raise ValueError(f"{name} must be a numpy array of floats of shape {shape}; got {_describe(values)}")
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"{name} must be finite; row {finite.argmin()} holds NaN or inf")
+
+
+def _check_names(names: Any, classes: int) -> None:
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"label_names must be a tuple or list of text, none of it empty; got {names!r}")
+    if len(names) != classes:
+        raise ValueError(f"label_names must name the {classes} columns of labels; got {len(names)} names")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"label_names must name each label once; {twice[0]!r} comes twice")
+    _check_unicode("label_names", names)
+
+
+def _check_unicode(name: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{name} must be text that UTF-8 can hold; {text!r} has half a surrogate pair")
+
+
+def _check_threshold(threshold: Any) -> None:
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if not number or not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be a number in (0, 1]; got {threshold!r}")
+
+
+def _describe(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype} of shape {values.shape}"
+    return type(values).__name__

@@ -1,0 +1,441 @@
+"""Methods of the field on the branches and data of SCBCH: what its objective has to be compared with.
+
+Each follows the code its authors published; the texts of the papers were not at hand, so that the docstrings give
+no equation numbers. Branches, batches, optimizer and L2 are those of `CrossModalHashing`, not the papers' own.
+"""
+
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from scbch_keras.data import ROWS_AT_ONCE
+from scbch_keras.hashing import CrossModalHashing, check_not_negative
+from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
+from scbch_keras.losses import quantization
+from scbch_keras.methods import baseline_losses as terms
+from scbch_keras.methods.mixture import lower_component
+
+Branch: TypeAlias = keras.Model | HashBranch | None
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class DCMH(CrossModalHashing):
+    """Deep Cross-Modal Hashing (Jiang and Li, CVPR 2017), supervised, without a defence against wrong labels.
+
+    J = sum_ij [log(1 + exp(Theta_ij)) - S_ij Theta_ij] + gamma (|B - F|^2 + |B - G|^2) + eta (|F 1|^2 + |G 1|^2)
+    with Theta = F G^T / 2, S_ij = 1 where two samples share a label, and B = sign(F + G). Source: the authors'
+    code (jiangqy/DCMH-CVPR2017).
+
+    What differs from it:
+
+    - A batch stands for the training set, and J is divided by n^2. The authors keep F, G and B of all N samples,
+      compare a batch with all of them, and divide by n N: their quantization has n / N of the weight it has here.
+    - Both branches learn in one step. The authors alternate: image branch, text branch, then B.
+    - F and G are sqrt(bits) times the branches' codes of unit norm, so that their values are near -1 and 1; the
+      authors' are linear outputs without a norm.
+    - The branches take features; the authors train a CNN-F on pictures. Adam takes the place of plain SGD.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+        gamma: float >= 0, weight of quantization.
+        eta: float >= 0, weight of bit balance.
+        l2: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    SETTINGS = ("gamma", "eta")
+
+    def __init__(
+        self,
+        bits: int = 64,
+        num_classes: int = 24,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
+        gamma: float = 1.0,
+        eta: float = 1.0,
+        l2: float = 1e-5,
+        **kwargs,
+    ):
+        check_not_negative(gamma=gamma, eta=eta)
+        names = ("likelihood", "quantization", "balance")
+        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
+        self.gamma = gamma
+        self.eta = eta
+
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The terms of J; see `CrossModalHashing.objective`."""
+        image, text = (self.bits**0.5 * outputs[name] for name in ("image", "text"))
+        likelihood = terms.pairwise_likelihood(image, text, terms.shares_label(labels), sample_weight)
+        return {
+            "likelihood": (1.0, likelihood),
+            "quantization": (self.gamma, terms.unified_quantization(image, text, sample_weight)),
+            "balance": (self.eta, terms.bit_balance(image, text, sample_weight)),
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class UCCH(CrossModalHashing):
+    """Unsupervised Contrastive Cross-modal Hashing (Hu et al., TPAMI 45(3), 2023). Labels are not read.
+
+    L = alpha L_c + (1 - alpha) L_r: each code finds its pair's binary code among many (contrastive hashing), and its
+    pair ranks before all others, easy negatives counting less (cross-modal ranking). Source: the authors' code
+    (penghu-cs/UCCH).
+
+    What differs from it:
+
+    - The binary codes to choose from are those of the batch. The authors do so in their first epoch alone; then
+      they draw 4096 from a memory bank of all samples' codes that follows with momentum 0.4.
+    - No clipping of gradients and no learning rate schedule.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+        alpha: float in [0, 1], share of contrastive hashing.
+        temperature: float > 0, of contrastive hashing.
+        margin: float >= 0: how close to the own pair's score a negative is hard.
+        shift: float >= 0, by which the scores of easy negatives are lowered.
+        l2: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    SETTINGS = ("alpha", "temperature", "margin", "shift")
+
+    def __init__(
+        self,
+        bits: int = 64,
+        num_classes: int = 24,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
+        alpha: float = 0.9,
+        temperature: float = 0.9,
+        margin: float = 0.2,
+        shift: float = 1.0,
+        l2: float = 1e-5,
+        **kwargs,
+    ):
+        _check_share(alpha=alpha)
+        _check_positive(temperature=temperature)
+        check_not_negative(margin=margin, shift=shift)
+        names = ("contrast", "ranking")
+        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
+        self.alpha = alpha
+        self.temperature = temperature
+        self.margin = margin
+        self.shift = shift
+
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The two terms; see `CrossModalHashing.objective`."""
+        image, text = outputs["image"], outputs["text"]
+        contrast = terms.instance_contrast(image, text, self.temperature, sample_weight)
+        ranking = terms.cross_modal_ranking(image, text, self.margin, self.shift, sample_weight)
+        return {"contrast": (self.alpha, contrast), "ranking": (1 - self.alpha, ranking)}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class InfoNCE(CrossModalHashing):
+    """The symmetric contrastive loss of CLIP (Radford et al., Learning Transferable Visual Models From Natural
+    Language Supervision, ICML 2021, Fig. 3), and the quantization term of SCBCH. Labels are not read.
+
+    L = L_nce + beta Q. What differs from CLIP: quantization is added, since codes are wanted; the temperature is
+    fixed at what CLIP's, which is learned, starts from.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+        temperature: float > 0.
+        beta: float >= 0, weight of quantization.
+        l2: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    SETTINGS = ("temperature", "beta")
+
+    def __init__(
+        self,
+        bits: int = 64,
+        num_classes: int = 24,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
+        temperature: float = 0.07,
+        beta: float = 0.3,
+        l2: float = 1e-5,
+        **kwargs,
+    ):
+        _check_positive(temperature=temperature)
+        check_not_negative(beta=beta)
+        names = ("contrast", "quantization")
+        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
+        self.temperature = temperature
+        self.beta = beta
+
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The two terms; see `CrossModalHashing.objective`."""
+        image, text = outputs["image"], outputs["text"]
+        return {
+            "contrast": (1.0, terms.info_nce(image, text, self.temperature, sample_weight)),
+            "quantization": (self.beta, quantization(image, text, sample_weight)),
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class NRCH(CrossModalHashing):
+    """Robust Contrastive Cross-modal Hashing with Noisy Labels (Wang et al., ACM MM 2024).
+
+    L = alpha L_r + (1 - alpha) Q + L_w on the samples that pass for clean. L_r attracts a sample's own pair alone and
+    repels those that share no label (robust contrastive hashing); Q draws magnitudes to 1 / sqrt(bits); L_w teaches
+    class centers to predict the labels from the codes, which get no gradient of it. The dynamic noise separator: as
+    an epoch begins, the largest error of L_w among each sample's labels, scaled to [0, 1], is modelled by two
+    Gaussians; a sample passes whose probability to be of the lower one is at least `threshold`. Its confidence is
+    1, that of the others 0. Source: the authors' code (LonganWANG-cs/NRCH).
+
+    What differs from it:
+
+    - The code takes the image anchors' negatives in both halves of L_r; here a text anchor has its own.
+    - The code applies tanh to the codes, already of unit norm, once more for L_r and Q; left out.
+    - The mixture starts from two means without chance, in place of k-means++.
+    - Adam takes the place of RMSprop at 1e-5.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+        alpha: float in [0, 1], share of L_r, lambda in the code.
+        margin: float >= 0: how close to the own pair's score a negative is hard.
+        shift: float >= 0, by which the scores of easy negatives are lowered.
+        threshold: float in [0, 1], the lowest probability of being clean that passes.
+        warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100.
+        l2: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs")
+
+    def __init__(
+        self,
+        bits: int = 64,
+        num_classes: int = 24,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
+        alpha: float = 0.6,
+        margin: float = 0.2,
+        shift: float = 1.0,
+        threshold: float = 0.3,
+        warmup_epochs: int = 19,
+        l2: float = 1e-5,
+        **kwargs,
+    ):
+        _check_share(alpha=alpha, threshold=threshold)
+        check_not_negative(margin=margin, shift=shift)
+        super().__init__(
+            bits,
+            num_classes,
+            image_branch,
+            text_branch,
+            l2,
+            terms=("contrast", "quantization", "centers"),
+            confidence_weighting=True,
+            warmup_epochs=warmup_epochs,
+            **kwargs,
+        )
+        self.alpha = alpha
+        self.margin = margin
+        self.shift = shift
+        self.threshold = threshold
+        self.centers = ConceptClassifier(num_classes, name="centers")
+
+    def build_heads(self, modality):
+        """Build the class centers, which both modalities have in common."""
+        if not self.centers.built:
+            self.centers.build((None, self.bits))
+
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The terms over the samples that pass; see `CrossModalHashing.objective`."""
+        image, text = outputs["image"], outputs["text"]
+        weight, share = sample_weight, 1.0
+        if training:
+            passing = self.confidence_of(x)
+            weight = passing if sample_weight is None else passing * sample_weight
+            # Means over those that pass, as in a batch of them alone.
+            share = ops.maximum(ops.mean(passing), 1e-6)
+        contrast = terms.robust_contrast(
+            image, text, terms.shares_label(labels), self.margin, self.shift, weight
+        )
+        errors = ops.mean(terms.center_errors(labels, image, text, self._centers()), axis=1)
+        return {
+            "contrast": (self.alpha, contrast / share),
+            "quantization": (1 - self.alpha, terms.magnitude_gap(image, text, weight) / share),
+            "centers": (1.0, ops.mean(errors if weight is None else weight * errors) / share),
+        }
+
+    def _centers(self):
+        return ops.tanh(self.centers.kernel)
+
+    def estimate_confidence(self, pairs):
+        """The dynamic noise separator: (N,), 1 for samples that pass and 0 for the others."""
+        centers = self._centers()
+        largest = _by_block(
+            lambda labels, image, text: ops.max(
+                labels * terms.center_errors(labels, image, text, centers), axis=1
+            ),
+            pairs.labels,
+            *self.codes_of(pairs),
+        )
+        scaled = (largest - largest.min() + 1e-8) / (largest.max() - largest.min() + 1e-8)
+        return (lower_component(scaled) >= self.threshold).astype("float32")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class RSHNL(CrossModalHashing):
+    """Robust Self-Paced Hashing for Cross-Modal Retrieval with Noisy Labels (Pu et al., AAAI 2025).
+
+    L = 1/n sum_i w_i l_i + alpha L_c. L_c is contrastive hashing learning: each code finds its pair's other one in
+    the batch. l_i is center aggregation learning: the probability of the sample's labels by its codes' products with
+    learned class centers; both with a robust loss between cross-entropy and mean absolute error (q). Noise-tolerance
+    self-paced hashing: w_i = max(0, 1 - l_i / gamma) after warm-up, so that a sample too hard to be clean has
+    weight 0. Source: the authors' code (perquisite/RSHNL).
+
+    What differs from it:
+
+    - w is taken of the whole training set as an epoch begins; the code takes it of each batch.
+    - The self-paced regularizer gamma (w^2 / 2 - w), a constant to the branches, is left out of the value.
+    - The data sets of the code have one label a sample. Its formula adds up the probabilities of several labels, so
+      that a sample with many is an easy one; kept. A sample without labels, which it does not know, has l = 0.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+        alpha: float >= 0, weight of L_c. The code's comments have 0.05, 0.1, 0.3 and 0.05 for its four data sets.
+        gamma: float > 0, the pace: the loss l from which on a sample counts nothing; the code's comments have 3, 5,
+            8 and 9. Untrained centers give about 2 log(C / number of labels); a logged `confidence` of 0 says that the
+            pace lets no sample in.
+        q: float in (0, 1], of the robust loss.
+        temperature: float > 0, of L_c.
+        warmup_epochs: int >= 0, first epochs with w = 1.
+        center_units: widths of the network that makes the centers from the classes.
+        l2: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    SETTINGS = ("alpha", "gamma", "q", "temperature", "warmup_epochs", "center_units")
+
+    def __init__(
+        self,
+        bits: int = 64,
+        num_classes: int = 24,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
+        alpha: float = 0.05,
+        gamma: float = 4.0,
+        q: float = 0.01,
+        temperature: float = 1.0,
+        warmup_epochs: int = 5,
+        center_units: tuple[int, ...] = (4096, 4096),
+        l2: float = 1e-5,
+        **kwargs,
+    ):
+        check_not_negative(alpha=alpha)
+        _check_positive(gamma=gamma, q=q, temperature=temperature)
+        _check_share(q=q)
+        for width in center_units:
+            check_positive_int("center_units", width)
+        super().__init__(
+            bits,
+            num_classes,
+            image_branch,
+            text_branch,
+            l2,
+            terms=("aggregation", "contrast"),
+            confidence_weighting=True,
+            warmup_epochs=warmup_epochs,
+            **kwargs,
+        )
+        self.alpha = alpha
+        self.gamma = gamma
+        self.q = q
+        self.temperature = temperature
+        self.center_units = tuple(center_units)
+        self.centers = HashBranch(bits, self.center_units, name="centers", dtype=self.dtype_policy)
+
+    def build_heads(self, modality):
+        """Build the network of the class centers, which both modalities have in common."""
+        if not self.centers.built:
+            self.centers.build((None, self.num_classes))
+
+    def objective(self, x, labels, outputs, sample_weight, training):
+        """The two terms; see `CrossModalHashing.objective`."""
+        image, text = outputs["image"], outputs["text"]
+        aggregation = terms.center_aggregation(labels, image, text, self._centers(), self.q)
+        if sample_weight is not None:
+            aggregation = sample_weight * aggregation
+        if training:
+            aggregation = self.confidence_of(x) * aggregation
+        contrast = terms.pair_contrast(image, text, self.temperature, self.q, sample_weight)
+        return {"aggregation": (1.0, ops.mean(aggregation)), "contrast": (self.alpha, contrast)}
+
+    def _centers(self):
+        """(C, bits), unit norm."""
+        return self.centers(ops.eye(self.num_classes))
+
+    def estimate_confidence(self, pairs):
+        """The self-paced weights w: (N,), in [0, 1]."""
+        centers = self._centers()
+        difficulty = _by_block(
+            lambda labels, image, text: terms.center_aggregation(labels, image, text, centers, self.q),
+            pairs.labels,
+            *self.codes_of(pairs),
+        )
+        return np.maximum(0, 1 - difficulty / self.gamma)
+
+
+BASELINES: dict[str, type[CrossModalHashing]] = {
+    "dcmh": DCMH,
+    "ucch": UCCH,
+    "infonce": InfoNCE,
+    "nrch": NRCH,
+    "rshnl": RSHNL,
+}
+
+
+def _by_block(per_sample: Any, *arrays: NDArray) -> NDArray[np.float32]:
+    """What a function of keras.ops says of each row, (N,), computed in blocks of rows."""
+    values = np.empty(len(arrays[0]), "float32")
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        block = (ops.convert_to_tensor(array[rows], dtype="float32") for array in arrays)
+        values[rows] = ops.convert_to_numpy(per_sample(*block))
+    return values
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0; got {value!r}.")
+
+
+def _check_share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1]; got {value!r}.")

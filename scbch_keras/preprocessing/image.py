@@ -1,0 +1,129 @@
+"""Pictures -> feature rows, as a release does it: a size and a backbone. Keras is imported only with a backbone."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.export.format.manifest import IMAGE_BACKBONE, IMAGE_PIPELINE
+from scbch_keras.files import replaced
+from scbch_keras.preprocessing.pictures import PREPARATION, Size, blocks, checked_pictures, grey_features
+
+_SCHEMA = 1
+_ROWS = 32
+
+
+class ImagePipeline:
+    """Pictures -> features float32 (n, dimensions).
+
+    Args:
+        size: height and width that pictures are resized to.
+        backbone: a keras.Model from pixel values 0 to 255 (n, height, width, 3), of float32 or another type, to
+            features (n, d), preprocessing within. None: grey pixels over 255, (n, height * width).
+
+    Raises ValueError for a size that is none, and for a backbone of another size or form.
+    """
+
+    def __init__(self, size: Size, backbone: Any = None) -> None:
+        if not (
+            isinstance(size, tuple)
+            and len(size) == 2
+            and all(type(side) is int and side > 0 for side in size)
+        ):
+            raise ValueError(f"size must be two whole numbers (height, width) of at least 1, got {size!r}")
+        self.size = size
+        self.backbone = backbone
+        self.dimensions: int = size[0] * size[1] if backbone is None else _dimensions(backbone, size)
+        """Columns of the features."""
+
+    def __call__(self, pictures: NDArray[np.uint8] | Sequence[Any]) -> NDArray[np.float32]:
+        """Pictures -> float32 (n, dimensions).
+
+        pictures: uint8 (n, h, w, 3), RGB, of any size; or a list of uint8 (h, w, 3), paths of picture files
+            and their bytes. Read and resized as `pictures.PREPARATION` says.
+
+        Raises ValueError for anything else, and for a picture that cannot be read: its place is named.
+        """
+        found = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
+        return np.concatenate([np.empty((0, self.dimensions), np.float32), *found])
+
+    def compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels uint8 (b, height, width, 3), b >= 1 -> (b, dimensions), at once."""
+        if self.backbone is None:
+            return grey_features(pixels)
+        return np.asarray(self.backbone.predict_on_batch(pixels.astype(self.backbone.inputs[0].dtype)))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write image_pipeline.json into `folder`, and a backbone as image_backbone.keras."""
+        if self.backbone is not None:
+            self.backbone.save(Path(folder, IMAGE_BACKBONE))
+        stored = {
+            "schema": _SCHEMA,
+            "preparation": PREPARATION["name"],
+            "size": self.size,
+            "features": "grey" if self.backbone is None else "backbone",
+            "dimensions": self.dimensions,
+        }
+        with replaced(Path(folder, IMAGE_PIPELINE)) as file:
+            file.write(json.dumps(stored).encode())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """What `save` wrote, or a release has; a backbone computes in float32 and may not bring code of its own.
+
+        Raises ValueError if it is something else, FileNotFoundError if there is nothing.
+        """
+        path = Path(folder, IMAGE_PIPELINE)
+        stored = read_settings(path.read_bytes(), str(path))
+        backbone = None
+        if stored["features"] == "backbone":
+            from scbch_keras.export.graphs.build import load_in_float32
+
+            backbone = load_in_float32(Path(folder, IMAGE_BACKBONE))
+        pipeline = cls(tuple(stored["size"]), backbone)
+        if pipeline.dimensions != stored["dimensions"]:
+            raise ValueError(
+                f"{path}: its backbone gives {pipeline.dimensions} features, not {stored['dimensions']}"
+            )
+        return pipeline
+
+
+def read_settings(content: bytes, source: str) -> dict[str, Any]:
+    """What `ImagePipeline.save` wrote to image_pipeline.json: "size", "features" and "dimensions".
+
+    Raises ValueError if it is something else.
+    """
+    try:
+        stored = json.loads(content)
+        form = (stored["schema"], stored["preparation"])
+        if form != (_SCHEMA, PREPARATION["name"]):
+            raise ValueError(f"its schema and preparation are {form}")
+        if stored["features"] not in ("grey", "backbone"):
+            raise ValueError(f"its features are {stored['features']!r}")
+        numbers = (*stored["size"], stored["dimensions"])
+        if len(numbers) != 3 or any(type(number) is not int or number < 1 for number in numbers):
+            raise ValueError(f"its size and dimensions are {numbers}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{source}: expected a file of ImagePipeline.save: {error}") from error
+    return stored
+
+
+def _dimensions(backbone: Any, size: Size) -> int:
+    """The columns that a backbone gives for pictures of `size`."""
+    inputs, outputs = getattr(backbone, "inputs", None) or [], getattr(backbone, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            "backbone must be a built keras.Model with one input and one output, or None, got "
+            f"{type(backbone).__name__} with {len(inputs)} and {len(outputs)}"
+        )
+    shape, output = inputs[0].shape, outputs[0].shape
+    sizes = zip(shape[1:], (*size, 3), strict=False)
+    if len(shape) != 4 or any(side not in (None, wanted) for side, wanted in sizes):
+        raise ValueError(f"backbone must take (n, {size[0]}, {size[1]}, 3), got {shape}")
+    if len(output) != 2 or output[1] is None:
+        raise ValueError(f"backbone must give features (n, d), got {output}")
+    return output[1]

@@ -1,0 +1,189 @@
+"""A release that takes strings: HashEncoder, text_raw.onnx and encode_raw_text give the model's codes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from scbch_keras import SCBCH, HashBranch, export
+from scbch_keras.codes import pack_codes
+from scbch_keras.export import HashEncoder, TextPipeline
+from scbch_keras.export.graphs.probes import ROWS, text_probes
+from scbch_keras.export.releasing import arguments
+
+DOCS = Path(__file__).parents[1] / "docs" / "export.md"
+BITS = 20
+WORDS = ("dog", "beach", "strasse", "é", "été", "ᄒ", "\U0001fae8", "🚀", "a", "the", "don't,", "\u0301")
+IDF = np.linspace(1, 7, len(WORDS))
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return TextPipeline(WORDS, "tfidf", IDF)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(3)
+    model = SCBCH(
+        bits=BITS,
+        num_classes=4,
+        image_branch=HashBranch(BITS, (8,)),
+        text_branch=HashBranch(BITS, (1024, 1024)),
+    )
+    model.build({"image": (None, 5), "text": (None, len(WORDS))})
+    return model
+
+
+@pytest.fixture(scope="module")
+def released(model, pipeline, tmp_path_factory):
+    pytest.importorskip("tensorflow_text")
+    return export.release(model, tmp_path_factory.mktemp("releases") / "captions", text=pipeline)
+
+
+@pytest.fixture(scope="module")
+def texts(pipeline):
+    return [text for seed in range(2) for text in text_probes(pipeline, seed=seed)]
+
+
+@pytest.fixture(scope="module")
+def expected(model, pipeline, texts):
+    return model.encode_text(pipeline(texts), packed=False, verbose=0)
+
+
+def check(packed, codes, expected):
+    np.testing.assert_allclose(codes, expected, atol=1e-5)
+    assert (codes.dtype, packed.dtype) == (np.float32, np.uint8)
+    np.testing.assert_array_equal(packed, pack_codes(codes))
+
+
+@pytest.mark.release
+def test_the_manifest_describes_the_raw_text_encoder(released, pipeline):
+    described = released.manifest["encoders"]["raw_text"]
+    assert described["pipeline"]["path"] == "text_pipeline.json"
+    assert described["pipeline"]["normalization"]["unicode"] == "14.0.0"
+    assert described["saved_model"]["signature"] == "encode_raw_text"
+    assert (described["onnx"]["path"], described["onnx"]["opset"]) == ("text_raw.onnx", 20)
+    signature = released.manifest["signatures"]["encode_raw_text"]
+    assert signature["inputs"] == {"text": {"shape": [None], "dtype": "string"}}
+    assert signature["outputs"] == released.manifest["signatures"]["encode_text"]["outputs"]
+    files = released.manifest["files"]
+    assert {
+        "text_pipeline.json",
+        "text_raw.onnx",
+        "saved_model/captions/1/assets/vocabulary.txt",
+    } <= files.keys()
+    stored = (released.path / "saved_model/captions/1/assets/vocabulary.txt").read_bytes().decode()
+    assert stored.split("\n") == [*WORDS, ""]
+    again = TextPipeline.load(released.path / "text_pipeline.json")
+    assert (again.vocabulary, again.idf.tolist()) == (WORDS, pipeline.idf.tolist())
+    assert "tensorflow-text" in released.manifest["libraries"]
+
+
+@pytest.mark.release
+def test_every_encoder_of_strings_was_verified(released):
+    found = released.manifest["verification"]["encoders"]
+    for name in ("saved_model encode_raw_text", "HashEncoder of strings", "onnx text_raw"):
+        assert found[name]["bits_compared"] == ROWS * BITS
+        assert found[name]["bits_different"] <= found[name]["bits_near_zero"]
+        assert found[name]["largest_code_difference"] <= 1e-5
+
+
+@pytest.mark.release
+def test_hash_encoder_gives_the_models_codes_of_strings(released, texts, expected):
+    encoder = HashEncoder(released.path)
+    check(encoder.text(texts), encoder.text(texts, packed=False, batch_size=100), expected)
+
+
+@pytest.mark.release
+def test_text_raw_onnx_takes_normalised_strings_with_standard_operators(released, pipeline, texts, expected):
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    stored = onnx.load(released.path / "text_raw.onnx")
+    onnx.checker.check_model(stored, full_check=True)
+    assert {(entry.domain, entry.version) for entry in stored.opset_import if entry.domain == ""} == {
+        ("", 20)
+    }
+    assert {node.domain for node in stored.graph.node} == {""}
+    session = runtime.InferenceSession(released.path / "text_raw.onnx", providers=["CPUExecutionProvider"])
+    tensors = {
+        tensor.name: (tensor.type, tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())
+    }
+    assert tensors == {
+        "text": ("tensor(string)", ["batch"]),
+        "packed_codes": ("tensor(uint8)", ["batch", 3]),
+        "codes": ("tensor(float)", ["batch", BITS]),
+    }
+    check(*session.run(["packed_codes", "codes"], {"text": pipeline.normalize(texts)}), expected)
+    check(*session.run(None, {"text": pipeline.normalize(texts[:1])}), expected[:1])
+
+
+@pytest.mark.release
+def test_plain_tensorflow_serves_raw_strings(released, texts, expected, tmp_path):
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    program = f"""
+import json
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+texts = json.loads(open({str(tmp_path / "texts.json")!r}).read())
+loaded = tf.saved_model.load({str(released.path / "saved_model/captions/1")!r})
+outputs = loaded.signatures["encode_raw_text"](text=tf.constant(texts))
+assert set(outputs) == {{"codes", "packed_codes"}}
+nothing = loaded.signatures["encode_raw_text"](text=tf.constant([], tf.string))
+assert nothing["packed_codes"].shape == (0, 3)
+np.savez({str(tmp_path / "out.npz")!r}, **{{key: value.numpy() for key, value in outputs.items()}})
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    with np.load(tmp_path / "out.npz") as outputs:
+        check(outputs["packed_codes"], outputs["codes"], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (
+            TextPipeline(["one", "two"]),
+            ValueError,
+            r"text has 2 words; the text branch takes .* shape \(12,\)",
+        ),
+        (WORDS, TypeError, r"text must be a TextPipeline \(TextFeatures\.pipeline\(\).*got tuple"),
+    ],
+)
+def test_another_pipeline_is_refused_before_any_work(model, tmp_path, text, error, message):
+    pytest.importorskip("tensorflow_text")
+    with pytest.raises(error, match=message):
+        export.release(model, tmp_path / "releases", text=text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_tensorflow_text_is_named_with_its_extra(model, pipeline, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(ImportError, match=r"with text need tensorflow_text: .*scbch_keras\[export,onnx\]"):
+        export.release(model, tmp_path / "releases", text=pipeline)
+    assert not list(tmp_path.iterdir())
+    assert arguments.checked_formats(("onnx",), pipeline, None) == ("onnx",)
+    assert arguments.checked_formats(("saved_model",), None, None) == ("saved_model",)
+
+
+@pytest.mark.release
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs once")
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_text")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(
+        r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        exec(compile(code, str(DOCS), "exec"), names)
+    assert [path.name for path in sorted((tmp_path / "releases/captions").glob("[!.]*"))] == [
+        "1",
+        "2",
+        "latest",
+    ]

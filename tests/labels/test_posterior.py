@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+
+from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
+from scbch_keras.labels.posterior import RIDGES, LabelPosterior, _NoiseFit, estimate, leave_one_out
+
+pytestmark = pytest.mark.numpy_only
+
+
+@pytest.fixture(scope="module")
+def data():
+    """400 pairs of 10 labels that show in both modalities."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((400, 10)) < 0.2).astype("uint8")
+    image = labels @ rng.standard_normal((10, 40)) + 0.7 * rng.standard_normal((400, 40))
+    text = rng.poisson(0.05 + labels @ (rng.random((10, 30)) < 0.2))
+    return image.astype("float32"), text.astype("float32"), labels
+
+
+def kernel_of(image, text):
+    root = np.sign(image) * np.sqrt(np.abs(image))
+    a = root - root.mean(axis=0)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b = text * (np.log((1 + len(text)) / (1 + (text > 0).sum(axis=0))) + 1)
+    b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
+    return a @ a.T + b @ b.T
+
+
+def test_leave_one_out_equals_leaving_each_sample_out(data):
+    image, text, labels = (values[:60] for values in data)
+    scores, ridge = leave_one_out(image, text, labels)
+    kernel, mean = kernel_of(image, text), labels.mean(axis=0)
+    errors = {}
+    for value in RIDGES:
+        predicted = np.empty(labels.shape)
+        for i in range(60):
+            others = np.arange(60) != i
+            inverse = np.linalg.inv(kernel[np.ix_(others, others)] + value * np.eye(59))
+            predicted[i] = kernel[i, others] @ inverse @ (labels[others] - mean) + mean
+        errors[value] = np.square(predicted - labels).sum()
+        if value == ridge:
+            np.testing.assert_allclose(scores, predicted, atol=2e-5)
+    assert ridge == min(errors, key=errors.get)
+
+
+def test_a_group_is_left_out_as_a_whole_and_gets_the_mean(data):
+    image, text, labels = (values[:60] for values in data)
+    groups = np.random.default_rng(2).integers(0, 25, 60)
+    labels = labels[groups]  # one item's rows have its labels
+    scores, ridge = leave_one_out(image, text, labels, groups)
+    kernel, mean = kernel_of(image, text), labels.mean(axis=0)
+    for group in np.unique(groups):
+        own, others = groups == group, groups != group
+        inverse = np.linalg.inv(kernel[np.ix_(others, others)] + ridge * np.eye(others.sum()))
+        predicted = kernel[np.ix_(own, others)] @ inverse @ (labels[others] - mean) + mean
+        np.testing.assert_allclose(scores[own], np.tile(predicted.mean(axis=0), (own.sum(), 1)), atol=2e-5)
+    blocks, _ = leave_one_out(image, text, labels, groups, block_size=7)
+    np.testing.assert_allclose(blocks, scores, atol=1e-5)
+
+
+def test_groups_keep_wrong_labels_from_vouching_for_each_other(data):
+    image, text, labels = data
+    groups = np.arange(400) // 4
+    noise = np.random.default_rng(4)
+    image, text = (
+        values[::4][groups] + noise.random((400, values.shape[1])) * 0.1 for values in (image, text)
+    )
+    true = labels[::4][groups]
+    noisy = mixed_symmetric(labels[::4], 0.5, 3).labels[groups]
+    apart, together = (estimate(image, text, noisy, groups=given) for given in (groups, None))
+    errors = [np.square(one.probabilities - true).mean() for one in (apart, together)]
+    assert errors[0] < 0.8 * errors[1]
+    assert apart.noise_rate == pytest.approx(0.5, abs=0.15)
+    assert together.noise_rate < 0.2
+    np.testing.assert_array_equal(apart.probabilities, apart.probabilities[::4][groups])
+
+
+@pytest.mark.parametrize("groups", [np.zeros(400), np.zeros(399, int), [0] * 400, np.zeros(400, int)])
+def test_groups_that_are_none_are_refused(data, groups):
+    with pytest.raises(
+        ValueError, match=r"groups must be an array of integers|groups: .* row \d+ has others than"
+    ):
+        estimate(*data, groups=groups)
+
+
+def test_the_columns_product_in_blocks_equals_the_samples_product(data):
+    image, text, labels = data
+    whole, ridge = leave_one_out(image, text, labels)  # more rows than columns
+    blocks, _ = leave_one_out(image, text, labels, block_size=37)
+    np.testing.assert_allclose(blocks, whole, atol=1e-5)
+    wide = np.concatenate([image, np.zeros((400, 500), "float32")], axis=1)
+    dual, same = leave_one_out(wide, text, labels)
+    assert same == ridge
+    np.testing.assert_allclose(dual, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_gradient_of_the_likelihood_is_its_slope(data, separate):
+    image, text, labels = data
+    fit = _NoiseFit(leave_one_out(image, text, labels)[0], labels, separate)
+    at = np.random.default_rng(1).random(20 + (2 if separate else 1)) * 0.5
+    _, gradient = fit._loss(at)
+    for number in range(len(at)):
+        step = np.zeros_like(at)
+        step[number] = 1e-6
+        slope = (fit._loss(at + step)[0] - fit._loss(at - step)[0]) / 2e-6
+        assert gradient[number] == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("noise_model", ["independent", "swap"])
+def test_the_posterior_is_nearer_to_the_truth_and_knows_the_rate(data, rate, noise_model):
+    image, text, labels = data
+    noisy = mixed_symmetric(labels, rate, 3).labels
+    posterior = estimate(image, text, noisy, noise_model)
+    assert posterior.noise_rate == pytest.approx(rate, abs=0.12)
+    assert np.square(posterior.probabilities - labels).mean() < 0.6 * np.square(noisy - 1.0 * labels).mean()
+    doubted = posterior.probabilities[(noisy == 1) & (labels == 0)].mean()
+    trusted = posterior.probabilities[(noisy == 1) & (labels == 1)].mean()
+    assert doubted < trusted - 0.3
+
+
+def test_clean_labels_stay_and_have_no_noise(data):
+    image, text, labels = data
+    posterior = estimate(image, text, labels)
+    assert posterior.noise_rate < 0.05
+    assert np.abs(posterior.probabilities - labels).mean() < 0.01
+
+
+@pytest.mark.parametrize("make", [additive, subtractive])
+def test_separate_rates_clean_labels_that_were_only_added_or_only_dropped(data, make):
+    image, text, labels = data
+    noisy = make(labels, 0.5, 4).labels
+    posterior = estimate(image, text, noisy, separate_rates=True)
+    assert np.square(posterior.probabilities - labels).mean() < np.square(noisy - 1.0 * labels).mean()
+    if make is additive:
+        assert posterior.add_rate > 0.02 > posterior.drop_rate
+    else:
+        assert posterior.drop_rate > 0.1 > 3 * posterior.add_rate
+
+
+def test_the_swap_posterior_is_the_enumeration_of_every_exchange():
+    from scbch_keras.labels.posterior import _swap
+
+    rng = np.random.default_rng(5)
+    eta, rate = rng.uniform(0.05, 0.95, (1, 5)), 0.4
+    given = np.array([[1, 0, 1, 0, 0]])
+    odds = eta[0] / (1 - eta[0])
+    weights, truths = [1.0], [given[0]]
+    for present in (0, 2):
+        for absent in (1, 3, 4):
+            truth = given[0].copy()
+            truth[present], truth[absent] = 0, 1
+            weights.append(odds[absent] / odds[present] * rate / (1 - rate) / 6)
+            truths.append(truth)
+    expected = np.average(truths, axis=0, weights=weights)
+    np.testing.assert_allclose(_swap(eta, given, rate)[0], expected, rtol=1e-12)
+
+
+def test_a_posterior_is_saved_and_damage_is_refused(data, tmp_path):
+    posterior = estimate(*data)
+    posterior.save(tmp_path / "posterior.npz")
+    loaded = LabelPosterior.load(tmp_path / "posterior.npz")
+    np.testing.assert_array_equal(loaded.probabilities, posterior.probabilities)
+    assert (loaded.noise_rate, loaded.ridge) == (posterior.noise_rate, posterior.ridge)
+    (tmp_path / "posterior.npz").write_bytes((tmp_path / "posterior.npz").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"posterior\.npz: expected a file of LabelPosterior\.save"):
+        LabelPosterior.load(tmp_path / "posterior.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((3, 4))}, r"image must be \(400, d\)"),
+        ({"text": -np.ones((400, 3))}, "text finite and >= 0"),
+        ({"image": np.full((400, 3), np.nan)}, "image must be finite"),
+        ({"labels": np.full((400, 3), 2)}, "labels must hold only 0 and 1"),
+        ({"noise_model": "both"}, "noise_model must be one of"),
+        ({"noise_model": "swap", "separate_rates": True}, "separate_rates goes with"),
+    ],
+)
+def test_bad_arguments_are_named(data, change, message):
+    image, text, labels = data
+    with pytest.raises(ValueError, match=message):
+        estimate(**{"image": image, "text": text, "labels": labels, **change})

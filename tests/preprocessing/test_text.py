@@ -1,0 +1,322 @@
+"""TextPipeline: one definition of words and their counts, and the same bits in Python, ONNX and TensorFlow."""
+
+import hashlib
+import json
+import random
+import sys
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scbch_keras.export import TextPipeline
+from scbch_keras.preprocessing.text import SEPARATORS, UNASSIGNED, checked, words
+
+pytestmark = pytest.mark.numpy_only
+
+WEIGHTINGS = ("presence", "counts", "tfidf")
+FORMS = ("{}", "a\u0345{}\u0334\u0301")
+CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+
+
+def members(ranges):
+    return {code for first, last in ranges for code in range(first, last + 1)}
+
+
+def characters(*categories):
+    """The code points of these categories, of all planes."""
+    return [chr(code) for code in CODES if unicodedata.category(chr(code)) in categories]
+
+
+# Where normalisations differ: marks, what NFKC and case folding change, Hangul, ignorable and unassigned ones.
+INTERESTING = (
+    "".join(characters("Mn", "Mc", "Me", "Cf", "Cc", "Zs", "Zl", "Zp"))
+    + "".join(c for c in map(chr, CODES) if unicodedata.normalize("NFKC", c).casefold() != c)[:9000:3]
+    + "각가힣\u1160\u3164Σςσβßİıſǰΐΰ👩🚀🏽❤\ufe0f"  # noqa: RUF001
+    + "\u0378\ufdd0\uffff\U0001fae8\U0001ccd6\U0001e030\U0001e08f\U00010efd\U000e0fff\U0010ffff"
+)
+ANY = st.one_of(
+    st.sampled_from(INTERESTING),
+    st.sampled_from("ab é"),
+    *(
+        st.integers(plane << 16, (plane << 16) + 0xFFFF)
+        .filter(lambda code: not 0xD800 <= code < 0xE000)
+        .map(chr)
+        for plane in range(17)
+    ),
+)
+TEXTS = st.lists(st.text(ANY, max_size=24), min_size=1, max_size=40)
+
+
+def random_texts(rows, seed):
+    """Texts that repeat their pieces, so that words are found again: of interesting characters, marks on letters."""
+    rng = random.Random(0)
+    pieces = ["".join(rng.choices(INTERESTING, k=rng.randint(1, 3))) for _ in range(1000)]
+    pieces += [chr(code) + mark for code in range(0x41, 0x250, 5) for mark in ("", "\u0301", "\u0323\u0307")]
+    rng = random.Random(seed)
+    between = [" ", "\t", "\0", "\u00a0", "\u2028 ", "\u3000", "\x1c", "\u1680"]
+    return [
+        "".join(piece + rng.choice(between) for piece in rng.choices(pieces, k=rng.randint(0, 29)))
+        for _ in range(rows)
+    ]
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    found = sorted({word for text in random_texts(400, 1) for word in words(text)})
+    assert len(found) > 800
+    return found
+
+
+@pytest.fixture(scope="module", params=WEIGHTINGS)
+def pipeline(request, vocabulary):
+    idf = np.random.default_rng(2).uniform(1, 12, len(vocabulary)) if request.param == "tfidf" else None
+    return TextPipeline(vocabulary, request.param, idf)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Die Straße", ["die", "strasse"]),
+        ("ﬁne Ⅳ ｆｕｌｌ", ["fine", "iv", "full"]),  # noqa: RUF001
+        ("cafe\u0301 café", ["café", "café"]),
+        ("a\u3000b\u00a0c\u2028d\te\u0085f\x1cg", list("abcdefg")),
+        ("zero\u200bwidth soft\u00adware ❤\ufe0f", ["zerowidth", "software", "❤"]),
+        ("Don't, stop-motion! #x", ["don't,", "stop-motion!", "#x"]),
+        ("ΣΊΣΥΦΟΣ σίσυφος", ["σίσυφοσ"] * 2),
+        ("ǰ J\u030c", ["ǰ", "ǰ"]),
+        ("a\x00b\x7fc\x9fd", list("abcd")),
+        ("\U0001e030\u0301 e\u0301\u0378\u0301", ["\U0001e030\u0301", "é\u0378\u0301"]),
+        (" \n", []),
+        ("", []),
+    ],
+)
+def test_words_are_normalised_folded_and_parted_by_space_and_controls(text, expected):
+    assert words(text) == expected
+
+
+def test_separators_are_what_python_calls_space_and_controls():
+    spaces = {code for code in CODES if chr(code).isspace() or unicodedata.category(chr(code)) == "Cc"}
+    assert members(SEPARATORS) == spaces
+
+
+def test_what_this_python_does_not_assign_is_kept_as_it_is():
+    unknown = {code for code in CODES if unicodedata.category(chr(code)) == "Cn"}
+    kept = members(UNASSIGNED)
+    assert kept >= unknown
+    if unicodedata.unidata_version == "14.0.0":
+        assert kept == unknown
+    assert all(words(chr(code)) == [chr(code)] for code in kept)
+
+
+def test_words_are_the_same_in_every_version_of_python():
+    digest = hashlib.sha256()
+    for form in FORMS:
+        digest.update("\n".join(" ".join(words(form.format(chr(code)))) for code in CODES).encode())
+    assert digest.hexdigest() == "879378850160582759fca63b8c98488b41e16db648fe055af8101e317285c4ae"
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_a_normalised_text_is_its_own_normal_form(texts):
+    normal = TextPipeline(["a"]).normalize(texts)
+    assert normal.dtype == object
+    assert [text.split(" ") if text else [] for text in normal] == [words(text) for text in texts]
+    assert normal.tolist() == TextPipeline(["a"]).normalize(normal).tolist()
+
+
+def test_counts_against_hand_counts():
+    texts = ["Sun sun\u3000SKY", "moon", "", "sky"]
+    for weighting, first in (("presence", [1, 1, 0]), ("counts", [2, 1, 0])):
+        features = TextPipeline(["sun", "sky", "sea"], weighting)(texts)
+        np.testing.assert_array_equal(features, np.float32([first, [0] * 3, [0] * 3, [0, 1, 0]]), strict=True)
+    features = TextPipeline(["sun", "sky"], "tfidf", [2, 3])(texts)
+    np.testing.assert_array_equal(features, np.float32([[0.8, 0.6], [0, 0], [0, 0], [0, 1]]), strict=True)
+    assert TextPipeline(["sun"])([]).shape == (0, 1)
+    assert TextPipeline(["sun"]).normalize([]).shape == (0,)
+
+
+def test_a_saved_pipeline_is_the_same_again(pipeline, tmp_path):
+    pipeline.save(tmp_path / "text.json")
+    again = TextPipeline.load(tmp_path / "text.json")
+    assert (again.vocabulary, again.weighting) == (pipeline.vocabulary, pipeline.weighting)
+    texts = random_texts(50, 3)
+    np.testing.assert_array_equal(again(texts), pipeline(texts), strict=True)
+    stored = json.loads((tmp_path / "text.json").read_text())
+    for change in (
+        {"schema": 2},
+        {"normalization": "nfc"},
+        {"vocabulary": ["A"]},
+        {"vocabulary": 3},
+        {"weighting": "bm25"},
+        {"idf": ["x"]},
+    ):
+        (tmp_path / "text.json").write_text(json.dumps(stored | change))
+        with pytest.raises(ValueError, match=r"text\.json: expected a file of TextPipeline\.save"):
+            TextPipeline.load(tmp_path / "text.json")
+    for content in ("", "[]", "{}", "nonsense"):
+        (tmp_path / "text.json").write_text(content)
+        with pytest.raises(ValueError, match=r"text\.json: expected a file of TextPipeline\.save"):
+            TextPipeline.load(tmp_path / "text.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([],), "vocabulary must have a word"),
+        (("word",), "texts must be a list of strings, got str"),
+        ((["a", 3],), "texts must be strings, got int at 1"),
+        ((["a", "B"],), r"normal form, got 'B' at 1, which texts give as \['b'\]"),
+        ((["a b"],), r"got 'a b' at 0, which texts give as \['a', 'b'\]"),
+        (([""],), "normal form, got ''"),
+        ((["a", "b", "a"],), "each word once, got 'a' at"),
+        ((["a"], "bm25"), "weighting must be one of .* got 'bm25'"),
+        ((["a"], "tfidf"), "idf is for \"tfidf\" and needed there, got None for 'tfidf'"),
+        ((["a"], "counts", [1]), 'idf is for "tfidf"'),
+        ((["a"], "tfidf", [1, 2]), r"one for each of the 1 words, got shape \(2,\)"),
+        ((["a"], "tfidf", [-1]), "idf must be numbers from 0 to 1024"),
+        ((["a"], "tfidf", [np.nan]), "idf must be numbers from 0 to 1024"),
+    ],
+)
+def test_bad_settings_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TextPipeline(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("a dog", "texts must be a list of strings, got str"),
+        (b"a dog", "texts must be a list of strings, got bytes"),
+        (3, "texts must be a list of strings, got int"),
+        (["a", b"dog"], "texts must be strings, got bytes at 1"),
+        (np.array([["a"]]), r"texts must be a list of strings, got an array of shape \(1, 1\)"),
+        (["a", "b", "half \udc00 pair"], r"valid Unicode, got the lone surrogate U\+DC00 at 2"),
+    ],
+)
+def test_what_is_no_list_of_valid_strings_is_refused(texts, message):
+    for act in (checked, TextPipeline(["a"]), TextPipeline(["a"]).normalize):
+        with pytest.raises(ValueError, match=message):
+            act(texts)
+
+
+# the graphs
+
+
+@pytest.fixture(scope="module")
+def by_onnx(pipeline):
+    """The same features from `text_raw.onnx`'s nodes, by onnxruntime."""
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    from scbch_keras.export.graphs.text_onnx import features_model
+
+    model = features_model(pipeline)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert {node.domain for node in model.graph.node} == {""}
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda texts: session.run(None, {"text": pipeline.normalize(texts)})[0]
+
+
+@pytest.fixture(scope="module")
+def by_tensorflow(pipeline, tmp_path_factory):
+    """The same features from the graph of encode_raw_text."""
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorflow_text")
+    from scbch_keras.export.graphs.text_tensorflow import features_function, vocabulary_table
+
+    table = vocabulary_table(pipeline, tmp_path_factory.mktemp("assets") / "vocabulary.txt")
+    features = tf.function(
+        features_function(pipeline, table), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
+    return lambda texts: features(tf.constant([text.encode() for text in texts], tf.string)).numpy()
+
+
+def test_an_encoder_that_reads_its_input_in_a_branch_gets_the_features(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    from scbch_keras.export.graphs.text_onnx import write_raw_text_onnx
+
+    helper, kind = onnx.helper, onnx.TensorProto
+    output = helper.make_tensor_value_info("codes", kind.FLOAT, ["batch", 2])
+    one_way, other_way = (
+        helper.make_graph([helper.make_node(name, ["text"], [name])], name, [], [
+            helper.make_tensor_value_info(name, kind.FLOAT, None)
+        ])
+        for name in ("Neg", "Abs")
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("ReduceMax", ["text"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["any"], to=kind.BOOL),
+        helper.make_node("If", ["any"], ["codes"], then_branch=one_way, else_branch=other_way),
+    ]
+    features = helper.make_tensor_value_info("text", kind.FLOAT, ["batch", 2])
+    graph = helper.make_graph(nodes, "encoder", [features], [output])
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "text.onnx")
+    pipeline = TextPipeline(["dog", "sea"], "counts")
+    write_raw_text_onnx(pipeline, tmp_path / "text.onnx", tmp_path / "raw.onnx")
+    session = runtime.InferenceSession(tmp_path / "raw.onnx", providers=["CPUExecutionProvider"])
+    codes = session.run(None, {"text": pipeline.normalize(["Sea dog dog", ""])})[0]
+    np.testing.assert_array_equal(codes, [[-2, -1], [0, 0]])
+
+
+def check_equal(pipeline, by_onnx, by_tensorflow, texts):
+    expected = pipeline(texts)
+    np.testing.assert_array_equal(by_onnx(texts), expected, strict=True)
+    np.testing.assert_array_equal(by_tensorflow(texts), expected, strict=True)
+    return expected
+
+
+def test_thousands_of_texts_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
+    expected = check_equal(pipeline, by_onnx, by_tensorflow, random_texts(3000, 4) + random_texts(400, 1))
+    assert (expected != 0).sum() > 5000
+    assert (expected == 0).all(axis=1).any()
+
+
+@settings(deadline=None, max_examples=100)
+@given(texts=TEXTS)
+def test_texts_of_any_characters_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow, texts):
+    check_equal(pipeline, by_onnx, by_tensorflow, texts)
+
+
+def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
+    known = list(pipeline.vocabulary)
+    for texts in (
+        [""],
+        ["", " ", "\t\n\0\x1f\u3000\u2029"],
+        ["\0", "a\0", "\0a", known[0] + "\0" + known[1]],
+        ["a" * 1_000_000, "\u0301" * 5_000, "e" + "\u0323\u0301" * 2_000],
+        [" ".join(known * 40), f"{known[3]} " * 100_000],
+        ["\ufeff" + known[-1], "\ufffe \uffff \U0010ffff", "\x85\xa0".join(known[:5])],
+    ):
+        check_equal(pipeline, by_onnx, by_tensorflow, texts)
+    assert by_tensorflow([]).shape == (0, pipeline.dimensions)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tensorflow_parts_and_folds_every_code_point_as_python_does(form):
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorflow_text")
+    from scbch_keras.export.graphs import text_tensorflow
+
+    split = tf.function(text_tensorflow.words, input_signature=[tf.TensorSpec([None], tf.string)])
+    texts = [form.format(chr(code)) for code in CODES]
+    came = tf.strings.reduce_join(split(tf.constant([text.encode() for text in texts])), -1, separator=" ")
+    different = [
+        ascii(text)
+        for text, normal in zip(texts, came.numpy(), strict=True)
+        if " ".join(words(text)).encode() != normal
+    ]
+    assert not different
+
+
+def test_what_is_no_utf8_is_an_error_of_the_graph(by_tensorflow):
+    tf = sys.modules["tensorflow"]
+    from scbch_keras.export.graphs import text_tensorflow
+
+    for wrong in (b"\xff", b"a\xed\xa0\x80", b"\xc0\x80", b"a\xe2\x82", b"\xf4\x90\x80\x80"):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            text_tensorflow.words(tf.constant([b"fine", wrong]))

@@ -1,0 +1,373 @@
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+from scbch_keras.export import HashEncoder
+from scbch_keras.methods.baselines import BASELINES
+from scbch_keras.training.cli import data as commands_data  # noqa: F401 - they add their commands
+from scbch_keras.training.cli.app import app
+from scbch_keras.training.data.own.read import read_own
+from scbch_keras.training.environment import versions
+from scbch_keras.training.grid.cells import read_cells
+from scbch_keras.training.grid.reproduce import CELLS, Grid, reproduce
+from scbch_keras.training.runs.folder import RunError, RunFolder
+from scbch_keras.training.runs.open_data import open_data
+from scbch_keras.training.runs.recipe import resolve
+from scbch_keras.training.runs.train import RunStopped, load_model, train
+
+BACKEND = keras.backend.backend()
+# What knows of no backend runs on the one that starts quickest.
+once = pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
+SMALL = {
+    "backend": BACKEND,
+    "bits": 16,
+    "image_units": [32],
+    "text_units": [32],
+    "neighbors": 10,
+    "warmup_epochs": 1,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def file(pairs, tmp_path_factory):
+    x, labels = pairs
+    path = tmp_path_factory.mktemp("data") / "pairs.npz"
+    np.savez(path, image=x["image"], text=x["text"].astype("float32"), labels=labels)
+    return path
+
+
+def begin(file, path, **settings):
+    recipe = resolve(data=str(file), **{"epochs": 4, "noise": 0.3, **SMALL, **settings})
+    return RunFolder.create(path, recipe, versions(BACKEND))
+
+
+def trained(run, **settings):
+    return train(run, open_data(run.recipe, run.path), verbose=0, **settings)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the middle of the second epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0 and self.count == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.count = epoch
+
+
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_ran_through(file, tmp_path):
+    whole = begin(file, tmp_path / "whole")
+    trained(whole)
+    stopped = begin(file, tmp_path / "stopped")
+    with pytest.raises(RunStopped, match="stopped after epoch 2 of 4"):
+        trained(stopped, callbacks=[Interrupt()])
+    reopened = RunFolder.open(tmp_path / "stopped")
+    assert (reopened.epochs_done, reopened.finished) == (2, False)
+    with pytest.raises(RunError, match="not finished"):
+        reopened.array("confidence")
+    trained(reopened)
+    assert reopened.state["history"] == whole.state["history"]
+    for name in (
+        "query_image_codes",
+        "database_text_codes",
+        "confidence",
+        "confidence_early",
+        "map_image_first",
+    ):
+        np.testing.assert_array_equal(reopened.array(name), whole.array(name))
+    assert sorted(path.name for path in reopened.path.glob("*.keras")) == ["model.keras"]
+
+
+@once
+def test_a_finished_run_holds_what_it_was_and_its_model_gives_its_codes(file, tmp_path):
+    run = begin(file, tmp_path / "run")
+    trained(run)
+    stored = RunFolder.open(run.path)
+    assert stored.recipe == run.recipe
+    assert resolve(run.path / "run.toml") == run.recipe
+    history = stored.state["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert history[-1]["i2t_map"] == pytest.approx(stored.state["metrics"]["i2t"]["map"], abs=1e-6)
+    data = open_data(stored.recipe, run.path)
+    stored.check_data(data)
+    codes = load_model(stored).encode_image(data.query.image, verbose=0)
+    np.testing.assert_array_equal(codes, stored.array("query_image_codes"))
+    np.testing.assert_array_equal(stored.array("train_labels"), data.train.labels)
+    assert (data.train.labels != data.train.clean_labels).any()
+
+
+@once
+def test_a_run_refuses_other_data_and_damage(file, pairs, tmp_path):
+    run = begin(file, tmp_path / "run", epochs=1)
+    trained(run)
+    with pytest.raises(RunError, match="expected a new or empty folder"):
+        begin(file, tmp_path / "run")
+    x, labels = pairs
+    other = tmp_path / "pairs.npz"
+    np.savez(other, image=x["image"] + 1, text=x["text"].astype("float32"), labels=labels)
+    recipe = resolve(data=str(other), **SMALL)
+    with pytest.raises(RunError, match="the data is not the run's"):
+        run.check_data(open_data(recipe, tmp_path))
+    (run.path / "confidence.npy").write_bytes((run.path / "confidence.npy").read_bytes()[:50])
+    with pytest.raises(RunError, match=r"confidence\.npy is damaged"):
+        run.array("confidence")
+    (run.path / "model.keras").unlink()
+    with pytest.raises(RunError, match=r"model\.keras is missing"):
+        RunFolder.open(run.path)
+    (run.path / "run.json").write_text('{"format": 1, "recipe"')
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder.open(run.path)
+    with pytest.raises(RunError, match=r"run\.json"):
+        RunFolder.open(tmp_path)
+
+
+def grid_command(file, out):
+    settings = [
+        f"--set={name}={json.dumps(value)}"
+        for name, value in SMALL.items()
+        if name not in ("backend", "bits")
+    ]
+    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "reproduce", "--dataset", str(file)]
+    command += ["--out", str(out), "--noise", "0", "--noise", "0.5", "--seeds", "2", "--bits", "16"]
+    command += ["--epochs", "3", "--variant", "full", "--backend", BACKEND, *settings]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@once
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path, how):
+    straight = tmp_path / "straight"
+    grid = Grid([str(file)], [0.0, 0.5], [16], range(2), ["full"])
+    settings = {name: value for name, value in SMALL.items() if name != "bits"}
+    reproduce(list(grid.recipes(epochs=3, **settings)), straight)
+
+    killed = tmp_path / "killed"
+    process = grid_command(file, killed)
+    deadline = time.monotonic() + 240
+    while not (killed / CELLS).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(how)
+    told, _ = process.communicate(timeout=120)
+    assert ("The same command goes on from there" in told) == (how == signal.SIGINT), told
+    assert process.returncode == (-how if how == signal.SIGKILL else 130), told
+    assert len((killed / CELLS).read_text().splitlines()) < 4
+    with (killed / CELLS).open("a") as cells:
+        cells.write('{"dataset": "pa')  # as if killed in the middle of a line
+    process = grid_command(file, killed)
+    assert process.wait(timeout=300) == 0, process.stdout.read()
+
+    first, second = (read_cells(folder / CELLS) for folder in (straight, killed))
+    assert [cell.history for cell in first] == [cell.history for cell in second]
+    assert "not a benchmark of the paper" in (killed / "table.md").read_text()
+
+
+@once
+def test_a_grid_refuses_a_cell_of_other_settings(file, tmp_path):
+    settings = {name: value for name, value in SMALL.items() if name != "bits"}
+    grid = Grid([str(file)], [0.0], [16], [0], ["full"])
+    reproduce(list(grid.recipes(epochs=1, **settings)), tmp_path)
+    with pytest.raises(RunError, match="other settings"):
+        reproduce(list(grid.recipes(epochs=2, **settings)), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """60 pictures of coloured shapes with captions and a CSV table."""
+    folder = tmp_path_factory.mktemp("shapes")
+    rng = np.random.default_rng(0)
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "picture", "text", "labels"])
+        for number in range(60):
+            shape, dark = ("circle", "square")[number % 2], rng.random() < 0.5
+            picture = Image.new("RGB", (40, 40), "black" if dark else "white")
+            box = [*rng.integers(2, 10, 2).tolist(), *rng.integers(28, 38, 2).tolist()]
+            draw = ImageDraw.Draw(picture)
+            (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill="gray")
+            picture.save(folder / f"{number}.png")
+            words = f"a {shape} on {'black' if dark else 'white'} number {number}"
+            table.writerow([f"s{number}", f"{number}.png", words, f"{shape};{'dark' if dark else 'light'}"])
+    return folder
+
+
+def run_command(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+@once
+def test_own_pictures_from_describe_to_audit(folder, tmp_path):
+    run = tmp_path / "run"
+    status, told = run_command("describe", folder)
+    assert status == 0, told
+    assert "60" in told
+    small = [
+        f"--set={name}={json.dumps(value)}"
+        for name, value in SMALL.items()
+        if name not in ("backend", "bits")
+    ]
+    status, told = run_command(
+        "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 3, "--bits", 16, *small
+    )
+    assert status == 0, told
+    status, told = run_command("evaluate", run)
+    assert status == 0, told
+    assert f"{RunFolder.open(run).state['metrics']['i2t']['map']:.4f}" in told
+    status, told = run_command("evaluate", run, "--data", folder)
+    assert status == 0, told
+    status, told = run_command("audit", run)
+    assert status == 0, told
+    with (run / "audit.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 54
+    assert "data:image/" in (run / "audit.html").read_text(encoding="utf-8")
+    status, told = run_command("figures", run)
+    assert status == 0, told
+    assert {path.name for path in (run / "figures").iterdir()} >= {
+        "precision-recall.svg",
+        "similarity-maps.png",
+    }
+
+
+@once
+@pytest.mark.release
+def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "releases" / "shapes"
+    small = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items() if name != "backend"]
+    status, told = run_command(
+        "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 1, *small
+    )
+    assert status == 0, told
+    status, told = run_command("export", run, "--out", out, "--formats", "onnx", "--quantize", "fp16")
+    assert status == 0, told
+    manifest = json.loads((out / "latest" / "manifest.json").read_text())
+    assert manifest["label_names"] == ["circle", "dark", "light", "square"]
+    recipe, metrics = manifest["training"]["recipe"], RunFolder.open(run).state["metrics"]
+    assert (recipe["epochs"], recipe["image_features"]) == (1, "pixels:16")
+    assert len(manifest["training"]["data"]["sources"][0]["sha256"]) == 64
+    for direction in ("i2t", "t2i"):
+        found = manifest["evaluation"]["map"]["onnx"][direction]
+        assert found == pytest.approx(metrics[direction]["map"], abs=1e-6)
+    for precision in ("float32", "fp16"):
+        encoder = HashEncoder(out / "latest", precision=precision)
+        assert encoder.text(["a circle on black"]).shape == (1, 2)
+    status, told = run_command("release", "list", out)
+    assert status == 0
+    assert f"onnx {manifest['evaluation']['map']['onnx']['mean']:.4f}" in told
+    (out / "1" / "BLESSED").unlink()
+    for command, wrong in (
+        (("promote", out, 1), "version 1 .* is not blessed.*its validation did not end"),
+        (("rollback", out), "no blessed version before 1"),
+        (("prune", out, "--keep", 0), "keep must be an integer >= 1"),
+        (("validate", out, "--version", 7), "is no release"),
+    ):
+        status, told = run_command("release", *command)
+        assert status == 2
+        assert re.search(wrong, " ".join(told.split())), told
+    status, told = run_command("release", "prune", out, "--keep", 1)
+    assert (status, told) == (0, "")
+
+
+@once
+def test_data_that_changed_since_leaves_the_runs_vocabulary_alone(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    run = tmp_path / "run"
+    small = {"image_features": "pixels:16", "text_features": "bow", "epochs": 1, "warmup_epochs": 0}
+    trained(begin(tmp_path / "data", run, **small, noise=0.0))
+    vocabulary = (run / "labels.json").read_bytes()
+    with next((tmp_path / "data").glob("*.csv")).open("a", encoding="utf-8") as table:
+        table.write("late,0.png,a late one,unheard-of\n")
+    status, told = run_command("evaluate", run)
+    assert status == 2, told
+    assert "the data is not the run's" in told
+    assert (run / "labels.json").read_bytes() == vocabulary
+
+
+@once
+def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_path):
+    trained(begin(file, tmp_path / "run", variant="posterior", epochs=1, noise=0.5))
+    status, told = run_command("audit", tmp_path / "run")
+    assert status == 0, told
+    assert "the probabilities contradict a given label" in told
+    scores = json.loads((tmp_path / "run" / "audit.json").read_bytes())
+    assert scores["by_suspicion"]["auroc"] > 0.8
+    assert set(scores["reliability"]) == {"given labels", "missing labels"}
+
+
+@once
+@pytest.mark.parametrize("variant", BASELINES)
+def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
+    model = trained(begin(file, tmp_path / "run", variant=variant, epochs=2))
+    assert type(model) is BASELINES[variant]
+    run = RunFolder.open(tmp_path / "run")
+    assert run.finished
+    assert 0 < run.state["metrics"]["t2i"]["map"] <= 1
+    np.testing.assert_array_equal(
+        load_model(run).encode_image(np.load(file)["image"], verbose=0),
+        model.encode_image(np.load(file)["image"], verbose=0),
+    )
+    assert run_command("audit", tmp_path / "run")[0] == 0
+
+
+@once
+def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
+    features, noisy = tmp_path / "shapes.h5", tmp_path / "noisy.npz"
+    status, told = run_command("features", folder, "--out", features, "--image", "pixels:16")
+    assert status == 0, told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "shapes.h5",
+        "shapes.image.json",
+        "shapes.text.npz",
+    ]
+    own = read_own(features)
+    assert own.image.shape == (60, 256)
+    assert own.label_names == ("circle", "dark", "light", "square")
+    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    assert status == 0, told
+    with np.load(noisy) as file:
+        assert (file["labels"] != file["clean_labels"]).any(axis=1).sum() == 30
+        np.testing.assert_array_equal(file["clean_labels"], own.labels)
+    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    assert status == 2
+    assert "exists" in told
+
+
+@once
+def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
+    for arguments, message in (
+        (["train", folder, "--out", tmp_path / "a"], "pixels:32"),
+        (["train", tmp_path / "nothing.npz", "--out", tmp_path / "b"], "nothing.npz"),
+        (["train", "mirflickr", "--out", tmp_path / "c"], "folder"),
+        (["train", "icons", "--noise", "2", "--out", tmp_path / "d"], "noise: expected a share"),
+        (
+            ["train", "icons", "--set", "neighbours=3", "--out", tmp_path / "e"],
+            "unknown setting 'neighbours'",
+        ),
+        (["train", "--resume", "--out", tmp_path], "run.json"),
+        (["evaluate", tmp_path], "run.json"),
+        (["audit", tmp_path], "run.json"),
+        (["reproduce", "--dataset", "mnist"], "expected one of"),
+    ):
+        status, told = run_command(*arguments)
+        assert status == 2, told
+        assert message in told.replace("\n", "")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,134 @@
+"""The commands of `scbch`. Keras is imported once a command needs it, after its arguments were found good."""
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from scbch_keras import __version__
+from scbch_keras.training.environment import BACKENDS, BackendError, choose_backend, missing_packages
+from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
+from scbch_keras.training.quickstart.results import Results
+
+app = typer.Typer(
+    help="Binary hash codes for image-text retrieval, learned from labels that are partly wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"scbch_keras {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def scbch(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+@app.command()
+def quickstart(
+    backend: Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report and the trained model.")] = Path(
+        "scbch-quickstart"
+    ),
+    noise: Annotated[
+        float, typer.Option(help="Share of the training icons with corrupted labels, 0 to 1.")
+    ] = 0.5,
+    bits: Annotated[int, typer.Option(help="Code length, 1 to 1024.")] = 64,
+    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+) -> None:
+    """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
+    missing = missing_packages()
+    if missing:
+        typer.echo(
+            f"scbch quickstart needs {', '.join(missing)}: pip install 'scbch_keras[quickstart]'", err=True
+        )
+        raise typer.Exit(1)
+    try:
+        os.environ["KERAS_BACKEND"] = choose_backend(backend)
+        check_arguments(noise=noise, bits=bits, seed=seed, epochs=epochs)
+        claim_folder(out)
+    except (BackendError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with quiet_import():
+        from scbch_keras.training.quickstart.quickstart import quickstart as run
+
+    console = Console()
+    _show(console, run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console), out)
+
+
+def _show(console: Console, results: Results, out: Path) -> None:
+    from scbch_keras.training.quickstart.report_retrieval import ARROWS, ORDER, score_rows
+
+    table = Table(title="mAP on held-out icons, last epoch", title_justify="left")
+    table.add_column("training")
+    for column in (*(ARROWS[direction] for direction in ORDER), "mean"):
+        table.add_column(column, justify="right")
+    for name, title, scores in score_rows(results):
+        style = "bold" if name == "full" else None
+        table.add_row(title, *(f"{score:.3f}" for score in scores), style=style)
+    console.print(table)
+    served = results.served
+    console.print(f"Exported codes equal to the model's: {served.equal:,} of {served.bits:,} bits.")
+    # A path is there to be copied: it must stay in one piece.
+    report = (out / "report.html").resolve()
+    console.print(f"Report: {report}", soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def bad_input_ends() -> Iterator[None]:
+    """Show what was wrong with the input in one message, without a traceback."""
+    try:
+        yield
+    except (BackendError, ImportError, OSError, ValueError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keep TensorFlow's notes on the processor, on CUDA and on tracing away from the progress display.
+
+    Some are written from C++ before any setting can silence them, so standard error is set aside while
+    the import lasts, and shown if it fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+            # Keras imports it on any backend as it fits; last, since torch must come before it.
+            if find_spec("tensorflow") is not None:
+                importlib.import_module("tensorflow")
+        except BaseException:
+            sys.stderr.flush()
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,125 @@
+"""The commands around data, before any training: describe, features, noise."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from scbch_keras.files import replaced
+from scbch_keras.labels import noise as label_noise
+from scbch_keras.training.cli.app import app, bad_input_ends
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
+Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
+KINDS = {
+    "mixed": label_noise.mixed_symmetric,
+    "additive": label_noise.additive,
+    "subtractive": label_noise.subtractive,
+}
+
+
+@app.command()
+def describe(data: Data, separator: Separator = ";") -> None:
+    """Tell what is in your data: counts, labels, empty rows, duplicates, broken pictures. Ends with 1 on faults."""
+    from scbch_keras.training.data.own.describe import describe as look
+    from scbch_keras.training.data.own.describe import show
+
+    console = Console()
+    with bad_input_ends():
+        description = look(data, separator, console)
+    show(description, console)
+    if description.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def features(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The .h5 file to write; `scbch train` takes it as data.")],
+    image: Annotated[
+        str,
+        typer.Option(
+            help="vgg19, a keras.applications name, keras-hub:PRESET, a .keras or .onnx file, pixels:32."
+        ),
+    ] = "vgg19",
+    weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
+    text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
+    separator: Separator = ";",
+) -> None:
+    """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
+    import h5py
+
+    from scbch_keras.training.data.own.pictures import RawPairs
+    from scbch_keras.training.data.own.read import read_own
+    from scbch_keras.training.features.cache import extract
+    from scbch_keras.training.features.images import image_backbone
+    from scbch_keras.training.features.text import TextFeatures
+
+    with bad_input_ends():
+        if out.suffix not in (".h5", ".hdf5"):
+            raise ValueError(f"out: expected a .h5 file, got {out}")
+        if out.exists():
+            raise ValueError(f"out: {out} is there already; name another file or delete it")
+        own = read_own(data, separator)
+        if not isinstance(own, RawPairs):
+            raise ValueError(f"data: expected pictures and texts; {data} has features already")
+        unfinished = out.with_name(f".{out.name}-images.h5")
+        backbone, words = image_backbone(image, weights), TextFeatures(text).fit(own.texts)
+        images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
+        # What made the features, to make others like them.
+        words.save(out.with_suffix(".text.npz"))
+        with replaced(out.with_suffix(".image.json")) as config:
+            config.write(json.dumps(backbone.config(), indent=1).encode())
+        arrays = {
+            "image": images,
+            "text": texts,
+            "labels": own.labels,
+            "ids": own.ids.tolist(),
+            "label_names": list(own.label_names),
+            "clean_labels": own.clean_labels,
+            "split": None if own.split is None else own.split.tolist(),
+        }
+        with replaced(out) as whole, h5py.File(whole.name, "w") as file:
+            for name, values in arrays.items():
+                if values is not None:
+                    file[name] = values
+        unfinished.unlink()
+    typer.echo(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}")
+
+
+@app.command()
+def noise(
+    data: Data,
+    rate: Annotated[float, typer.Option(help="Share of samples to corrupt, 0 to 1.")],
+    out: Annotated[
+        Path, typer.Option(help="The .npz file to write: labels, clean_labels, ids, label_names.")
+    ],
+    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    separator: Separator = ";",
+) -> None:
+    """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
+    from scbch_keras.training.data.own.read import read_own
+
+    with bad_input_ends():
+        if kind not in KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+        if out.suffix != ".npz" or out.exists():
+            raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
+        own = read_own(data, separator, check_pictures=False)
+        noisy = KINDS[kind](own.labels, rate, seed)
+        with replaced(out) as file:
+            np.savez(
+                file,
+                labels=noisy.labels,
+                clean_labels=own.labels,
+                ids=own.ids,
+                label_names=np.array(own.label_names),
+            )
+    typer.echo(
+        f"{out}: {noisy.corrupted.sum():,} of {len(noisy.labels):,} samples corrupted, "
+        f"{noisy.changed.sum():,} labels changed"
+    )

@@ -1,0 +1,129 @@
+"""The commands around releases: export, and release list, validate, promote, rollback, prune."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
+from scbch_keras.training.environment import choose_backend
+
+_FORMATS = ("saved_model", "onnx")
+
+Versions = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a model's versions.")]
+MinMAP = Annotated[float | None, typer.Option(help="Least mean mAP of both directions, 0 to 1.")]
+MaxMAPLoss = Annotated[
+    float, typer.Option(help="By how much the mean mAP may lie below that of the release at `latest`.")
+]
+
+release = typer.Typer(help="The versions of a released model.", no_args_is_help=True)
+app.add_typer(release, name="release")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model's versions; its name is the model's.")],
+    formats: Annotated[list[str] | None, typer.Option(help=f"{', '.join(_FORMATS)}; both.")] = None,
+    quantize: Annotated[
+        list[str] | None, typer.Option(help="int8, fp16: smaller ONNX files beside; none.")
+    ] = None,
+    min_map: MinMAP = None,
+    max_map_loss: MaxMAPLoss = 0.0,
+    backend: Annotated[str | None, typer.Option(help="Keras backend; the run's.")] = None,
+) -> None:
+    """Release the model of a run: verified, scored on the run's queries, and `latest` if that was good enough."""
+    from scbch_keras.training.runs.folder import RunFolder
+
+    with bad_input_ends():
+        os.environ["KERAS_BACKEND"] = choose_backend(backend or RunFolder.open(run).recipe.backend)
+        with quiet_import():
+            from scbch_keras.training.runs.release import release_run
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it is told below, with the exit status
+            made = release_run(run, out, formats or _FORMATS, quantize or (), min_map, max_map_loss)
+    typer.echo(made.path)
+    _end(made.validation.infra, made.validation.quality)
+
+
+@release.command("list")
+def list_versions(folder: Versions) -> None:
+    """List the versions: whether blessed, mean mAP, and at which `latest` points."""
+    from scbch_keras.export import releases
+
+    console = Console()
+    table = Table()
+    for column in ("version", "created", "blessed", "mAP", ""):
+        table.add_column(column)
+    for version in releases(folder):
+        scores = "" if version.map is None else ", ".join(f"{k} {v:.4f}" for k, v in version.map.items())
+        state = "yes" if version.blessed else "no: " + "; ".join(version.reasons)
+        latest = "latest" if version.is_latest else ""
+        table.add_row(str(version.version), version.created or "", state, scores, latest)
+    console.print(table)
+
+
+@release.command()
+def validate(
+    folder: Versions,
+    version: Annotated[int | None, typer.Option(help="Its number; the one at `latest`.")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Queries and a database, as Evaluation.save writes them.")
+    ] = None,
+    min_map: MinMAP = None,
+    max_map_loss: MaxMAPLoss = 0.0,
+) -> None:
+    """Validate a version in a fresh process, and leave the marks in its folder. Exit status 1 if not blessed."""
+    from scbch_keras.export import Evaluation
+    from scbch_keras.export import validate as validate_release
+
+    with bad_input_ends():
+        found = validate_release(
+            folder / ("latest" if version is None else str(version)),
+            evaluation=None if evaluation is None else Evaluation.load(evaluation),
+            min_map=min_map,
+            max_map_loss=max_map_loss,
+        )
+    _end(found.infra, found.quality)
+
+
+@release.command()
+def promote(folder: Versions, version: Annotated[int, typer.Argument(help="A blessed version.")]) -> None:
+    """Point `latest` at a blessed version."""
+    from scbch_keras.export import promote as promote_version
+
+    with bad_input_ends():
+        typer.echo(promote_version(folder, version))
+
+
+@release.command()
+def rollback(folder: Versions) -> None:
+    """Point `latest` at the blessed version before."""
+    from scbch_keras.export import rollback as roll_back
+
+    with bad_input_ends():
+        typer.echo(roll_back(folder))
+
+
+@release.command()
+def prune(
+    folder: Versions, keep: Annotated[int, typer.Option(help="How many of the highest versions stay.")]
+) -> None:
+    """Delete old versions, never the one at `latest`, and what killed exports left."""
+    from scbch_keras.export import prune as prune_versions
+
+    with bad_input_ends():
+        for version in prune_versions(folder, keep):
+            typer.echo(f"deleted {folder / str(version)}")
+
+
+def _end(infra: tuple[str, ...], quality: tuple[str, ...]) -> None:
+    for reason in (*infra, *quality):
+        typer.echo(f"Not blessed: {reason}", err=True)
+    if infra or quality:
+        raise typer.Exit(1)
+    typer.echo("Blessed.")

@@ -1,0 +1,276 @@
+"""The commands around a run: train, evaluate, audit, figures, reproduce."""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
+from scbch_keras.training.environment import BACKENDS, choose_backend
+from scbch_keras.training.progress import display
+from scbch_keras.training.runs.recipe import SETTINGS, VARIANTS, Recipe, resolve
+
+Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
+Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings; flags go over it.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"{', '.join(SETTINGS)}, or a path to your own data.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run, new or empty.")] = Path("scbch-run"),
+    config: Config = None,
+    folder: Folder = None,
+    backend: Backend = None,
+    noise: Annotated[float | None, typer.Option(help="Share of training samples to corrupt.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Code length.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is drawn at random.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
+    queries: Annotated[
+        float | None, typer.Option(help="Own data without a split: share or number of queries.")
+    ] = None,
+    separator: Annotated[str | None, typer.Option(help="What stands between labels in a table.")] = None,
+    image_features: Annotated[
+        str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
+    ] = None,
+    image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
+    text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train on a benchmark or on your own data. Ctrl-C ends the epoch, then leaves a checkpoint to resume from."""
+    from scbch_keras.training.runs.folder import RunFolder
+
+    flags: dict[str, Any] = {
+        "data": data,
+        "folder": None if folder is None else str(folder),
+        "noise": noise,
+        "bits": bits,
+        "seed": seed,
+        "epochs": epochs,
+        "variant": variant,
+        "queries": queries,
+        "separator": separator,
+        "image_features": image_features,
+        "image_weights": None if image_weights is None else str(image_weights),
+        "text_features": text_features,
+    }
+    with bad_input_ends():
+        if resume:
+            run = RunFolder.open(out)
+            given = [name for name, value in flags.items() if value is not None]
+            if given or config or settings:
+                raise ValueError(
+                    f"--resume takes the run's own settings; {(given or ['config'])[0]} was given too"
+                )
+            recipe = run.recipe
+        else:
+            recipe = resolve(config, **{**flags, **_parsed(settings)})
+        os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
+        with quiet_import():
+            from scbch_keras.training.environment import versions
+            from scbch_keras.training.runs import train as training
+            from scbch_keras.training.runs.open_data import open_data
+        console = Console()
+        if not resume:
+            recipe = replace(recipe, backend=os.environ["KERAS_BACKEND"])
+            run = RunFolder.create(out, recipe, versions(recipe.backend or ""))
+        try:
+            pairs = open_data(recipe, out)
+        except ValueError:
+            if not resume:
+                run.discard()
+            raise
+        show_sources(console, pairs)
+        try:
+            training.train(run, pairs)
+        except training.RunStopped as stopped:
+            console.print(f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}")
+            raise typer.Exit(130) from stopped
+    show_metrics(console, run.state["metrics"], run.state["data"])
+    console.print(f"Run: {out.resolve()}", soft_wrap=True, markup=False, highlight=False)
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[Path | None, typer.Option(help="Other data of your own, with the run's labels.")] = None,
+    backend: Backend = None,
+) -> None:
+    """Encode queries and database with a run's model and print every retrieval metric."""
+    from scbch_keras.training.runs.folder import RunFolder
+
+    with bad_input_ends():
+        stored = RunFolder.open(run)
+        os.environ["KERAS_BACKEND"] = choose_backend(backend or stored.recipe.backend)
+        with quiet_import():
+            from scbch_keras.codes import pack_codes
+            from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
+            from scbch_keras.training.runs.open_data import open_data, open_other
+            from scbch_keras.training.runs.train import load_model
+        console = Console()
+        recipe = stored.recipe
+        pairs = open_data(recipe, run) if data is None else open_other(recipe, run, data)
+        if data is None:
+            stored.check_data(pairs)
+        show_sources(console, pairs)
+        model = load_model(stored)
+        query, database = (
+            {name: pack_codes(codes) for name, codes in encode(model, part).items()}
+            for part in (pairs.query, pairs.database)
+        )
+        metrics = retrieval_metrics(query, database, pairs.query.labels, pairs.database.labels, model.bits)
+    show_metrics(console, metrics, stored.state["data"])
+
+
+@app.command()
+def audit(
+    run: RunPath,
+    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
+) -> None:
+    """List the samples whose labels the neighbours contradict: audit.csv and audit.html in the run's folder."""
+    from scbch_keras.training.pages.audit_run import audit_run
+
+    with bad_input_ends():
+        audited = audit_run(run, limit)
+    console = Console()
+    for line in audited.told:
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
+def figures(run: RunPath) -> None:
+    """Draw the paper's Figures 4, 5 and 6 from a stored run, as PNG and SVG in its folder figures/."""
+    from scbch_keras.training.pages.run_figures import draw_figures
+
+    with bad_input_ends():
+        for path in draw_figures(run):
+            typer.echo(path)
+
+
+@app.command()
+def reproduce(
+    dataset: Annotated[
+        list[str], typer.Option(help=f"One of {', '.join(SETTINGS)}, or a path. Can be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the grid.")] = Path("scbch-grid"),
+    noise: Annotated[list[float] | None, typer.Option(help="Noise rates; all of the paper's and 0.")] = None,
+    bits: Annotated[list[int] | None, typer.Option(help="Code lengths; 64.")] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 5,
+    variant: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(VARIANTS)}; full.")] = None,
+    folder: Folder = None,
+    backend: Backend = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; the authors' 50.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
+    from scbch_keras.training.grid.cells import read_cells
+
+    with bad_input_ends():
+        os.environ["KERAS_BACKEND"] = choose_backend(backend)
+        grid = {
+            "datasets": dataset,
+            "noises": noise or [0.0, 0.2, 0.5, 0.8],
+            "bits": bits or [64],
+            "seeds": range(seeds),
+            "variants": variant or ["full"],
+        }
+        unknown = [name for name in dataset if name not in SETTINGS and not Path(name).exists()]
+        if unknown:
+            raise ValueError(f"dataset: expected one of {', '.join(SETTINGS)}, or a path; got {unknown[0]!r}")
+        with quiet_import():
+            from scbch_keras.training.grid.reproduce import Grid, reproduce
+            from scbch_keras.training.runs.train import RunStopped
+        recipes: list[Recipe] = list(
+            Grid(**grid).recipes(
+                backend=os.environ["KERAS_BACKEND"],
+                folder=None if folder is None else str(folder),
+                epochs=epochs,
+                **_parsed(settings),
+            )
+        )
+        try:
+            with _cell_progress() as (advance, progress):
+                cells = reproduce(recipes, out, advance, progress)
+        except RunStopped as stopped:
+            typer.echo(f"{str(stopped).capitalize()}. The same command goes on from there.")
+            raise typer.Exit(130) from stopped
+        from scbch_keras.training.pages.grid_page import write_grid
+
+        written = write_grid(read_cells(cells), out)
+    typer.echo((out / "table.md").read_text(encoding="utf-8"))
+    for path in written:
+        typer.echo(path)
+
+
+def show_sources(console: Console, data: Any) -> None:
+    """Print what was loaded: files, checksums, shapes, rows."""
+    console.print(
+        f"{data.title}: {len(data.train):,} training pairs, {len(data.query):,} queries, "
+        f"{len(data.database):,} in the database, {data.train.labels.shape[1]} labels",
+        highlight=False,
+    )
+    for source in data.sources:
+        arrays = ", ".join(f"{key} {shape}" for key, shape in source.arrays.items())
+        console.print(f"  {source.name}  sha256 {source.sha256[:16]}  {arrays}", highlight=False)
+    for name, note in data.notes.items():
+        console.print(f"  {name}: {note}", highlight=False)
+
+
+def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
+    """Print the metrics of both directions."""
+    table = Table(title=f"{data['title']}, last epoch", title_justify="left")
+    names = {"map": "mAP@all", "map_at_50": "mAP@50", "map_reference": "mAP@all, ties='reference'"}
+    table.add_column("metric")
+    for direction in ("i2t", "t2i"):
+        table.add_column({"i2t": "image to text", "t2i": "text to image"}[direction], justify="right")
+    for key, title in {**names, "precision_radius_2": "precision within radius 2"}.items():
+        table.add_row(title, *(f"{metrics[direction][key]:.4f}" for direction in ("i2t", "t2i")))
+    for n in metrics["i2t"]["precision_at"]:
+        values = (metrics[direction]["precision_at"][n] for direction in ("i2t", "t2i"))
+        table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))
+    console.print(table)
+
+
+def _parsed(settings: list[str] | None) -> dict[str, Any]:
+    """--set name=value, the value as TOML has it; what is no TOML is text."""
+    parsed = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set: expected name=value, got {setting!r}")
+        try:
+            parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[name] = value
+    return parsed
+
+
+@contextmanager
+def _cell_progress() -> Iterator[Any]:
+    with display() as shown:
+        cells = shown.add_task("Cells", total=None)
+        epochs = shown.add_task("")
+
+        def advance(done: int, total: int, cell: str) -> None:
+            shown.update(cells, completed=done, total=total)
+            shown.reset(epochs, description=cell or "done")
+
+        def progress(epoch: int, of: int) -> None:
+            shown.update(epochs, completed=epoch, total=of)
+
+        yield advance, progress

@@ -1,0 +1,177 @@
+"""The commands of serving, which need neither keras nor tensorflow: encode, search."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
+from scbch_keras.files import replaced
+from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.data.own.stream import open_inputs
+from scbch_keras.training.progress import display
+
+Modality = Annotated[str | None, typer.Option(help="image or text.")]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(help="onnxruntime execution provider; the CPU's. Can be repeated, first choice first."),
+]
+Precision = Annotated[str, typer.Option(help="float32, or int8 or fp16 if the release has them.")]
+SHOWN_QUERIES = 20
+
+
+@app.command()
+def encode(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release's version.")],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="Features (.npy, .npz, .h5), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The .npy file of codes to write.")],
+    modality: Modality = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Name of the array or column; else the modality's, for pictures `picture`."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
+    precision: Precision = "float32",
+    providers: Providers = None,
+) -> None:
+    """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    with bad_input_ends():
+        source = open_inputs(inputs, modality, key, batch_size)
+        encoder = _opened(release, source.modality, precision, providers)
+        with display() as shown:
+            task = shown.add_task(f"{source.modality} codes", total=source.rows)
+            rows = encode_file(
+                encoder,
+                source.modality,
+                source.blocks,
+                out,
+                batch_size=batch_size,
+                progress=lambda done: shown.advance(task, done),
+            )
+            shown.update(task, total=rows)
+    typer.echo(f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}")
+
+
+@app.command()
+def search(
+    codes: Annotated[
+        Path,
+        typer.Argument(metavar="CODES", help="Codes of `scbch encode`, or an index of HammingIndex.save."),
+    ],
+    queries: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY...", help="Files of codes; with --release strings, or paths of pictures."
+        ),
+    ],
+    release: Annotated[Path | None, typer.Option(help="The release that encodes the queries.")] = None,
+    modality: Annotated[str, typer.Option(help="With --release: image or text.")] = "text",
+    k: Annotated[int, typer.Option(help="Results of each query.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="Also write all results to this .csv or .json.")] = None,
+    precision: Precision = "float32",
+    providers: Providers = None,
+) -> None:
+    """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
+    with bad_input_ends():
+        if out is not None and out.suffix not in _WRITERS:
+            raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
+        if modality not in ("image", "text"):
+            raise ValueError(f"modality: expected image or text, got {modality!r}")
+        index, names = open_index(codes)
+        results = []
+        if release is not None:
+            encoder = _opened(release, modality, precision, providers)
+            _check_model(codes, index, str(release), Source.of(encoder))
+            results = _results(queries, getattr(encoder, modality)(queries), index, names, k)
+        else:
+            for path in queries:
+                query = CodesFile.open(path)
+                _check_model(codes, index, path, query.source)
+                labels = query.ids or [f"{path}[{row}]" for row in range(len(query.codes))]
+                results += _results(labels, query.codes, index, names, k)
+        if out is not None:
+            with replaced(out) as file:
+                file.write(_WRITERS[out.suffix](results).encode())
+    console = Console()
+    told = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
+    console.print(told, soft_wrap=True, markup=False, highlight=False)
+    _show(console, results)
+    if out is not None:
+        console.print(f"Results: {out}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _opened(release: Path, modality: str, precision: str, providers: list[str] | None) -> HashEncoder:
+    return HashEncoder(
+        release,
+        modalities=(modality,),
+        precision=precision,
+        providers=providers or ("CPUExecutionProvider",),
+    )
+
+
+def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) -> None:
+    if index.source is not None:
+        source.check_same_model(what, index.source, str(codes))
+    else:
+        typer.echo(
+            f"Warning: {codes} does not say which model made its codes; only their length is compared with "
+            f"that of {what}. HammingIndex(bits, source=Source.of(encoder)) keeps it.",
+            err=True,
+        )
+
+
+def _results(
+    queries: list[str], packed: NDArray[Any], index: HammingIndex, names: list[str] | None, k: int
+) -> list[dict[str, Any]]:
+    """A row for each code found: query, rank from 1, id, distance."""
+    ids, distances = index.search(packed, min(k, max(len(index), 1)))
+    return [
+        {"query": query, "rank": rank, "id": names[id] if names else int(id), "distance": int(distance)}
+        for query, found, far in zip(queries, ids, distances, strict=True)
+        for rank, (id, distance) in enumerate(zip(found, far, strict=True), 1)
+        if id >= 0
+    ]
+
+
+def _show(console: Console, results: list[dict[str, Any]]) -> None:
+    queries = list(dict.fromkeys(row["query"] for row in results))
+    shown = set(queries[:SHOWN_QUERIES])
+    table = Table("query")
+    for column in ("rank", "id", "distance"):
+        table.add_column(column, justify="left" if column == "id" else "right", overflow="fold")
+    for row in results:
+        if row["query"] in shown:
+            name = row["query"] if row["rank"] == 1 else ""
+            # Text, as a str may hold what rich takes for markup.
+            table.add_row(*(Text(str(cell)) for cell in (name, row["rank"], row["id"], row["distance"])))
+    console.print(table)
+    if len(queries) > SHOWN_QUERIES:
+        console.print(f"... and {len(queries) - SHOWN_QUERIES:,} more queries; --out writes all")
+
+
+def _csv(results: list[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ("query", "rank", "id", "distance"))
+    writer.writeheader()
+    writer.writerows(results)
+    return text.getvalue()
+
+
+def _json(results: list[dict[str, Any]]) -> str:
+    return json.dumps(results, ensure_ascii=False, indent=1) + "\n"
+
+
+_WRITERS = {".csv": _csv, ".json": _json}

@@ -1,0 +1,1 @@
+"""The paper's benchmarks, from the files their community publishes."""

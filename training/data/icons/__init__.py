@@ -1,0 +1,1 @@
+"""The icons of the quickstart: drawn, and as a data set."""

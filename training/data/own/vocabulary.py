@@ -1,0 +1,190 @@
+"""Names of labels, or words of texts, in their order: label lists -> 0/1, and the file that stands beside a model."""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.files import replaced
+from scbch_keras.training.data.own.formats import Table
+from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report, short
+
+SEPARATORS = ",;|"
+_FORMAT = "scbch vocabulary 1"
+
+
+def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All names that occur, each once, sorted by code point."""
+    return tuple(sorted({name for names in lists for name in names}))
+
+
+def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArray[np.uint8]:
+    """Lists of names, n of them -> 0/1 (n, len(names)). Names that are not in `names` are left out."""
+    column = {name: number for number, name in enumerate(names)}
+    labels = np.zeros((len(lists), len(names)), np.uint8)
+    for row, present in enumerate(lists):
+        labels[row, [column[name] for name in present if name in column]] = 1
+    return labels
+
+
+def alike(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of names that differ only in case, white space, '-' and '_', or in their Unicode form."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        groups.setdefault("".join(plain.translate({ord("-"): " ", ord("_"): " "}).split()), []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
+    """`names` as a tuple, if it is one or more strings, each once, none blank or with blanks around it.
+
+    Raises ValueError naming `where`, what was expected and what came.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"{where}: expected a sequence of names, got the string {short(names)}")
+    checked = tuple(names)
+    if not checked:
+        raise ValueError(f"{where}: expected at least one name, got none")
+    seen = set()
+    for place, name in enumerate(checked):
+        if not isinstance(name, str) or not name or name != name.strip():
+            raise ValueError(f"{where}: expected names without blanks around them, got {name!r} at {place}")
+        if name in seen:
+            raise ValueError(f"{where}: expected each name once, got {name!r} again at {place}")
+        seen.add(name)
+    return tuple(str(name) for name in checked)
+
+
+def vocabulary_sha256(names: Sequence[str]) -> str:
+    """By which a vocabulary is recognised: the SHA-256 of its names in their order, as JSON in UTF-8."""
+    return hashlib.sha256(json.dumps(list(names), ensure_ascii=False).encode()).hexdigest()
+
+
+def save_vocabulary(path: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Write names, in their order, and their checksum as JSON; the file is whole or as it was before.
+
+    Raises ValueError for names that `check_names` refuses.
+    """
+    checked = check_names("names", names)
+    content = {"format": _FORMAT, "sha256": vocabulary_sha256(checked), "names": checked}
+    with replaced(Path(path)) as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def load_vocabulary(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names that `save_vocabulary` wrote.
+
+    Raises ValueError if there is no such file, if it is another kind of file, or if it was changed by hand.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] != _FORMAT:
+            raise ValueError(f"its format is {content['format']!r}")
+        names, checksum = content["names"], content["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path.name}: expected a vocabulary file: {error}") from error
+    checked = check_names(path.name, names)
+    if vocabulary_sha256(checked) != checksum:
+        raise ValueError(f"{path.name}: the names do not fit the checksum beside them: the file was changed")
+    return checked
+
+
+def check_same_vocabulary(path: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Refuse names that are not those of the vocabulary file, in the same order.
+
+    Raises ValueError saying which names the file has not, which it has beyond, or where the order parts.
+    """
+    saved, ours = load_vocabulary(path), check_names("names", names)
+    if saved == ours:
+        return
+    unknown, missing = sorted(set(ours) - set(saved)), sorted(set(saved) - set(ours))
+    if unknown or missing:
+        told = f"unknown to it: {short(unknown)}; missing here: {short(missing)}"
+    else:
+        place = next(place for place, name in enumerate(saved) if name != ours[place])
+        told = f"the order differs: at {place} it has {saved[place]!r}, here {ours[place]!r} stands"
+    raise ValueError(f"{Path(path).name}: the vocabulary is of another run; {told}")
+
+
+def label_lists(
+    table: Table, column: str, separator: str, vocabulary: tuple[str, ...] | None, report: Report
+) -> list[list[str]]:
+    """The label names of each row. Blanks around a name do not count."""
+    written = [cells.get(column) for cells in table.cells]
+    separated = any(isinstance(cell, str) and separator in cell for cell in written)
+    known = set(vocabulary or ())
+    lists = []
+    for row, cell in enumerate(written):
+        names = _split_cell(cell, separator)
+        kind, wrong = wrong_labels(cell, names, separator, separated, known)
+        if wrong and column in table.columns:
+            report(Problem(kind, f"{table.place(row)}: {column}: {wrong}", row))
+        lists.append([name for name in names or [] if name])
+    return lists
+
+
+def _split_cell(cell: Any, separator: str) -> list[str] | None:
+    if isinstance(cell, str):
+        return [name.strip() for name in cell.split(separator)] if cell.strip() else []
+    if isinstance(cell, list) and all(isinstance(name, str) for name in cell):
+        return [name.strip() for name in cell]
+    return None
+
+
+def wrong_labels(
+    cell: Any, names: list[str] | None, separator: str, separated: bool, known: set[str]
+) -> tuple[str, str]:
+    """(kind, message) of what is wrong with the labels of a row, ("", "") if nothing.
+
+    cell: what stands in the file; names: what came of it, None if it is neither string nor list of strings.
+    separated: whether any row has the separator. known: names that may hold other separators.
+    """
+    if names is None:
+        return "bad labels", f"expected a string or a list of strings, got {short(cell)}"
+    if "" in names:
+        return "empty label", f"expected names, got an empty one in {short(cell)}"
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        return "label twice", f"expected each label once, got {twice!r} again in {short(cell)}"
+    if any(NO_TEXT.search(name) for name in names):
+        return "bad labels", f"expected text, got a NUL or half a surrogate pair in {short(cell)}"
+    if isinstance(cell, str) and not known.issuperset(names):
+        other = next((mark for mark in SEPARATORS if mark != separator and mark in cell), None)
+        if other and separated:
+            hint = f"other labels are parted by {separator!r}; write names that hold {other!r} as lists, in JSONL"
+            return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}"
+        if other:
+            hint = f"no row has the separator {separator!r}: choose {other!r} if it parts labels here"
+            return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}"
+    return "", ""
+
+
+def number_labels(
+    file: str,
+    place: Place,
+    given: list[list[str]],
+    clean: list[list[str]] | None,
+    vocabulary: tuple[str, ...] | None,
+    report: Report,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, tuple[str, ...]]:
+    """Label lists and clean ones -> (0/1, clean 0/1, names). `vocabulary`: None if it is yet to be made of them."""
+    names = names_of([*given, *(clean or [])]) if vocabulary is None else vocabulary
+    if not names and given:
+        report(Problem("no labels", f"{file}: labels: expected labels, got none in any row"))
+    for lists in (given, clean or []) if vocabulary is not None else ():
+        for row, present in enumerate(lists):
+            for name in sorted(set(present) - set(names)):
+                message = (
+                    f"{place(row)}: expected labels of the vocabulary, got the unknown label {short(name)}"
+                )
+                report(Problem("unknown label", message, row))
+    clean_labels = None if clean is None else label_matrix(clean, names)
+    return label_matrix(given, names), clean_labels, names

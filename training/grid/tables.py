@@ -1,0 +1,359 @@
+"""Cells of a reproduction grid -> mean and deviation over seeds, as CSV and as tables like the paper's."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.training.data.problems import short
+from scbch_keras.training.grid.cells import VARIANTS, Cell, read_cells
+from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
+
+__all__ = [
+    "BEST", "LAST", "NOT_A_BENCHMARK", "VARIANTS", "Cell", "Line", "Moments", "Row", "Summary", "Table",
+    "method_name", "percent", "read_cells", "summarize", "tables", "to_csv", "to_markdown",
+]  # fmt: skip
+
+LAST = "last epoch"
+BEST = "best epoch by test mAP (optimistic)"
+NOT_A_BENCHMARK = "not a benchmark of the paper"
+
+_TABLE_3 = ("no-classification", "no-contrastive", "no-confidence", "no-attraction", "full")
+_DASH, _PLUS_MINUS = "\N{EN DASH}", "\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}"
+Place = tuple[float, int]
+"""Noise rate and bits: a column."""
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation (divisor n - 1) over seeds; the deviation of one seed is None."""
+
+    mean: float
+    deviation: float | None
+
+
+class Summary(NamedTuple):
+    """Mean average precision in [0, 1] over seeds: of each direction, and of their mean."""
+
+    i2t: Moments
+    t2i: Moments
+    mean: Moments
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells that differ only in their seed."""
+
+    dataset: str
+    title: str
+    stand_in: bool
+    variant: str
+    noise: float
+    bits: int
+    backend: str
+    epochs: int
+    seeds: tuple[int, ...]
+    last: Summary
+    best: Summary
+
+    @property
+    def place(self) -> Place:
+        return self.noise, self.bits
+
+    @property
+    def benchmark(self) -> str | None:
+        """The paper's name of the data set; None if this is not that data set, or its features are made up."""
+        return None if self.stand_in else BENCHMARKS.get(self.dataset)
+
+    @property
+    def published(self) -> float | None:
+        """The paper's number in percent for the same variant, noise rate and length on the same data set."""
+        method, change, *_ = VARIANTS[self.variant]
+        if change and self.variant not in _TABLE_3:
+            return None
+        results = ablation() if change else comparison()
+        wanted = self.benchmark, method
+        return next(
+            (one.percent.get(self.place) for one in results if (one.dataset, one.method) == wanted), None
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table; a value is a share in [0, 1] over seeds, ready text, or None where there is none."""
+
+    name: str
+    values: tuple[Moments | str | None, ...]
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with two rows of head: `groups` are (words, columns under them)."""
+
+    title: str
+    note: str
+    groups: tuple[tuple[str, int], ...]
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    detail: bool = False
+    """Whether it only spells out the numbers of another table."""
+
+
+def summarize(cells: Iterable[Cell]) -> list[Row]:
+    """Mean and deviation over seeds; data sets in the order of the cells, then by backend, variant, noise, bits.
+
+    Raises:
+        ValueError: cells that differ in their seed alone have other epochs or settings, or the same seed.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.place, []).append(cell)
+    datasets = list(dict.fromkeys(place[:2] for place in groups))
+    variants = list(VARIANTS)
+
+    def order(row: Row) -> tuple[Any, ...]:
+        dataset = datasets.index((row.dataset, row.stand_in))
+        return dataset, row.backend, variants.index(row.variant), row.place
+
+    return sorted((_row(sorted(group, key=lambda cell: cell.seed)) for group in groups.values()), key=order)
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """A line a row, mAP as shares in [0, 1]; empty where there is no deviation or no published number."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    plain = ("dataset", "title", "stand_in", "variant", "noise", "bits", "backend", "epochs")
+    epochs = ("last_epoch", "best_epoch_by_test_map_optimistic")
+    scores = [
+        f"{epoch}_{score}{end}" for epoch in epochs for score in Summary._fields for end in ("", "_std")
+    ]
+    writer.writerow([*plain, "seeds", *scores, "published_benchmark", "published_mean"])
+    for row in rows:
+        numbers = [number for summary in (row.last, row.best) for moments in summary for number in moments]
+        writer.writerow(
+            [
+                *(getattr(row, name) for name in plain),
+                len(row.seeds),
+                *("" if number is None else f"{number:.6f}" for number in numbers),
+                row.benchmark or "",
+                "" if row.published is None else f"{row.published / 100:.3f}",
+            ]
+        )
+    return buffer.getvalue()
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """All of `tables` in GitHub's Markdown, mAP in percent."""
+    return "\n".join(_markdown(table) for table in tables(rows))
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """For each data set a table beside the published numbers, or one apart from them, and one by direction.
+
+    Only the paper's own data sets stand beside published numbers. Made-up features and other data sets get
+    tables which say that they are not a benchmark of the paper.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("rows: expected at least one, got none")
+    made: list[Table] = []
+    for dataset in dict.fromkeys((row.dataset, row.stand_in) for row in rows):
+        chosen = [row for row in rows if (row.dataset, row.stand_in) == dataset]
+        benchmark = chosen[0].benchmark
+        if benchmark is None:
+            made.append(_apart(chosen))
+        else:
+            made.append(_beside_published(chosen, benchmark))
+            if any(row.variant in _TABLE_3[:-1] for row in chosen):
+                made.append(_ablations(chosen, benchmark))
+        made.append(_by_direction(chosen))
+    return made
+
+
+def method_name(variant: str) -> str:
+    """What the paper calls a variant, and what it is."""
+    method, change, *_ = VARIANTS[variant]
+    return f"{method} ({change})" if change else method
+
+
+def percent(value: Moments | str | None) -> tuple[str, str]:
+    """A value of a table as text: the number in percent, and its deviation, empty where there is none."""
+    if value is None or isinstance(value, str):
+        return value or _DASH, ""
+    spread = "" if value.deviation is None else f"{_PLUS_MINUS}{100 * value.deviation:.1f}"
+    return f"{100 * value.mean:.1f}", spread
+
+
+def _beside_published(rows: list[Row], benchmark: str) -> Table:
+    published = [one for one in comparison() if one.dataset == benchmark]
+    shown = [row for row in rows if row.variant not in _TABLE_3[:-1]]
+    columns = _columns(shown, published)
+    lines = [_published(f"{one.method} ({one.about}), published", one, columns) for one in published]
+    for group in _alike(shown):
+        lines += _measured(group, columns)
+        if group[0].variant == "full":
+            lines.append(_difference(group, columns))
+    note = (
+        "mAP in percent over the whole ranking, mean of I2T and T2I. Published: Tables 1 and 2 of the paper, whose "
+        "authors' code takes the best epoch by test mAP. Measured: mean and standard deviation over seeds."
+    )
+    return _grid(f"{benchmark}: published and measured", note, columns, lines)
+
+
+def _ablations(rows: list[Row], benchmark: str) -> Table:
+    published = {one.method: one for one in ablation() if one.dataset == benchmark}
+    reduced = [row for row in rows if row.variant in _TABLE_3[:-1]]
+    columns = _columns(reduced, published.values())
+    lines: list[Line] = []
+    for variant in _TABLE_3:
+        method = VARIANTS[variant].method
+        if method in published:
+            lines.append(_published(f"{method_name(variant)}, published", published[method], columns))
+        for group in _alike(row for row in rows if row.variant == variant and row.place in columns):
+            lines += _measured(group, columns)
+    note = "mAP in percent over the whole ranking, mean of I2T and T2I, as in Table 3 of the paper."
+    if not published:
+        note += f" The paper has no ablations on {benchmark}."
+    return _grid(f"{benchmark}: ablations", note, columns, lines)
+
+
+def _apart(rows: list[Row]) -> Table:
+    columns = _columns(rows, ())
+    lines = [line for group in _alike(rows) for line in _measured(group, columns)]
+    why = "The features are made up, a stand-in" if rows[0].stand_in else "These are not the paper's data"
+    note = (
+        f"mAP in percent over the whole ranking, mean of I2T and T2I. {why}: "
+        "no published number compares with these."
+    )
+    return _grid(f"{rows[0].title}: {NOT_A_BENCHMARK}", note, columns, lines)
+
+
+def _by_direction(rows: list[Row]) -> Table:
+    title = rows[0].benchmark or f"{rows[0].title} ({NOT_A_BENCHMARK})"
+    lines = (
+        Line(
+            f"{method_name(row.variant)}, noise {row.noise:g}, {row.bits} bits ({row.backend}, {row.epochs} epochs)",
+            (str(len(row.seeds)), *row.last, *row.best),
+            row.variant == "full",
+        )
+        for row in rows
+    )
+    return Table(
+        f"{title}: each direction",
+        "mAP in percent; I2T has image queries, T2I text queries.",
+        (("", 1), (LAST, 3), (BEST, 3)),
+        ("seeds", *(("I2T", "T2I", "mean") * 2)),
+        tuple(lines),
+        detail=True,
+    )
+
+
+def _columns(rows: Iterable[Row], published: Iterable[Published]) -> list[Place]:
+    return sorted({row.place for row in rows}.union(*(one.percent for one in published)))
+
+
+def _grid(title: str, note: str, columns: list[Place], lines: list[Line]) -> Table:
+    noises = [noise for noise, _ in columns]
+    groups = tuple((f"noise {noise:g}", noises.count(noise)) for noise in dict.fromkeys(noises))
+    return Table(title, note, groups, tuple(f"{bits} bits" for _, bits in columns), tuple(lines))
+
+
+def _alike(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """Rows that share a line of a table: one variant, on one backend, trained for as many epochs."""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.variant, row.backend, row.epochs), []).append(row)
+    return groups.values()
+
+
+def _measured(rows: list[Row], columns: list[Place]) -> list[Line]:
+    first, counts = rows[0], [len(row.seeds) for row in rows]
+    fewest, most = min(counts), max(counts)
+    seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' if most > 1 else ''}"
+    name = f"{method_name(first.variant)}, measured ({first.backend}, {first.epochs} epochs, {seeds})"
+    last = {row.place: row.last.mean for row in rows}
+    best = {row.place: row.best.mean for row in rows}
+    return [
+        Line(f"{name}, {epoch}", tuple(map(found.get, columns)), first.variant == "full")
+        for epoch, found in ((LAST, last), (BEST, best))
+    ]
+
+
+def _published(name: str, one: Published, columns: list[Place]) -> Line:
+    found = {place: f"{number:.1f}" for place, number in one.percent.items()}
+    return Line(name, tuple(map(found.get, columns)), ours=False)
+
+
+def _difference(rows: list[Row], columns: list[Place]) -> Line:
+    gains = {
+        row.place: round(100 * row.best.mean.mean - row.published, 1)
+        for row in rows
+        if row.published is not None
+    }
+    found = {place: f"{gain + 0.0:+.1f}" for place, gain in gains.items()}  # + 0.0: no "-0.0"
+    name = f"SCBCH, measured ({rows[0].backend}) minus published, both at the {BEST}"
+    return Line(name, tuple(map(found.get, columns)), ours=False)
+
+
+def _markdown(table: Table) -> str:
+    groups = [words for words, width in table.groups for _ in range(width)]
+    head = [", ".join(filter(None, words)) for words in zip(groups, table.columns, strict=True)]
+    lines = [["", *head], ["---", *("---:" for _ in head)]]
+    lines += [
+        [line.name, *(" ".join(percent(value)).rstrip() for value in line.values)] for line in table.lines
+    ]
+    body = "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
+    return f"## {_plain(table.title)}\n\n{_plain(table.note)}\n\n{body}\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _row(cells: list[Cell]) -> Row:
+    first = cells[0]
+    for name, values in (
+        ("epochs", [cell.epochs for cell in cells]),
+        ("settings", [_decisive(cell.settings) for cell in cells]),
+    ):
+        for cell, value in zip(cells, values, strict=True):
+            if value != values[0]:
+                raise ValueError(
+                    f"cells: expected the same {name} for every seed of {first.place}, got {short(values[0])} "
+                    f"for seed {first.seed} and {short(value)} for seed {cell.seed}"
+                )
+    seeds = tuple(cell.seed for cell in cells)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"cells: expected each seed of {first.place} once, got {seeds}")
+    return Row(
+        first.dataset,
+        first.title,
+        first.stand_in,
+        first.variant,
+        first.noise,
+        first.bits,
+        first.backend,
+        first.epochs,
+        seeds,
+        _summary([cell.last for cell in cells]),
+        _summary([cell.best for cell in cells]),
+    )
+
+
+def _summary(scores: list[CrossModalMAP]) -> Summary:
+    return Summary(*(_moments([getattr(one, name) for one in scores]) for name in Summary._fields))
+
+
+def _moments(values: list[float]) -> Moments:
+    return Moments(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that have to be equal: not the seed, nor the place of the files."""
+    return {name: value for name, value in settings.items() if name not in ("seed", "folder")}

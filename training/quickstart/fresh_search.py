@@ -1,0 +1,118 @@
+"""A release, opened and searched in a process of its own that has numpy and onnxruntime but no keras.
+
+`search_in_fresh_process` starts `python -m scbch_keras.training.quickstart.fresh_search`; arrays go over in .npz files.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.export import HammingIndex, HashEncoder
+
+# (what is asked with, what answers), as the indices are named
+ROUTES = {"t2i": ("text", "image"), "i2t": ("image", "text")}
+_TRAINING_PACKAGES = ("keras", "tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class FreshSearch:
+    """What came back.
+
+    Attributes:
+        codes: packed uint8 (n, ceil(bits / 8)) by "query_image", "query_text", "database_image",
+            "database_text".
+        ids: int64 (q, k) database rows by "t2i" and "i2t", nearest first.
+        distances: int32 (q, k) beside them.
+        seconds: of encoding, indexing and searching.
+    """
+
+    codes: dict[str, NDArray[np.uint8]]
+    ids: dict[str, NDArray[np.int64]]
+    distances: dict[str, NDArray[np.int32]]
+    seconds: float
+
+
+def search_in_fresh_process(
+    release: Path,
+    query: Mapping[str, NDArray[np.float32]],
+    database: Mapping[str, NDArray[np.float32]],
+    k: int,
+    folder: Path,
+) -> FreshSearch:
+    """Encode and search with the ONNX files of `release`; the two indices are left in `folder`.
+
+    Args:
+        release: folder of a release with ONNX files.
+        query: {"image": (q, d), "text": (q, words)}.
+        database: the same with n rows.
+        k: answers for each query, 1 to n.
+        folder: where pictures.index and texts.index go.
+
+    Raises:
+        RuntimeError: the process failed, or had imported a training package.
+    """
+    with TemporaryDirectory(prefix="scbch-") as exchange:
+        asked, answered = Path(exchange, "asked.npz"), Path(exchange, "answered.npz")
+        arrays: dict[str, Any] = {f"query_{name}": array for name, array in query.items()}
+        arrays |= {f"database_{name}": array for name, array in database.items()}
+        np.savez(asked, k=np.array(k), **arrays)
+        # -P: a file called numpy.py in the folder where the user happens to be must not be imported.
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "scbch_keras.training.quickstart.fresh_search",
+            release,
+            asked,
+            answered,
+            folder,
+        ]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)  # noqa: S603 (our own module)
+        if done.returncode:
+            raise RuntimeError(
+                f"the fresh process could not search {release}:\n{done.stderr.strip()[-4000:]}"
+            )
+        with np.load(answered, allow_pickle=False) as answer:
+            return FreshSearch(
+                codes={name: answer[name] for name in arrays},
+                ids={route: answer[f"{route}_ids"] for route in ROUTES},
+                distances={route: answer[f"{route}_distances"] for route in ROUTES},
+                seconds=float(answer["seconds"]),
+            )
+
+
+def main(release: str, asked: str, answered: str, folder: str) -> None:
+    """The fresh process: read `asked`, write `answered`."""
+    started = time.perf_counter()
+    encoder = HashEncoder(release)
+    encode = {"image": encoder.image, "text": encoder.text}
+    with np.load(asked, allow_pickle=False) as question:
+        k = int(question["k"])
+        codes = {
+            f"{part}_{name}": encode[name](question[f"{part}_{name}"])
+            for part in ("query", "database")
+            for name in encode
+        }
+    answer: dict[str, Any] = dict(codes)
+    for route, (query, database) in ROUTES.items():
+        index = HammingIndex(encoder.bits)
+        index.add(codes[f"database_{database}"])
+        answer[f"{route}_ids"], answer[f"{route}_distances"] = index.search(codes[f"query_{query}"], k)
+        index.save(Path(folder, {"image": "pictures", "text": "texts"}[database] + ".index"))
+    answer["seconds"] = np.array(time.perf_counter() - started)
+    np.savez(answered, **answer)
+    imported = [name for name in _TRAINING_PACKAGES if name in sys.modules]
+    if imported:
+        sys.exit(f"serving imported {imported}, which it must do without")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""A run: recipe, folder, training, evaluation, release."""

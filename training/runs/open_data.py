@@ -1,0 +1,101 @@
+"""A recipe's data, wherever it comes from; own pictures and texts become features on the way."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.files import replaced
+from scbch_keras.labels.noise import mixed_symmetric
+from scbch_keras.training.data.benchmarks.sets import load_benchmark
+from scbch_keras.training.data.icons.pairs import icon_data
+from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.pictures import RawPairs
+from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_data, split_own
+from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
+from scbch_keras.training.data.pairs import RetrievalData
+from scbch_keras.training.features.cache import extract
+from scbch_keras.training.features.images import from_config, image_backbone
+from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.runs.recipe import Recipe
+
+LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
+
+
+def open_data(recipe: Recipe, run: Path) -> RetrievalData:
+    """The pairs that a recipe names, with its noise in the training labels.
+
+    Args:
+        recipe: of the run.
+        run: folder of the run. There, own data keeps its label vocabulary, and pictures and texts what makes
+            features of them; what is there already is used, so that a resumed run has the same features.
+
+    Raises:
+        ValueError: files that are missing or damaged; the message says what belongs where.
+    """
+    if recipe.data in ("icons", "icons-regular"):
+        return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
+    if recipe.is_named:
+        if recipe.folder is None:
+            raise ValueError(f"folder: name the folder with the files of {recipe.data}")
+        return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
+    own = read_own(recipe.data, recipe.separator)
+    split = split_own(own, recipe.queries, recipe.seed)
+    if isinstance(own, RawPairs):
+        _prepare_features(recipe, own, split.train, run)
+    if not (run / LABELS).is_file():
+        save_vocabulary(run / LABELS, own.label_names)
+    data = _with_features(own, split, Path(recipe.data), run)
+    return _with_noise(data, recipe.noise, recipe.seed) if recipe.noise else data
+
+
+def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
+    """Other data than a run was trained on, with its label vocabulary and its features.
+
+    Raises:
+        ValueError: a label that the run does not know, or data that cannot be read.
+    """
+    if not (run / LABELS).is_file():
+        raise ValueError(
+            f"data: the run was trained on {recipe.data}; only runs on own data evaluate on other data"
+        )
+    own = read_own(path, recipe.separator, load_vocabulary(run / LABELS))
+    return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run)
+
+
+def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], run: Path) -> None:
+    if recipe.image_features is None:
+        raise ValueError(
+            "image_features: own pictures need a backbone: 'vgg19' as in the paper, another of keras.applications, "
+            "a .keras or .onnx file, or 'pixels:32' for their grey pixels"
+        )
+    if not (run / IMAGE).is_file():
+        backbone = image_backbone(recipe.image_features, recipe.image_weights)
+        with replaced(run / IMAGE) as file:
+            file.write(json.dumps(backbone.config(), indent=1).encode())
+    if not (run / TEXT).is_file():
+        TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
+
+
+def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path) -> RetrievalData:
+    if isinstance(own, ArrayPairs):
+        return retrieval_data(own, split, path.name)
+    backbone = from_config(json.loads((run / IMAGE).read_text(encoding="utf-8")))
+    image = extract(own.pictures, backbone, run / f"features-{own.source.sha256[:12]}.h5")
+    text = TextFeatures.load(run / TEXT)(own.texts)
+    data = retrieval_data(own, split, path.name, image, text)
+    texts = tuple(own.texts[row] for row in split.train)
+    return replace(data, train=replace(data.train, texts=texts))
+
+
+def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:
+    given = data.train.labels
+    train = replace(
+        data.train, labels=mixed_symmetric(given, rate, seed).labels, clean_labels=data.train.clean_labels
+    )
+    if train.clean_labels is None:
+        train = replace(train, clean_labels=given)
+    note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the samples, seed {seed}"
+    return replace(data, train=train, notes={**data.notes, "noise": note})

@@ -1,0 +1,178 @@
+"""What a training run is asked to do: a TOML file or flags, checked, and stored resolved with the run."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from scbch_keras.methods.paper import BENCHMARKS
+from scbch_keras.training.environment import BACKENDS
+
+# The authors' settings by benchmark, and those of the small sets beside them.
+_NARROW = {"image_units": (1024, 1024), "text_units": (1024,)}
+SETTINGS: dict[str, dict[str, Any]] = {
+    **{
+        name: {
+            "image_units": (8192, 8192),
+            "text_units": (8192,),
+            **{key: value for key, value in settings.items() if key != "num_classes"},
+        }
+        for name, settings in BENCHMARKS.items()
+    },
+    "mirflickr-subset": _NARROW,
+    "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
+    "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
+}
+
+
+_OBJECTIVE = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
+
+
+class Variant(NamedTuple):
+    """What is trained: the method's name in the tables, what is changed in it, and the arguments of its model."""
+
+    method: str
+    change: str
+    settings: dict[str, Any]
+    takes: tuple[str, ...] = _OBJECTIVE
+    """Settings of the recipe that the model takes too."""
+
+
+# The paper's ablations (Table 3), the equations as printed, what goes beyond the paper, and other methods.
+VARIANTS = {
+    "full": Variant("SCBCH", "", {}),
+    "no-classification": Variant("SCBCH-1", "no classification loss", {"classification": False}),
+    "no-contrastive": Variant("SCBCH-2", "no contrastive loss", {"contrastive": False}),
+    "no-confidence": Variant("SCBCH-3", "no confidence weights", {"confidence_weighting": False}),
+    "no-attraction": Variant("SCBCH-4", "no attraction term", {"attraction": False}),
+    "paper-dialect": Variant("SCBCH", "the paper's equations", {"dialect": "paper"}),
+    "posterior": Variant("SCBCH on posterior labels", "", {"labels": "posterior"}),
+    "posterior-without-intra-modal": Variant(
+        "SCBCH on posterior labels", "no intra-modal term", {"labels": "posterior", "intra_modal": False}
+    ),
+    "dcmh": Variant("DCMH", "", {}, ("l2",)),
+    "ucch": Variant("UCCH", "", {}, ("l2",)),
+    "infonce": Variant("InfoNCE", "", {}, ("l2",)),
+    "nrch": Variant("NRCH", "", {}, ("l2", "warmup_epochs")),
+    "rshnl": Variant("RSHNL", "", {"center_units": (1024, 1024)}, ("l2", "warmup_epochs")),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run, resolved. What is None follows from the data or from the backend that is installed."""
+
+    data: str
+    """A name of `SETTINGS`, or the path of the user's own data."""
+    folder: str | None = None
+    """Where a benchmark's files are."""
+    backend: str | None = None
+    seed: int = 0
+    noise: float = 0.0
+    bits: int = 64
+    variant: str = "full"
+    epochs: int = 50
+    batch_size: int = 128
+    learning_rate: float = 1e-4
+    warmup_epochs: int = 5
+    neighbors: int = 20
+    margin: float = 0.15
+    shift: float = 0.8
+    alpha: float = 0.7
+    beta: float = 0.3
+    gamma: float = 0.5
+    l2: float = 1e-5
+    image_units: tuple[int, ...] = (1024, 1024)
+    text_units: tuple[int, ...] = (1024,)
+    evaluate_every: int = 1
+    queries: float = 0.1
+    """Own data without a split: this share (below 1) or number of rows is held out as queries."""
+    separator: str = ";"
+    image_features: str | None = None
+    """Own pictures: a backbone, see `scbch features`."""
+    image_weights: str | None = None
+    text_features: str = "bow"
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            _check_type(name, getattr(self, name), hint)
+        low = {"seed": 0, "warmup_epochs": 0, "bits": 1, "epochs": 1, "batch_size": 1, "neighbors": 1}
+        for name, least in {**low, "evaluate_every": 1, "queries": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)!r}")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise: expected a share from 0 to 1, got {self.noise!r}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: expected a number above 0, got {self.learning_rate!r}")
+        if not self.queries:
+            raise ValueError("queries: expected a share or a number above 0, got 0")
+        for name, allowed in (("variant", VARIANTS), ("backend", BACKENDS)):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        for name in ("image_units", "text_units"):
+            if any(units < 1 for units in getattr(self, name)):
+                raise ValueError(f"{name}: expected widths of at least 1, got {getattr(self, name)}")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the data is a named set, not the user's own."""
+        return self.data in SETTINGS
+
+    def model_settings(self) -> dict[str, Any]:
+        """The arguments of the variant's model that are numbers and switches."""
+        variant = VARIANTS[self.variant]
+        return {
+            "bits": self.bits,
+            **{name: getattr(self, name) for name in variant.takes},
+            **variant.settings,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings as JSON and TOML hold them, without those that are None."""
+        settings = ((name, value) for name, value in asdict(self).items() if value is not None)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
+
+
+def resolve(file: Path | None = None, **flags: Any) -> Recipe:
+    """A recipe from the named set's settings, over them the TOML file's, over them the flags that are not None.
+
+    Raises:
+        ValueError: an unknown setting, a value of another type or out of range, or no data named.
+    """
+    stored = _read_toml(file) if file is not None else {}
+    given = {**stored, **{name: value for name, value in flags.items() if value is not None}}
+    known = {field.name for field in fields(Recipe)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    if "data" not in given:
+        raise ValueError("data: name a data set or the path of your own data")
+    defaults = SETTINGS.get(given["data"], {})
+    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Recipe(**{**defaults, **lists})
+
+
+def _read_toml(file: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"config: there is no file {file}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config: {file} is not a TOML file: {error}") from error
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    wanted = {str: "text", int: "a whole number", float: "a number", tuple[int, ...]: "whole numbers"}
+    optional = value is None and type(None) in getattr(hint, "__args__", ())
+    kind = next((kind for kind in wanted if hint == kind or hint == kind | None), str)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    fits = {
+        str: isinstance(value, str),
+        int: whole,
+        float: whole or isinstance(value, float),
+        tuple[int, ...]: isinstance(value, tuple) and all(type(item) is int for item in value),
+    }[kind]
+    if not (optional or fits):
+        raise ValueError(f"{name}: expected {wanted[kind]}, got {value!r}")

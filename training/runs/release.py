@@ -1,0 +1,105 @@
+"""A finished run of `scbch train` -> a release, with all that the run knows of itself."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
+from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.training.data.pairs import RetrievalData
+from scbch_keras.training.features.images import from_config
+from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.runs.folder import RunError, RunFolder
+from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data
+from scbch_keras.training.runs.train import load_model
+
+
+def release_run(
+    path: Path,
+    out: Path,
+    formats: Sequence[str] = ("saved_model", "onnx"),
+    quantize: Sequence[str] = (),
+    min_map: float | None = None,
+    max_map_loss: float | None = 0.0,
+) -> Release:
+    """Release a run's model, scored on the run's own queries and database.
+
+    It takes strings where the run made its text features from words, and pictures where it made its image features
+    with a backbone that Keras has. The manifest keeps the run's recipe, its data
+    with checksums, and its metrics.
+
+    Args:
+        path: folder of the run.
+        out: folder of the model's versions; its name is the model's.
+        formats: as in `release`.
+        quantize: as in `release`.
+        min_map: as in `release`.
+        max_map_loss: as in `release`.
+
+    Raises:
+        RunError: the run is not finished, has no model, or its data has changed.
+        ValueError, RuntimeError: as `release` does.
+    """
+    run = RunFolder.open(path)
+    if not run.finished:
+        raise RunError(f"{path}: the run is not finished: resume it")
+    model = load_model(run)
+    data = open_data(run.recipe, path)
+    run.check_data(data)
+    return release_trained(
+        run,
+        model,
+        data,
+        out,
+        formats=formats,
+        text=_text_pipeline(path),
+        image=_image_pipeline(path),
+        quantize=quantize,
+        min_map=min_map,
+        max_map_loss=max_map_loss,
+    )
+
+
+def release_trained(
+    run: RunFolder, model: CrossModalHashing, data: RetrievalData, out: Path, **options: Any
+) -> Release:
+    """Release the model of a finished run with the record of its training, scored on its data.
+
+    options: others of `release`.
+    """
+    query, database = ((part.inputs, part.labels) for part in (data.query, data.database))
+    return release(
+        model,
+        out,
+        label_names=data.label_names or None,
+        training=_training(run.state),
+        evaluation=Evaluation.of(query, database),
+        **options,
+    )
+
+
+def _text_pipeline(path: Path) -> TextPipeline | None:
+    """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
+    if not (path / TEXT).is_file():
+        return None
+    features = TextFeatures.load(path / TEXT)
+    return features.pipeline() if features.kind in ("bow", "tfidf") else None
+
+
+def _image_pipeline(path: Path) -> ImagePipeline | None:
+    """What makes the run's image features of pictures; None for features from files and backbones in ONNX."""
+    if not (path / IMAGE).is_file():
+        return None
+    config = json.loads((path / IMAGE).read_text(encoding="utf-8"))
+    return None if config["kind"] == "onnx" else from_config(config).pipeline()
+
+
+def _training(state: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest keeps of a run: the names of the labels stand there already, and curves are for figures."""
+    metrics = {
+        direction: {name: value for name, value in found.items() if not isinstance(value, list)}
+        for direction, found in state["metrics"].items()
+    }
+    data = {name: value for name, value in state["data"].items() if name != "label_names"}
+    return {"recipe": state["recipe"], "data": data, "metrics": metrics, "epochs": len(state["history"])}

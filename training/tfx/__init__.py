@@ -1,0 +1,1 @@
+"""TFX's contract for trainers, without tfx."""
