@@ -10,7 +10,7 @@ from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
 KINDS = [mixed_symmetric, additive, subtractive]
-PUBLISHED = Path(__file__).parents[2] / "shared" / "reference" / "mirflickr"
+PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "mirflickr"
 
 
 def random_labels(rows=200, classes=10, density=0.3, seed=0):

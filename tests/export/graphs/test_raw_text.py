@@ -16,7 +16,7 @@ from scbch_keras.export import HashEncoder, TextPipeline
 from scbch_keras.export.graphs.probes import ROWS, text_probes
 from scbch_keras.export.releasing import arguments
 
-DOCS = Path(__file__).parents[1] / "docs" / "export.md"
+DOCS = Path(__file__).parents[3] / "docs" / "export.md"
 BITS = 20
 WORDS = ("dog", "beach", "strasse", "é", "été", "ᄒ", "\U0001fae8", "🚀", "a", "the", "don't,", "\u0301")
 IDF = np.linspace(1, 7, len(WORDS))

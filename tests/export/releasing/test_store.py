@@ -141,8 +141,11 @@ def test_a_lock_ends_with_its_process(tmp_path):
 KILLED = """
     import json, os, shutil, signal, sys
     from pathlib import Path
-    from scbch_keras.export import manifest as manifests, prune, rollback, store, validation
-    from scbch_keras.export.validation import Validation
+    from scbch_keras.export.format import manifest as manifests
+    from scbch_keras.export import prune, rollback
+    from scbch_keras.export.releasing import store
+    from scbch_keras.export.validation import validate as validation
+    from scbch_keras.export.validation.validate import Validation
 
     base = Path(sys.argv[1])
     STEPS, ANY = ("open", "os.rename", "os.mkdir", "os.symlink"), ("os.remove", "os.rmdir", "fcntl.flock")

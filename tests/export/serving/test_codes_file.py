@@ -23,7 +23,6 @@ httpx = pytest.importorskip("httpx")
 for needed in ("onnxruntime", "typer", "fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(needed)
 
-from tests.test_encoder import BITS, PIPELINE, SHAPES, encoder_graph  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from benchmarks.service import metric, running_service  # noqa: E402
@@ -38,9 +37,10 @@ from scbch_keras.export import (  # noqa: E402
 from scbch_keras.export.format import manifest as manifests  # noqa: E402
 from scbch_keras.training.cli import serving as commands_serving  # noqa: E402
 from scbch_keras.training.data.own.stream import open_inputs  # noqa: E402
+from tests.export.serving.test_encoder import BITS, PIPELINE, SHAPES, encoder_graph  # noqa: E402
 
 CLIENT = httpx.Client(timeout=120)
-DOCS = Path(__file__).parents[1] / "docs" / "serving.md"
+DOCS = Path(__file__).parents[3] / "docs" / "serving.md"
 ROWS = 50
 TEXTS = ["a dog", "", "DOG  dog\u3000Straße", "on the beach", "[red] unknown", "the, \u2028 dog"]
 IDS = [f"é {row}" for row in range(ROWS)]

@@ -23,7 +23,7 @@ from scbch_keras.training.data.own.vocabulary import (
 Image = pytest.importorskip("PIL.Image")
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
-DOCS = Path(__file__).parents[1] / "docs" / "data.md"
+DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 HEADER = "id,picture,text,labels"
 ROWS = ["a,1.png,one,cat;dog", "b,2.jpg,two,dog", "c,sub/3.png,three,"]
 

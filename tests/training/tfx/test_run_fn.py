@@ -33,7 +33,7 @@ from scbch_keras.training.tfx.warm_start import warm_start
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="files and folders, the same on every backend; runs on torch"
 )
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 MODULE_FILE = ROOT / "training" / "run.py"
 DOCS = ROOT / "docs" / "tfx.md"
 SETTINGS = {
@@ -50,7 +50,7 @@ TUNED = {"bits": 24, "tuner/epochs": 3}
 CONFIG = {"features": {"image": "pixels"}, "label_names": list("abcdefgh"), "settings": SETTINGS}
 CHILD = """
 import json, sys
-from scbch_keras.training import train
+from scbch_keras.training.runs import train
 train.CHECKPOINT_SECONDS = 0  # so that there is one to go on from
 sys.path.insert(0, sys.argv[1])
 import test_run_fn
