@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from scbch_keras.export import HashEncoder
 from scbch_keras.methods.baselines import BASELINES
-from scbch_keras.training.cli import data as commands_data  # noqa: F401 - they add their commands
+from scbch_keras.training.cli import data, release, runs  # noqa: F401 - they add their commands
 from scbch_keras.training.cli.app import app
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.environment import versions
