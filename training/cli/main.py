@@ -1,6 +1,10 @@
 """Entry point of the console script `scbch`."""
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 _NEEDED = ("typer", "rich")
 
@@ -8,13 +12,19 @@ _NEEDED = ("typer", "rich")
 def main() -> None:
     """Run `scbch`, or say what to install for it."""
     try:
-        from scbch_keras.training.cli import data, release, runs, serving  # noqa: F401 - they add their commands
-        from scbch_keras.training.cli.app import app
+        app = commands()
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
         sys.exit(f"scbch needs {error.name}: pip install 'scbch_keras[quickstart]'")
     app(prog_name="scbch")
+
+
+def commands() -> "typer.Typer":
+    """All commands: each module of this room adds its own to one application."""
+    from scbch_keras.training.cli import app, data, release, runs, serving  # noqa: F401
+
+    return app.app
 
 
 if __name__ == "__main__":

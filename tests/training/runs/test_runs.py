@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 
 from scbch_keras.export import HashEncoder
 from scbch_keras.methods.baselines import BASELINES
-from scbch_keras.training.cli import data, release, runs  # noqa: F401 - they add their commands
-from scbch_keras.training.cli.app import app
+from scbch_keras.training.cli.main import commands
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.environment import versions
 from scbch_keras.training.grid.cells import read_cells
@@ -211,7 +210,7 @@ def folder(tmp_path_factory):
 
 
 def run_command(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(commands(), [str(argument) for argument in arguments])
     return result.exit_code, result.output
 
 
