@@ -65,7 +65,7 @@ def check(folder: Path, x: np.ndarray) -> dict[int, np.ndarray]:
             raise SystemExit(f"version {version} is partial: {wrong}")
         codes[version] = HashEncoder(path).image(x)
     if store.latest_version(folder) is not None:
-        HashEncoder(folder / store.LATEST)
+        HashEncoder(folder / manifest.LATEST)
     return codes
 
 

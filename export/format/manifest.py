@@ -1,4 +1,4 @@
-"""The manifest of a release: what is in the folder, checked before it is used. Standard library only."""
+"""The manifest of a release: what is in the folder, checked before it is used."""
 
 import hashlib
 import json
@@ -8,8 +8,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from scbch_keras.files import replaced, sha256_of
+from scbch_keras.preprocessing.image import BACKBONE_FILE, PIPELINE_FILE
 
 NAME = "manifest.json"
+LATEST = "latest"
+"""The link, beside the versions, to the one that is to be served."""
 MODEL = "model.keras"
 CARD = "MODEL_CARD.md"
 SCHEMA = 2
@@ -28,8 +31,8 @@ RAW_TEXT_ONNX = "text_raw.onnx"
 RAW_TEXT_OPSET = 20  # the first with StringSplit
 RAW_IMAGE = "raw_image"
 """The entry of a raw picture front end among the encoders."""
-IMAGE_PIPELINE = "image_pipeline.json"
-IMAGE_BACKBONE = "image_backbone.keras"
+IMAGE_PIPELINE = PIPELINE_FILE
+IMAGE_BACKBONE = BACKBONE_FILE
 RAW_IMAGE_ONNX = "image_raw.onnx"
 
 

@@ -1,15 +1,10 @@
 """A saved model -> the files that serve it. TensorFlow backend only; also a program of its own."""
 
 import argparse
-import json
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import keras
 
 import scbch_keras.methods.baselines
 import scbch_keras.methods.scbch  # noqa: F401  (both register their models for loading)
@@ -26,10 +21,9 @@ from scbch_keras.export.format.manifest import (
 from scbch_keras.export.graphs.probes import picture_probes, probes, serialized_examples, text_probes
 from scbch_keras.export.graphs.signatures import input_shapes
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.keras_file import load_in_float32
 from scbch_keras.preprocessing.text import TextPipeline
 
-_HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
-_WEIGHTS = "model.weights.h5"
 _WARMUP_BATCHES = (1, 32)
 
 
@@ -77,32 +71,6 @@ def _warmup_requests(
             yield "encode_raw_text", {"text": text_probes(pipeline, size)}
         if image is not None:
             yield "encode_image_bytes", {"image_bytes": picture_probes(size)}
-
-
-def load_in_float32(path: Path) -> Any:
-    """The model of a `.keras` file, not compiled, computing in float32 whatever policy it was trained with.
-
-    Half precision is for training: ONNX has no bfloat16 products on most machines, and codes from float32 do
-    not depend on the hardware.
-    """
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"), object_hook=_full_precision)
-        if config == json.loads(archive.read("config.json")):
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-        config.pop("compile_config", None)
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        with tempfile.TemporaryDirectory() as folder:
-            model.load_weights(archive.extract(_WEIGHTS, folder))
-    return model
-
-
-def _full_precision(config: dict[str, Any]) -> dict[str, Any]:
-    """One object of a model's config, with float32 in the place of a half precision policy."""
-    if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _HALF:
-        return {**config, "config": {"name": "float32"}}
-    if config.get("dtype") in _HALF:
-        return {**config, "dtype": "float32"}
-    return config
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.releasing.store import LATEST, versions
+from scbch_keras.export.releasing.store import versions
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
 
@@ -96,7 +96,7 @@ def free_version(folder: Path, version: int | None) -> int:
     """The version to write, after seeing that it can be written."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"folder {folder} is a file")
-    latest = folder / LATEST
+    latest = folder / manifests.LATEST
     if latest.exists() and not latest.is_symlink():
         raise FileExistsError(f"{latest} is not a symbolic link, so it cannot be pointed at a new version")
     if version is None:

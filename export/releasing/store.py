@@ -1,6 +1,6 @@
 """The versions of one model: `<folder>/<version>`, and `<folder>/latest`, which points at a blessed one.
 
-What is not finished has a hidden name, and is cleared away once no process works in the folder. Standard library only.
+What is not finished has a hidden name, and is cleared away once no process works in the folder.
 """
 
 import os
@@ -17,9 +17,8 @@ from scbch_keras import files
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing.locks import CHANGING, USING, held, held_alone
 
-LATEST = "latest"
 _VERSION = "[1-9][0-9]*"
-_LEFTOVER = re.compile(rf"\.({LATEST}|{_VERSION})-[0-9a-f]{{12}}")
+_LEFTOVER = re.compile(rf"\.({manifests.LATEST}|{_VERSION})-[0-9a-f]{{12}}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def versions(folder: str | os.PathLike[str]) -> list[int]:
 def latest_version(folder: Path) -> int | None:
     """The version that `latest` points at; None if there is none."""
     try:
-        target = os.readlink(folder / LATEST)
+        target = os.readlink(folder / manifests.LATEST)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return int(target) if re.fullmatch(_VERSION, target) else None
@@ -178,7 +177,7 @@ def publish(staging: Path, target: Path, as_latest: bool) -> None:
 
 
 def _point_latest(version: Path) -> None:
-    latest = version.with_name(LATEST)
+    latest = version.with_name(manifests.LATEST)
     link = files.hidden_sibling(latest)
     try:
         link.symlink_to(version.name, target_is_directory=True)

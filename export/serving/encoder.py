@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
 from scbch_keras.export.serving.session import StartSession, open_session
 from scbch_keras.preprocessing.pictures import are_pictures
-from scbch_keras.preprocessing.text import TextPipeline, checked, opened_pipeline
+from scbch_keras.preprocessing.text import TextPipeline, checked
 
 
 class HashEncoder:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.session import open_session
-from scbch_keras.preprocessing.text import opened_pipeline
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scbch_keras import files
 from scbch_keras.child import run_module
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.releasing.store import LATEST
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
 
@@ -275,7 +274,7 @@ def _unmark(path: Path) -> None:
 def _baseline(path: Path, criteria: Criteria) -> Path | None:
     if criteria.evaluation is None or criteria.max_map_loss is None:
         return None
-    given = path.parent / LATEST if criteria.baseline is None else criteria.baseline
+    given = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
     baseline = given.resolve()
     if criteria.baseline is None and (not baseline.exists() or baseline == path):
         return None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.graphs.probes import (
     BATCHES,
     picture_probes,
@@ -31,7 +32,7 @@ from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import losses_on_evaluation, losses_on_probes
 from scbch_keras.export.validation.scores import scored
 from scbch_keras.preprocessing.image import ImagePipeline
-from scbch_keras.preprocessing.text import TextPipeline, opened_pipeline
+from scbch_keras.preprocessing.text import TextPipeline
 
 
 def expected_codes(
@@ -224,8 +225,8 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
 
 
 def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    from scbch_keras.export.graphs.build import load_in_float32
     from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.preprocessing.keras_file import load_in_float32
 
     manifests.listed(folder, manifest, manifests.MODEL)
     model = load_in_float32(folder / manifests.MODEL)

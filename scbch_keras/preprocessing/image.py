@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.format.manifest import IMAGE_BACKBONE, IMAGE_PIPELINE
 from scbch_keras.files import replaced
 from scbch_keras.preprocessing.pictures import PREPARATION, Size, blocks, checked_pictures, grey_features
 
+PIPELINE_FILE = "image_pipeline.json"
+BACKBONE_FILE = "image_backbone.keras"
 _SCHEMA = 1
 _ROWS = 32
 
@@ -60,7 +61,7 @@ class ImagePipeline:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write image_pipeline.json into `folder`, and a backbone as image_backbone.keras."""
         if self.backbone is not None:
-            self.backbone.save(Path(folder, IMAGE_BACKBONE))
+            self.backbone.save(Path(folder, BACKBONE_FILE))
         stored = {
             "schema": _SCHEMA,
             "preparation": PREPARATION["name"],
@@ -68,7 +69,7 @@ class ImagePipeline:
             "features": "grey" if self.backbone is None else "backbone",
             "dimensions": self.dimensions,
         }
-        with replaced(Path(folder, IMAGE_PIPELINE)) as file:
+        with replaced(Path(folder, PIPELINE_FILE)) as file:
             file.write(json.dumps(stored).encode())
 
     @classmethod
@@ -77,13 +78,13 @@ class ImagePipeline:
 
         Raises ValueError if it is something else, FileNotFoundError if there is nothing.
         """
-        path = Path(folder, IMAGE_PIPELINE)
+        path = Path(folder, PIPELINE_FILE)
         stored = read_settings(path.read_bytes(), str(path))
         backbone = None
         if stored["features"] == "backbone":
-            from scbch_keras.export.graphs.build import load_in_float32
+            from scbch_keras.preprocessing.keras_file import load_in_float32
 
-            backbone = load_in_float32(Path(folder, IMAGE_BACKBONE))
+            backbone = load_in_float32(Path(folder, BACKBONE_FILE))
         pipeline = cls(tuple(stored["size"]), backbone)
         if pipeline.dimensions != stored["dimensions"]:
             raise ValueError(

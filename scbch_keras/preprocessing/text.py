@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -13,7 +13,6 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.export.format import manifest as manifests
 from scbch_keras.files import replaced
 
 Weighting = Literal["presence", "counts", "tfidf"]
@@ -230,16 +229,3 @@ class TextPipeline:
             return cls(stored["vocabulary"], stored["weighting"], stored["idf"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{source}: expected a file of TextPipeline.save: {error}") from error
-
-
-def opened_pipeline(folder: Path, manifest: Mapping[str, Any]) -> tuple[TextPipeline, Path]:
-    """The text pipeline of a release that takes strings, and its file.
-
-    Raises ValueError for a damaged or foreign one.
-    """
-    try:
-        relative = manifest["encoders"][manifests.RAW_TEXT]["pipeline"]["path"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the manifest of {folder} does not describe its raw text encoder") from error
-    content = manifests.read_verified(folder, manifest, relative)
-    return TextPipeline.from_json(content, str(folder / relative)), folder / relative

@@ -19,13 +19,13 @@ from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex, HashEncoder
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.graphs.build import load_in_float32
 from scbch_keras.export.graphs.probes import ROWS
 from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing import release as publish
 from scbch_keras.export.validation import verify
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.methods.baselines import InfoNCE
+from scbch_keras.preprocessing.keras_file import load_in_float32
 
 BACKEND = keras.backend.backend()
 BITS = 20
