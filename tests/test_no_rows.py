@@ -43,8 +43,14 @@ BODIES = {
     "convolution of planes of any size": (FREE, lambda: [layers.Conv2D(4, 3, strides=2)]),
     "dilated convolution": (PLANE, lambda: [layers.Conv2D(4, 3, dilation_rate=2)]),
     "convolution in groups": (PLANE, lambda: [layers.Conv2D(6, 3, groups=3)]),
-    "depthwise convolution, 1 dimension": (LINE, lambda: [layers.DepthwiseConv1D(3, strides=2)]),
-    "depthwise convolution, 2 dimensions": (PLANE, lambda: [layers.DepthwiseConv2D(3, strides=2)]),
+    "depthwise convolution, 1 dimension": (
+        LINE,
+        lambda: [layers.DepthwiseConv1D(3, strides=2, depth_multiplier=2)],
+    ),
+    "depthwise convolution, 2 dimensions": (
+        PLANE,
+        lambda: [layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2)],
+    ),
     "separable convolution, 1 dimension": (LINE, lambda: [layers.SeparableConv1D(4, 3, strides=2)]),
     "separable convolution, 2 dimensions": (PLANE, lambda: [layers.SeparableConv2D(4, 3, strides=2)]),
     "transposed convolution, 1 dimension": (LINE, lambda: [layers.Conv1DTranspose(4, 3, strides=2)]),
@@ -70,12 +76,17 @@ def small_model(image_body, image_shape, text_body=None, text_shape=(WORDS.dimen
     return model
 
 
-def body(shape, inner):
-    return keras.Sequential([keras.Input(shape), *inner, layers.Flatten(), layers.Dense(8, "relu")])
-
-
 def pooled(shape, inner):
-    return keras.Sequential([keras.Input(shape), *inner, layers.GlobalAveragePooling2D()])
+    """The layers, and the mean over all places: unlike a Flatten it keeps channels apart where there are no rows."""
+    inputs = outputs = keras.Input(shape)
+    for layer in inner:
+        outputs = layer(outputs)
+    pool = {
+        3: layers.GlobalAveragePooling1D,
+        4: layers.GlobalAveragePooling2D,
+        5: layers.GlobalAveragePooling3D,
+    }
+    return keras.Model(inputs, pool[len(outputs.shape)]()(outputs))
 
 
 def rows(number, shape):
@@ -94,7 +105,7 @@ def branch(request):
     """A model with such an image branch, and the shape of a row."""
     keras.utils.set_random_seed(2)
     shape, inner = BODIES[request.param]
-    return small_model((pooled if shape == FREE else body)(shape, inner()), shape), shape
+    return small_model(pooled(shape, inner()), shape), shape
 
 
 def test_no_rows_give_no_codes_and_rows_the_codes_of_the_branch_alone(branch):
@@ -116,7 +127,7 @@ def test_onnx_files_give_the_same_codes_without_further_nodes(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     shape, inner = BODIES[name]
     keras.utils.set_random_seed(2)
-    model = small_model(body(shape, inner()), shape)
+    model = small_model(pooled(shape, inner()), shape)
     write_onnx(model, "image", tmp_path / "image.onnx")
     graph = onnx.load(tmp_path / "image.onnx").graph
     assert not {node.op_type for node in graph.node if "image" in node.input} & {"Concat", "Shape", "If"}
@@ -162,7 +173,7 @@ def test_no_strings_give_no_codes(tmp_path):
 
     from scbch_keras.export.text_tensorflow import vocabulary_table
 
-    text = body((WORDS.dimensions,), [layers.Reshape((4, 3)), layers.Conv1D(4, 3)])
+    text = pooled((WORDS.dimensions,), [layers.Reshape((4, 3)), layers.Conv1D(4, 3)])
     model = small_model(HashBranch(BITS, (8,)), (5,), text)
     table = vocabulary_table(WORDS, tmp_path / "words.txt")
     serve = signatures.encode_raw_text_function(model, WORDS, table)
@@ -176,8 +187,8 @@ def test_no_examples_and_examples_without_a_modality_give_no_codes():
     import tensorflow as tf
 
     shape, inner = BODIES["convolution, 2 dimensions"]
-    text = body((WORDS.dimensions,), [layers.Reshape((4, 3)), layers.Conv1D(4, 3)])
-    model = small_model(body(shape, inner()), shape, text)
+    text = pooled((WORDS.dimensions,), [layers.Reshape((4, 3)), layers.Conv1D(4, 3)])
+    model = small_model(pooled(shape, inner()), shape, text)
     serve = signatures.encode_examples_function(model)
     outputs = serve(tf.constant([], tf.string))
     for modality in ("image", "text"):
@@ -197,8 +208,8 @@ def test_no_examples_and_examples_without_a_modality_give_no_codes():
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_a_model_encodes_no_rows(modality):
     shape, inner = BODIES["convolution, 2 dimensions"]
-    text = body(LINE, BODIES["convolution, 1 dimension"][1]())
-    model = small_model(body(shape, inner()), shape, text, LINE)
+    text = pooled(LINE, BODIES["convolution, 1 dimension"][1]())
+    model = small_model(pooled(shape, inner()), shape, text, LINE)
     nothing = rows(0, {"image": shape, "text": LINE}[modality])
     encode = getattr(model, f"encode_{modality}")
     assert encode(nothing, verbose=0).shape == (0, BYTES)
