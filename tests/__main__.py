@@ -1,30 +1,51 @@
-"""All tests: `python -m tests [pytest arguments]`.
+"""All tests: `python -m tests [--quick] [pytest arguments]`.
 
-NumPy-only tests run once, the others once a backend, each in a process of its own. A backend that is not
+NumPy-only tests run once, the others once a backend, each part in a process of its own. A backend that is not
 installed is an error: the tests pass on all three or not at all.
+
+TensorFlow has two sets of kernels on a CPU, and takes oneDNN's where the processor has AVX512-VNNI or AVX512-BF16:
+each part says which, so that they do not depend on the machine. Releases are made with oneDNN's in the PyTorch
+part, without in the others; what else depends on them runs once more, with them.
+
+--quick: for the work in between, PyTorch and NumPy alone, without releases and what is slow.
 """
 
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+
+def _part(backend: str | None, one_dnn: bool, chosen: str) -> tuple[dict[str, str], list[str]]:
+    env = {} if backend is None else {"KERAS_BACKEND": backend}
+    return {**env, "TF_ENABLE_ONEDNN_OPTS": str(int(one_dnn))}, ["-m", chosen]
+
+
 # The longest first. Two at a time: much of the time is one compiler's, on one core.
 RUNS = {
-    **{name: ({"KERAS_BACKEND": name}, ["-m", "not numpy_only"]) for name in ("tensorflow", "jax", "torch")},
-    "numpy only": ({}, ["-m", "numpy_only"]),
+    "tensorflow": _part("tensorflow", False, "not numpy_only"),
+    "torch": _part("torch", True, "not numpy_only"),
+    "jax": _part("jax", False, "not numpy_only"),
+    "numpy only": _part(None, False, "numpy_only"),
+    "tensorflow with oneDNN": _part("tensorflow", True, "onednn"),
+}
+QUICK = {
+    "torch": _part("torch", True, "not numpy_only and not release and not slow"),
+    "numpy only": _part(None, False, "numpy_only and not slow"),
 }
 AT_ONCE = 2
 
 
-def run(name: str) -> bool:
+def run(name: str, part: tuple[dict[str, str], list[str]], arguments: list[str]) -> bool:
     """Run one part and show its output as it ends; whether it passed."""
-    env, chosen = RUNS[name]
-    command = [sys.executable, "-m", "pytest", *chosen, *sys.argv[1:]]
+    env, chosen = part
+    command = [sys.executable, "-m", "pytest", *chosen, *arguments]
     # One thread each: two parts whose threads wait for one another's cores take several times as long.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **env}
     print(f"== {name}: running", flush=True)
+    start = time.monotonic()
     done = subprocess.run(
         command,
         env=environment,
@@ -33,17 +54,17 @@ def run(name: str) -> bool:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    print(f"\n== {name}\n{done.stdout}", flush=True)
+    print(f"\n== {name}: {time.monotonic() - start:.0f} s\n{done.stdout}", flush=True)
     return done.returncode == 0
 
 
 def main() -> int:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--quick"]
+    parts = QUICK if "--quick" in sys.argv[1:] else RUNS
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        passed = dict(zip(RUNS, pool.map(run, RUNS), strict=True))
-    failed = [name for name, fine in passed.items() if not fine]
-    print(
-        f"\nfailed: {', '.join(failed)}" if failed else "\nall tests passed, on TensorFlow, JAX and PyTorch"
-    )
+        running = {name: pool.submit(run, name, part, arguments) for name, part in parts.items()}
+    failed = [name for name, done in running.items() if not done.result()]
+    print(f"\nfailed: {', '.join(failed)}" if failed else f"\nall tests passed: {', '.join(parts)}")
     return bool(failed)
 
 

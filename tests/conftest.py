@@ -55,7 +55,7 @@ def pairs():
     return {"image": image.astype("float32"), "text": text}, labels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_model():
     """A function that makes a small compiled model for `pairs`.
 

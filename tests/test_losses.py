@@ -62,7 +62,9 @@ def value_and_gradients(jit):
 
 # torch.compile warns of what it does not trace into; the numbers are what is tested.
 @pytest.mark.filterwarnings("ignore:.*Dynamo:UserWarning", "ignore:.*dynamo:UserWarning")
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jitted"])
+@pytest.mark.parametrize(
+    "jit", [pytest.param(False, id="eager"), pytest.param(True, id="jitted", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("phase", ["warmup", "weighted"])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_are_those_of_the_authors_code(losses_golden, case, phase, jit):

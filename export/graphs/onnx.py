@@ -18,7 +18,9 @@ _LARGE = 2**20
 def write_onnx(model: Any, modality: str, path: Path) -> None:
     """Write one encoder: its input named for the modality, outputs packed_codes and codes, any batch."""
     variables = getattr(model, f"{modality}_branch").variables
-    _write(lambda free: encode_function(model, modality, free), variables, ["batch"], path)
+    _write(
+        lambda free: encode_function(model, modality, free, with_no_rows=False), variables, ["batch"], path
+    )
 
 
 def write_raw_image_onnx(model: Any, pipeline: ImagePipeline, path: Path) -> None:

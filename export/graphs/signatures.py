@@ -16,16 +16,19 @@ def input_shapes(model: Any) -> dict[str, list[int | None]]:
     return {modality: [None, *shapes[modality][1:]] for modality in MODALITIES}
 
 
-def encode_function(model: Any, modality: str, free: Sequence[Any] = ()) -> Any:
+def encode_function(model: Any, modality: str, free: Sequence[Any] = (), *, with_no_rows: bool = True) -> Any:
     """The encoder of one modality as a `tf.function` with a fixed signature. TensorFlow backend only.
 
     Features (n, ...) float32, named for the modality -> {"packed_codes": uint8 (n, ceil(bits / 8)),
     "codes": float32 (n, bits)}, n free. Variables of the branch that are listed in `free` are no part of the
     function: it takes their values as further arguments, "free_0", "free_1" ...
+
+    with_no_rows: whether TensorFlow may run it with n = 0; False for graphs that something else runs.
     """
     import tensorflow as tf
 
     encode = _encode(getattr(model, f"{modality}_branch"), free)
+    encode = _with_no_rows(encode) if with_no_rows else encode
     spec = tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)
     return tf.function(
         lambda features, *values: encode(features, values), input_signature=[spec, *_specs(free)]
@@ -41,6 +44,21 @@ def _encode(branch: Any, free: Sequence[Any]) -> Any:
         return {"packed_codes": pack(codes), "codes": codes}
 
     return encode
+
+
+def _with_no_rows(encode: Any) -> Any:
+    """An encoder of (n, ...) and `values`, n >= 1, as one of n >= 0. Where there are rows it sees them alone."""
+    import tensorflow as tf
+
+    # TensorFlow's oneDNN kernels, on by default on processors with AVX512-VNNI or AVX512-BF16, give the shape of
+    # its input to a convolution of no rows.
+    def encode_any(inputs: Any, values: Sequence[Any]) -> dict[str, Any]:
+        shape = tf.shape(inputs)
+        missing = tf.zeros(tf.concat([[tf.cast(shape[0] == 0, tf.int32)], shape[1:]], 0), inputs.dtype)
+        outputs = encode(tf.concat([inputs, missing], 0), values)
+        return {name: output[: shape[0]] for name, output in outputs.items()}
+
+    return encode_any
 
 
 def _called(layer: Any, inputs: Any, free: Sequence[Any], values: Sequence[Any]) -> Any:
@@ -81,7 +99,8 @@ def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> 
 def encode_pictures_function(model: Any, pipeline: ImagePipeline, free: Sequence[Any] = ()) -> Any:
     """The image encoder with resize and backbone in front: a `tf.function` of `pictures` uint8 (n, h, w, 3).
 
-    n, h and w are free. Outputs and `free`, from the backbone's and the branch's variables, as in `encode_function`.
+    n >= 1, h and w are free. Outputs and `free`, from the backbone's and the branch's variables, as in
+    `encode_function`.
     """
     import tensorflow as tf
 
@@ -105,7 +124,7 @@ def encode_image_bytes_function(model: Any, pipeline: ImagePipeline) -> Any:
     from scbch_keras.export.graphs.image_tensorflow import resize
     from scbch_keras.export.graphs.picture_bytes_tensorflow import decode
 
-    encode = _encode_pixels(model, pipeline, ())
+    encode = _with_no_rows(_encode_pixels(model, pipeline, ()))
 
     def pixels(content: Any) -> Any:
         return tf.cast(resize(decode(content)[None], pipeline.size)[0], tf.uint8)

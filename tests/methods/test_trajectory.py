@@ -7,6 +7,8 @@ from keras import ops
 
 import scbch_keras as sk
 
+pytestmark = pytest.mark.onednn
+
 
 class PyTorchAdam(keras.optimizers.Adam):
     """Adam with epsilon where PyTorch has it: added to sqrt(v) / sqrt(1 - beta_2^t)."""

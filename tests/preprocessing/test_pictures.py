@@ -66,6 +66,7 @@ def graphs():
 sides = st.integers(1, 600)
 
 
+@pytest.mark.onednn
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(SIZES), sides, sides, st.integers(0, 2**32 - 1), st.booleans())
 def test_resize_and_grey_values_are_pillows_in_every_graph(
@@ -81,6 +82,7 @@ def test_resize_and_grey_values_are_pillows_in_every_graph(
         np.testing.assert_array_equal(grey, grey_features(pixels), strict=True)
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (3000, 2), *SIZES])
 def test_extreme_pictures_and_those_of_the_size_too(graphs, shape):
     pictures = noise(*shape)[None]

@@ -111,6 +111,7 @@ def test_what_this_python_does_not_assign_is_kept_as_it_is():
     assert all(words(chr(code)) == [chr(code)] for code in kept)
 
 
+@pytest.mark.slow
 def test_words_are_the_same_in_every_version_of_python():
     digest = hashlib.sha256()
     for form in FORMS:
@@ -296,6 +297,7 @@ def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow
     assert by_tensorflow([]).shape == (0, pipeline.dimensions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_tensorflow_parts_and_folds_every_code_point_as_python_does(form):
     tf = pytest.importorskip("tensorflow")

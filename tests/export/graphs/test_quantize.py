@@ -72,7 +72,12 @@ def test_int8_codes_do_not_depend_on_the_rows_beside(released):
     x = features("image", 64)
     x[:32] *= 1e4
     together, alone = (encoder.image(x, batch_size=size, packed=False) for size in (64, 1))
-    np.testing.assert_allclose(together, alone, atol=1e-6)
+    # A sum that a processor rounds otherwise may be the next whole number of 8 bits; nothing else may differ.
+    step = 0.01
+    np.testing.assert_allclose(together, alone, atol=step)
+    surely = np.abs(alone) > step
+    assert surely.mean() > 0.9
+    np.testing.assert_array_equal((together > 0)[surely], (alone > 0)[surely])
 
 
 def test_strings_are_taken_in_every_precision(released):

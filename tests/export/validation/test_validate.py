@@ -1,6 +1,7 @@
 """validate: a release that is whole, works and finds well enough is blessed, and no other."""
 
 import json
+import re
 import shutil
 
 import keras
@@ -151,8 +152,8 @@ def test_encoders_and_words_of_another_model_are_refused_though_every_checksum_f
     edited(version, lambda m: m.update(files=manifests.describe_files(version)))
     found = validate(version)
     told = "\n".join(found.infra)
-    assert "onnx image gives uint8 (0, 1) for 0 rows, not uint8 (0, 2)" in told
-    assert "image.onnx has outputs" in told
+    for opened in ("onnx image", "HashEncoder"):
+        assert re.search(rf"{opened}: .*image\.onnx has outputs", told), told
     assert "saved_model encode_raw_text differs from the model" in told
     assert "onnx text_raw differs from the model" in told
     assert marks(version) == {"NOT_BLESSED", "INFRA_NOT_BLESSED"}

@@ -328,6 +328,7 @@ def stand_in(mirflickr, real, tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_mirflickr_in_full_size_with_the_published_noise(mirflickr, real, stand_in):
     arrays = {**real, "image": np.ascontiguousarray(scipy.io.loadmat(stand_in / IMAGE)["XAll"])}

@@ -290,6 +290,7 @@ def test_an_application_has_its_own_preprocessing(tmp_path):
 
 
 @once
+@pytest.mark.slow
 def test_missing_weights_and_unknown_names_say_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="got 'VGG16s'; is it 'VGG16'"):
         image_backbone("VGG16s")

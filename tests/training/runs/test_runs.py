@@ -152,14 +152,20 @@ def grid_command(file, out):
     )
 
 
-@once
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_grid_goes_on_and_gives_the_same_table(file, tmp_path, how):
-    straight = tmp_path / "straight"
+@pytest.fixture(scope="module")
+def straight(file, tmp_path_factory):
+    """The cells of `grid_command` where nothing ends it."""
+    folder = tmp_path_factory.mktemp("grid") / "straight"
     grid = Grid([str(file)], [0.0, 0.5], [16], range(2), ["full"])
     settings = {name: value for name, value in SMALL.items() if name != "bits"}
-    reproduce(list(grid.recipes(epochs=3, **settings)), straight)
+    reproduce(list(grid.recipes(epochs=3, **settings)), folder)
+    return folder
 
+
+@once
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_grid_goes_on_and_gives_the_same_table(file, straight, tmp_path, how):
     killed = tmp_path / "killed"
     process = grid_command(file, killed)
     deadline = time.monotonic() + 240

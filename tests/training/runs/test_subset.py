@@ -1,9 +1,16 @@
+import keras
 import numpy as np
 import pytest
 
 from benchmarks.subset_724 import reference, train_and_evaluate
 
-pytestmark = pytest.mark.shared_data
+pytestmark = [
+    pytest.mark.shared_data,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        keras.backend.backend() != "torch", reason="tests/test_trajectory.py has every backend; runs on torch"
+    ),
+]
 
 
 def test_a_training_on_real_pairs_is_as_good_as_the_authors(mirflickr):
