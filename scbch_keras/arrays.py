@@ -20,7 +20,7 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     """The values as a NumPy array of real numbers, without a copy where they are one: a memmap stays on disk.
 
     Raises:
-        ValueError: sparse, masked or ragged values, or other than real numbers: the message has the name and the remedy.
+        ValueError: sparse, masked or ragged values, or no real numbers: the message has the name and the remedy.
     """
     if type(values) not in (np.ndarray, np.memmap):
         values = _read(name, values)

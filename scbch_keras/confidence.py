@@ -77,10 +77,10 @@ def confidence_weights(
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
         nearest, index = ops.top_k(similarity, neighbors)
         if dialect == "reference":
-            share = _share(nearest)
+            part = _share(nearest)
         else:
-            share = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
-        soft = ops.sum(share[:, :, None] * ops.take(targets, index, axis=0), axis=1)
+            part = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
+        soft = ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
         cosine = _cosine(targets[rows], soft)
         weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
         soft_labels.append(ops.convert_to_numpy(soft))

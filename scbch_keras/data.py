@@ -23,7 +23,7 @@ class PairDataset(keras.utils.PyDataset):
 
     Args:
         image: (N, ...), image features or pictures. Arrays are sliced, never copied or converted whole, so that a
-            `numpy.memmap` trains from disk. Batches are float32, or bool or integers up to int32 (`scbch_keras.arrays`).
+            `numpy.memmap` trains from disk. Batches are float32, or bool or integers up to int32.
         text: (N, ...), text features.
         labels: (N, C), 0/1, possibly wrong.
         batch_size: int >= 1; the last batch of an epoch may be smaller.

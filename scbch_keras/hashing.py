@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scbch_keras import backend
 from scbch_keras.arrays import as_array, check_features
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
-from scbch_keras.checks import flag, number, share, whole
+from scbch_keras.checks import number, share, whole
 from scbch_keras.codes import pack_codes
 from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
 from scbch_keras.labels import check_labels

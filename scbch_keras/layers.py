@@ -26,8 +26,8 @@ class HashBranch(keras.layers.Layer):
         bits: int >= 1, code length.
         units: widths of the dense layers, each followed by ReLU. The paper: (8192, 8192) for images and
             (8192,) for text. Ignored where `body` is given.
-        body: a `keras.Model` with one input and one output (n, d) that takes the place of the dense layers: a backbone on
-            pictures, a text encoder. The hash layer to `bits` is added behind it.
+        body: a `keras.Model` with one input and one output (n, d) that takes the place of the dense layers: a
+            backbone on pictures, a text encoder. The hash layer to `bits` is added behind it.
         normalize: whether codes have Euclidean length 1.
 
     Raises:
@@ -187,6 +187,7 @@ class PackBits(keras.layers.Layer):
 def _input_names(model: keras.Model) -> list[str]:
     """Names of a model's inputs, where it knows them before it is called."""
     try:
-        return [tensor.name for tensor in keras.tree.flatten(model.inputs)]
+        inputs = model.input
+        return list(inputs) if isinstance(inputs, dict) else [x.name for x in keras.tree.flatten(inputs)]
     except (AttributeError, ValueError):
         return []

@@ -110,6 +110,7 @@ class SCBCH(CrossModalHashing):
             flag("contrastive", contrastive),
         )
         attraction = flag("attraction", attraction)
+        confidence_weighting = flag("confidence_weighting", confidence_weighting)
         if not classification and not contrastive:
             raise ValueError("classification and contrastive are both False: nothing would be learned.")
         intra_modal = labels == "posterior" if intra_modal is None else flag("intra_modal", intra_modal)
@@ -128,7 +129,9 @@ class SCBCH(CrossModalHashing):
             l2,
             terms=[name for name, chosen in terms.items() if chosen],
             # Confidence weighs the classification loss alone; probabilities say the same better.
-            confidence_weighting=flag("confidence_weighting", confidence_weighting) and classification and labels == "noisy",
+            confidence_weighting=flag("confidence_weighting", confidence_weighting)
+            and classification
+            and labels == "noisy",
             warmup_epochs=warmup_epochs,
             soft_labels=labels == "posterior",
             **kwargs,

@@ -189,7 +189,7 @@ def test_what_is_no_list_of_strings_is_refused(folder, texts, message):
     add_pipeline(folder)
     with pytest.raises(ValueError, match=message):
         HashEncoder(folder).text(texts, batch_size=4)
-    with pytest.raises(ValueError, match="batch_size must be an integer >= 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be an int of at least 1; got 0"):
         HashEncoder(folder).text(["a"], batch_size=0)
 
 
