@@ -102,8 +102,8 @@ class HashEncoder:
 
         Raises:
             ValueError: wrong shape or type, NaN or what float32 cannot hold (the first such row is named), an
-                encoder that was not loaded; pictures if the release was made without `image`; a picture that cannot be read (its
-                place is named).
+                encoder that was not loaded; pictures if the release was made without `image`; a picture that
+                cannot be read (its place is named).
             ImportError: pictures must be decoded or resized, and Pillow is not installed.
         """
         encoder, size = self._checked("image", batch_size)
@@ -128,8 +128,8 @@ class HashEncoder:
     ) -> NDArray[Any]:
         """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
 
-        texts: strings as a list or a one-dimensional array; a single string is one row. They become the features that the model was
-            trained on (`TextPipeline`); a string without a known word is a row of zeros.
+        texts: strings as a list or a one-dimensional array; a single string is one row. They become the features
+            that the model was trained on (`TextPipeline`); a string without a known word is a row of zeros.
 
         Raises:
             ValueError: also for strings if the release was made without `text`, and for one with a lone

@@ -100,13 +100,8 @@ def as_network(values: NDArray[Any]) -> NDArray[Any]:
 
 def as_float32(name: str, values: NDArray[Any], first_row: int = 0) -> NDArray[np.float32]:
     """A batch as contiguous float32, checked as `check_features` does."""
-    with np.errstate(over="ignore"):
-        batch = np.ascontiguousarray(values, np.float32)
-    finite = np.isfinite(batch)
-    if not finite.all():
-        row, value = _first(~finite, values)
-        _refuse_value(name, first_row + row, value)
-    return batch
+    check_features(name, values, first_row)
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _read(name: str, values: Any) -> NDArray[Any]:

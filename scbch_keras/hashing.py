@@ -197,7 +197,7 @@ class CrossModalHashing(keras.Model):
         if jit_compile == "auto":
             jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        number("the optimizer's learning_rate", float(ops.convert_to_numpy(self.optimizer.learning_rate)), 0)
+        number("the optimizer's learning_rate", float(self.optimizer.learning_rate), 0)
 
     def make_predict_function(self, force=False):
         """Keras' own, compiled only where that pays."""

@@ -298,8 +298,14 @@ def test_sets_that_do_not_fit_are_refused_by_name(metric, sets, bits, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mean_average_precision(*GOOD, bits=16, k=0), "k must be an int of at least 1; got 0"),
-        (lambda: mean_average_precision(*GOOD, bits=16, k=5.0), "k must be an int of at least 1; got 5.0"),
+        (
+            lambda: mean_average_precision(*GOOD, bits=16, k=0),
+            "k must be an int of at least 1, or None; got 0",
+        ),
+        (
+            lambda: mean_average_precision(*GOOD, bits=16, k=5.0),
+            "k must be an int of at least 1, or None; got 5.0",
+        ),
         (
             lambda: mean_average_precision(*GOOD, bits=16, ties="best"),
             "ties must be one of 'expected', 'reference'",

@@ -171,8 +171,8 @@ def test_a_posterior_is_saved_and_damage_is_refused(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": np.zeros((3, 4))}, r"image must be \(400, d\)"),
-        ({"text": -np.ones((400, 3))}, "text finite and >= 0"),
+        ({"image": np.zeros((3, 4))}, "image must have 400 rows"),
+        ({"text": -np.ones((400, 3)), "text_kind": "words"}, "text must be >= 0; row 0 .* text_kind"),
         ({"image": np.full((400, 3), np.nan)}, "image must be finite"),
         ({"labels": np.full((400, 3), 2)}, "labels must hold only 0 and 1"),
         ({"noise_model": "both"}, "noise_model must be one of"),
