@@ -147,7 +147,7 @@ def test_what_is_no_probability_is_refused(value):
     probabilities[2, 1] = value
     with pytest.raises(
         ValueError,
-        match="probabilities must (hold only .* is 2|be finite; row 2)",
+        match=r"probabilities must (hold only .* is 2|be finite; row 2)",
     ):
         PosteriorAudit(**vars(by_hand()), probabilities=probabilities)
 
