@@ -213,7 +213,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _checked_ids(ids: ArrayLike, count: int) -> NDArray[np.int64]:
-    values = as_array("ids", ids)
+    values = as_array("ids", ids) if isinstance(ids, np.ma.MaskedArray) else np.asarray(ids)
     if values.shape != (count,):
         raise ValueError(f"ids must have shape ({count},), one for each code, got shape {values.shape}")
     if count and (values.dtype.kind not in "iu" or not np.can_cast(values.dtype, np.int64)):

@@ -4,7 +4,6 @@ Each returns the value as a plain Python one, which a config and JSON can hold, 
 """
 
 import math
-import os
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -108,9 +107,12 @@ def some_of(name: str, value: Any, allowed: Sequence[str], least: int = 1) -> tu
 
 def widths(name: str, value: Any) -> tuple[int, ...]:
     """A sequence of ints of at least 1, which may be empty."""
-    if isinstance(value, str | bytes | dict) or not isinstance(value, Collection):
-        refuse(name, "a sequence of ints of at least 1", value)
-    return tuple(whole(f"each of {name}", width, 1) for width in value)
+    try:
+        if not isinstance(value, str | bytes | dict) and isinstance(value, Collection):
+            return tuple(whole(name, width, 1) for width in value)
+    except ValueError:
+        pass
+    refuse(name, "a sequence of ints of at least 1", value)
 
 
 def text(name: str, value: Any) -> str:
@@ -118,10 +120,3 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         refuse(name, "text that is not empty", value)
     return str(value)
-
-
-def path(name: str, value: Any) -> Any:
-    """A path: a string or a path object, not empty."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        refuse(name, "a path", value)
-    return value

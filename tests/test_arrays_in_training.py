@@ -160,7 +160,7 @@ def test_arrays_on_disk_are_converted_batch_by_batch(tmp_path):
 
 
 def test_a_branch_with_two_inputs_is_refused_where_the_model_is_made():
-    ids, mask = keras.Input((7,), dtype="int32"), keras.Input((7,), dtype="int32")
+    ids, mask = (keras.Input((7,), dtype="int32", name=name) for name in ("token_ids", "padding_mask"))
     pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 8)(ids), mask=mask)
     encoder = keras.Model({"token_ids": ids, "padding_mask": mask}, pooled)
     with pytest.raises(ValueError, match=r"text_branch: body must .* one input; .*token_ids.*Stack them"):
