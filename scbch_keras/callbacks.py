@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 
+from scbch_keras.arrays import as_array
+from scbch_keras.checks import whole
 from scbch_keras.codes import pack_codes
-from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, as_array, check_pairs
+from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, check_pairs
 from scbch_keras.metrics import cross_modal_map
 
 
@@ -64,9 +66,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
     def __init__(self, query, database, k: int | None = None, every: int = 1):
         super().__init__()
         self.query, self.database = _check_set("query", query), _check_set("database", database)
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be an int of at least 1; got {every!r}.")
-        self.k, self.every = k, every
+        self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
 
     def on_epoch_end(self, epoch, logs=None):
         """Encode both sets and add the two values to the logs."""
@@ -97,8 +97,9 @@ def _check_set(name, pairs):
         raise ValueError(
             f'{name} must be ({{"image": ..., "text": ...}}, labels); got {type(pairs).__name__}.'
         )
-    x, labels = {key: as_array(value) for key, value in pairs[0].items()}, as_array(pairs[1])
     try:
+        x = {key: as_array(key, value) for key, value in pairs[0].items()}
+        labels = as_array("labels", pairs[1])
         check_pairs(x["image"], x["text"], labels)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

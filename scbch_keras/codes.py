@@ -4,11 +4,13 @@ Bit i of a code is 1 if and only if h_i > 0. Bytes are unsigned, most significan
 exactly numpy.packbits; the number of bits is not part of the bytes and travels beside them.
 """
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from scbch_keras.arrays import as_array
+from scbch_keras.checks import whole
 
 _WORD_BYTES = 8
 _TILE_BYTES = 2**21  # queries are taken so many at a time that the scratch words of a tile stay in the cache
@@ -20,17 +22,17 @@ def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
     codes: floating point or signed integer (bit i is 1 if and only if h_i > 0, so 0 and -0.0 give 0; NaN is
     refused), or bool. Unsigned integers are refused: they are most likely packed already.
     """
-    values = np.asarray(codes)
+    values = as_array("codes", codes)
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(f"codes must have shape (n, bits) with bits >= 1, got shape {values.shape}")
     if values.dtype.kind == "b":
         return np.packbits(values, axis=1)
-    if values.dtype.kind not in "fi":
+    if values.dtype.kind == "u":
         raise ValueError(
             f"codes must be floating point, signed integer or bool, got dtype {values.dtype}"
             + (" (packed already?)" if values.dtype == np.uint8 else "")
         )
-    if values.dtype.kind == "f":
+    if values.dtype.kind != "i":
         missing = np.isnan(values).any(axis=1)
         if missing.any():
             raise ValueError(f"codes must not be NaN; the first row with NaN is {missing.argmax()}")
@@ -74,8 +76,9 @@ def check_packed(name: str, packed: Any, bits: int) -> None:
 
     Raises ValueError naming the argument `name`, what was expected and what came.
     """
-    if isinstance(bits, bool) or not isinstance(bits, Integral) or bits < 1:
-        raise ValueError(f"bits must be an integer >= 1, got {bits!r}")
+    bits = whole("bits", bits, 1)
+    if isinstance(packed, np.ma.MaskedArray):
+        as_array(name, packed)
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8:
         came = f"dtype {packed.dtype}" if isinstance(packed, np.ndarray) else type(packed).__name__
         raise ValueError(f"{name} must be a numpy array of packed codes, dtype uint8, got {came}")

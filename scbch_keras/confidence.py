@@ -1,13 +1,15 @@
 """Confidence of a sample's labels: how well its neighbours' labels agree with them (Eq. 1-2)."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from keras import ops
 
+from scbch_keras.arrays import as_array, as_network, check_features
+from scbch_keras.checks import one_of, share, whole
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import check_positive_int, unit_norm
-from scbch_keras.losses import Dialect, check_dialect
+from scbch_keras.layers import unit_norm
+from scbch_keras.losses import Dialect
 
 
 class Confidence(NamedTuple):
@@ -51,22 +53,21 @@ def confidence_weights(
         `Confidence`: weights (N,) and soft labels (N, C).
 
     Raises:
-        ValueError: shapes that do not fit, labels that are not 0/1, fewer than neighbors + 1 samples,
-            gamma or dialect out of range.
+        ValueError: shapes that do not fit, codes that are not finite (the message names the row), labels that are not
+            0/1, fewer than neighbors + 1 samples, gamma or dialect out of range.
     """
-    check_dialect(dialect)
-    check_gamma(gamma)
-    check_positive_int("block_size", block_size)
-    check_labels("labels", labels)
-    check_neighbors(neighbors, len(labels))
+    one_of("dialect", dialect, get_args(Dialect))
+    gamma, block_size = share("gamma", gamma), whole("block_size", block_size, 1)
+    labels = check_labels("labels", labels)
+    neighbors = check_neighbors(neighbors, len(labels))
     modalities = []
     for name, codes in (("image_codes", image_codes), ("text_codes", text_codes)):
-        if len(codes.shape) != 2 or codes.shape[0] != len(labels):
-            raise ValueError(
-                f"{name} must be ({len(labels)}, bits), a row a label row; got {tuple(codes.shape)}."
-            )
-        modalities.append(unit_norm(ops.convert_to_tensor(codes)))
-    targets = ops.cast(ops.convert_to_tensor(labels), "float32")
+        codes = as_array(name, codes)
+        if codes.ndim != 2 or len(codes) != len(labels):
+            raise ValueError(f"{name} must be ({len(labels)}, bits), a row a label row; got {codes.shape}.")
+        check_features(name, codes)
+        modalities.append(unit_norm(ops.convert_to_tensor(as_network(codes))))
+    targets = ops.convert_to_tensor(labels.astype("float32"))
     everyone = ops.arange(len(labels))
 
     weights, soft_labels = [], []
@@ -76,29 +77,24 @@ def confidence_weights(
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
         nearest, index = ops.top_k(similarity, neighbors)
         if dialect == "reference":
-            share = _share(nearest)
+            part = _share(nearest)
         else:
-            share = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
-        soft = ops.sum(share[:, :, None] * ops.take(targets, index, axis=0), axis=1)
+            part = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
+        soft = ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
         cosine = _cosine(targets[rows], soft)
         weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
         soft_labels.append(ops.convert_to_numpy(soft))
     return Confidence(np.concatenate(weights), np.concatenate(soft_labels))
 
 
-def check_gamma(gamma: float) -> None:
-    """Refuse a lowest weight outside [0, 1]."""
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma must be in [0, 1]; got {gamma!r}.")
-
-
-def check_neighbors(neighbors: int, num_samples: int) -> None:
-    """Refuse more neighbours than there are other samples."""
-    check_positive_int("neighbors", neighbors)
+def check_neighbors(neighbors: int, num_samples: int) -> int:
+    """The number of neighbours; more than there are other samples are refused."""
+    neighbors = whole("neighbors", neighbors, 1)
     if num_samples < neighbors + 1:
         raise ValueError(
             f"neighbors={neighbors} needs at least {neighbors + 1} training samples; got {num_samples}."
         )
+    return neighbors
 
 
 def _share(similarity):

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from scbch_keras.arrays import as_array, as_network, check_features
+from scbch_keras.checks import flag, whole
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import check_positive_int
 
 # Rows read at once where a whole array is checked or encoded: bounds the memory for arrays on disk.
 ROWS_AT_ONCE = 1024
@@ -21,8 +22,8 @@ class PairDataset(keras.utils.PyDataset):
     epoch depends on `seed` and the epoch's number alone: it is the same on every backend and after a resume.
 
     Args:
-        image: (N, ...), image features or pictures. Arrays are sliced, never copied whole, so that a
-            `numpy.memmap` trains from disk.
+        image: (N, ...), image features or pictures. Arrays are sliced, never copied or converted whole, so that a
+            `numpy.memmap` trains from disk. Batches are float32, or bool or integers up to int32.
         text: (N, ...), text features.
         labels: (N, C), 0/1, possibly wrong.
         batch_size: int >= 1; the last batch of an epoch may be smaller.
@@ -33,8 +34,8 @@ class PairDataset(keras.utils.PyDataset):
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Raises:
-        ValueError: arrays of different length or none at all, NaN or inf (with the first row), labels that are
-            not 0/1 or not (N, C).
+        ValueError: arrays of different length or none at all, or that `scbch_keras.arrays` refuses (sparse, masked,
+            not real numbers); NaN, inf or beyond float32 (with the first row); labels that are not 0/1 or not (N, C).
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class PairDataset(keras.utils.PyDataset):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_positive_int("batch_size", batch_size)
-        self.image, self.text, self.labels = as_array(image), as_array(text), as_array(labels)
-        self.sample_weight = None if sample_weight is None else as_array(sample_weight)
+        self.batch_size = whole("batch_size", batch_size, 1)
+        self.shuffle = flag("shuffle", shuffle)
+        seed = whole("seed", seed, 0, optional=True)
+        self.image, self.text = as_array("image", image), as_array("text", text)
+        self.labels = as_array("labels", labels)
+        self.sample_weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
         check_pairs(self.image, self.text, self.labels, self.sample_weight, soft_labels=soft_labels)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
         self.set_epoch(0)
 
@@ -76,7 +78,11 @@ class PairDataset(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int):
         rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        x = {"image": self.image[rows], "text": self.text[rows], "index": rows.astype("int32")}
+        x = {
+            "image": as_network(self.image[rows]),
+            "text": as_network(self.text[rows]),
+            "index": rows.astype("int32"),
+        }
         y = self.labels[rows].astype("float32")
         return (x, y) if self.sample_weight is None else (x, y, self.sample_weight[rows].astype("float32"))
 
@@ -84,7 +90,7 @@ class PairDataset(keras.utils.PyDataset):
         """Blocks of (index, image, text) by row, for one pass over the whole set."""
         for start in range(0, self.num_samples, ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, self.num_samples))
-            yield np.arange(rows.start, rows.stop), self.image[rows], self.text[rows]
+            yield np.arange(rows.start, rows.stop), as_network(self.image[rows]), as_network(self.text[rows])
 
 
 class FeatureBatches(keras.utils.PyDataset):
@@ -106,7 +112,7 @@ class FeatureBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int):
         rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-        return ({name: np.asarray(values[rows]) for name, values in self.features.items()},)
+        return ({name: as_network(values[rows]) for name, values in self.features.items()},)
 
 
 class LoaderPairs:
@@ -142,10 +148,10 @@ class LoaderPairs:
                     "0..N-1 in the training set; or pass arrays or a PairDataset; or turn the weights off with "
                     "SCBCH(confidence_weighting=False)."
                 )
-            y = _as_numpy(y)
-            check_pairs(_as_numpy(x["image"]), _as_numpy(x["text"]), y, weight, seen, soft_labels)
+            image, text, y = as_array("image", x["image"]), as_array("text", x["text"]), as_array("labels", y)
+            check_pairs(image, text, y, weight, seen, soft_labels)
             labels.append(y)
-            index.append(_as_numpy(x.get("index", np.arange(seen, seen + len(y)))))
+            index.append(as_array("index", x.get("index", np.arange(seen, seen + len(y)))))
             self.shapes = {name: (None, *x[name].shape[1:]) for name in ("image", "text")}
             seen += len(y)
         if not seen:
@@ -185,7 +191,7 @@ class LoaderPairs:
                     f"sample weights; got {_describe(batch)}."
                 )
             x, y, *weight = batch
-            yield x, y, _as_numpy(weight[0]) if weight else None
+            yield x, y, as_array("sample_weight", weight[0]) if weight else None
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: the loader has its own order."""
@@ -193,7 +199,8 @@ class LoaderPairs:
     def in_order(self) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """Blocks of (index, image, text) as the loader yields them, for one pass over the whole set."""
         for x, _, _ in self._batches():
-            yield _as_numpy(x["index"]), _as_numpy(x["image"]), _as_numpy(x["text"])
+            image, text = (as_network(as_array(name, x[name])) for name in ("image", "text"))
+            yield as_array("index", x["index"]), image, text
 
 
 def check_pairs(
@@ -217,50 +224,21 @@ def check_pairs(
     Raises:
         ValueError: names the argument, what was expected and what came.
     """
-    lengths = {"image": len(image), "text": len(text), "labels": len(labels)}
-    if sample_weight is not None:
-        lengths["sample_weight"] = len(sample_weight)
+    arrays = {"image": image, "text": text, "labels": labels, "sample_weight": sample_weight}
+    lengths = {name: values.shape[:1] for name, values in arrays.items() if values is not None}
+    for name, length in lengths.items():
+        if not length:
+            raise ValueError(f"{name} must have a row a sample; got a single number.")
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"image, text and labels must have the same number of rows; got {told}.")
+        rows = ", ".join(f"{name} {length}" for name, (length,) in lengths.items())
+        raise ValueError(f"image, text and labels must have the same number of rows; got {rows}.")
     if not len(labels):
         raise ValueError("The training set is empty: image, text and labels have no rows.")
     check_labels("labels", labels, soft=soft_labels)
     check_features("image", image, first_row)
     check_features("text", text, first_row)
     if sample_weight is not None:
-        check_features("sample_weight", sample_weight, first_row, ndim=1)
-        if (sample_weight < 0).any():
-            raise ValueError(
-                f"sample_weight must be >= 0; row {first_row + np.argmax(sample_weight < 0)} is not."
-            )
-
-
-def check_features(name: str, features: Any, first_row: int = 0, ndim: int | None = None) -> None:
-    """Refuse features (n, ...) that are not real numbers, or hold NaN or inf: the message has the first row."""
-    shape = tuple(features.shape)
-    if len(shape) != ndim if ndim else len(shape) < 2:
-        raise ValueError(
-            f"{name} must have {ndim or 'at least 2'} dimensions, rows first; got shape {shape}."
-        )
-    if features.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold real numbers; got dtype {features.dtype}.")
-    if features.dtype.kind != "f":
-        return
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        finite = np.isfinite(features[start : start + ROWS_AT_ONCE])
-        if not finite.all():
-            row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
-            raise ValueError(f"{name} must be finite; row {first_row + row} holds NaN or inf.")
-
-
-def as_array(values: Any) -> np.ndarray:
-    """The values as a NumPy array, without a copy where they are one (a memmap stays on disk)."""
-    return values if isinstance(values, np.ndarray) else _as_numpy(values)
-
-
-def _as_numpy(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        check_features("sample_weight", sample_weight, first_row, ndim=1, low=0)
 
 
 def _refuse_endless(loader: Any) -> None:

@@ -9,11 +9,13 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
+from scbch_keras.arrays import as_array, check_features
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
+from scbch_keras.checks import number, share, whole
 from scbch_keras.codes import pack_codes
-from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset, as_array, check_features, check_pairs
+from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import HashBranch, check_positive_int
+from scbch_keras.layers import HashBranch
 
 
 class CrossModalHashing(keras.Model):
@@ -58,14 +60,11 @@ class CrossModalHashing(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_positive_int("bits", bits)
-        check_positive_int("num_classes", num_classes)
-        check_not_negative(l2=l2, warmup_epochs=warmup_epochs)
-        self.bits = bits
-        self.num_classes = num_classes
-        self.l2 = l2
+        self.bits = whole("bits", bits, 1)
+        self.num_classes = whole("num_classes", num_classes, 1)
+        self.l2 = number("l2", l2, 0)
         self.confidence_weighting = confidence_weighting
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = whole("warmup_epochs", warmup_epochs, 0)
         self.soft_labels = soft_labels
         self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
         self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
@@ -85,7 +84,10 @@ class CrossModalHashing(keras.Model):
                 raise ValueError(f"{name} makes codes of {branch.bits} bits; the model's are {self.bits}.")
             return branch
         if isinstance(branch, keras.Model):
-            return HashBranch(self.bits, body=branch, name=name, dtype=self.dtype_policy)
+            try:
+                return HashBranch(self.bits, body=branch, name=name, dtype=self.dtype_policy)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
         raise ValueError(f"{name} must be a HashBranch, a keras.Model or None; got {type(branch).__name__}.")
 
     # The network
@@ -195,6 +197,7 @@ class CrossModalHashing(keras.Model):
         if jit_compile == "auto":
             jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        number("the optimizer's learning_rate", float(self.optimizer.learning_rate), 0)
 
     def make_predict_function(self, force=False):
         """Keras' own, compiled only where that pays."""
@@ -252,15 +255,15 @@ class CrossModalHashing(keras.Model):
         """
         if class_weight is not None:
             raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
+        epochs = whole("epochs", epochs, 0)
         if isinstance(x, dict):
-            x, y = _arrays(x, y)
-            sample_weight = None if sample_weight is None else as_array(sample_weight)
-            if validation_split and validation_data is None:
+            x, y, sample_weight = _arrays(x, y, sample_weight)
+            if share("validation_split", validation_split, below=True) and validation_data is None:
                 (x, y, sample_weight), validation_data = _split(x, y, sample_weight, validation_split)
             pairs: Any = PairDataset(
                 **x,
                 labels=y,
-                batch_size=batch_size or 128,
+                batch_size=128 if batch_size is None else batch_size,
                 shuffle=shuffle,
                 sample_weight=sample_weight,
                 soft_labels=self.soft_labels,
@@ -278,7 +281,10 @@ class CrossModalHashing(keras.Model):
             )
         self.check_training_set(pairs)
         if isinstance(validation_data, (tuple, list)):
-            validation_data = self._checked_validation(*validation_data)
+            batch_size = kwargs.pop("validation_batch_size", None)
+            validation_data = self._validation_pairs(
+                32 if batch_size is None else batch_size, *validation_data
+            )
 
         self._prepare(pairs)
         callbacks = sorted(
@@ -298,15 +304,22 @@ class CrossModalHashing(keras.Model):
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
 
-    def _checked_validation(self, x, y, sample_weight=None):
+    def _validation_pairs(self, batch_size, x, y, sample_weight=None) -> PairDataset:
         try:
-            x, y = _arrays(x, y)
-            sample_weight = None if sample_weight is None else as_array(sample_weight)
-            check_pairs(x["image"], x["text"], y, sample_weight, soft_labels=self.soft_labels)
+            x, y, sample_weight = _arrays(x, y, sample_weight)
+            pairs = PairDataset(
+                **x,
+                labels=y,
+                batch_size=batch_size,
+                shuffle=False,
+                seed=0,  # drawing one would change the order of the training set
+                sample_weight=sample_weight,
+                soft_labels=self.soft_labels,
+            )
             check_labels("labels", y, self.num_classes, self.soft_labels)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
-        return (x, y) if sample_weight is None else (x, y, sample_weight)
+        return pairs
 
     def _prepare(self, pairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
@@ -361,8 +374,8 @@ class CrossModalHashing(keras.Model):
         return self._encode("text", text, packed, batch_size, verbose)
 
     def _encode(self, modality, features, packed, batch_size, verbose):
-        check_positive_int("batch_size", batch_size)
-        features = as_array(features)
+        batch_size = whole("batch_size", batch_size, 1)
+        features = as_array(modality, features)
         check_features(modality, features)
         expected = self._input_shape.get(modality)
         if expected is None:
@@ -438,13 +451,6 @@ class CrossModalHashing(keras.Model):
         """Nothing; see `save_own_variables`."""
 
 
-def check_not_negative(**values: float) -> None:
-    """Raise ValueError, naming the argument, unless all are at least 0."""
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0; got {value!r}.")
-
-
 def _update_finite(mean, value, batch) -> None:
     """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
     finite = ops.isfinite(value)
@@ -452,21 +458,20 @@ def _update_finite(mean, value, batch) -> None:
     mean.update_state(ops.where(finite, value, 0.0), sample_weight=ops.where(finite, size, 0.0))
 
 
-def _arrays(x, y):
+def _arrays(x, y, sample_weight):
     if not isinstance(x, dict) or set(x) != {"image", "text"}:
         came = sorted(x) if isinstance(x, dict) else type(x).__name__
         raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {came}.')
     if y is None:
         raise ValueError("y is missing: the labels (N, num_classes).")
-    return {name: as_array(values) for name, values in x.items()}, as_array(y)
+    weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
+    return {name: as_array(name, values) for name, values in x.items()}, as_array("labels", y), weight
 
 
-def _split(x, y, sample_weight, share):
+def _split(x, y, sample_weight, held_share):
     """The last share of the rows for validation, as Keras does it."""
-    if not 0 < share < 1:
-        raise ValueError(f"validation_split must be in [0, 1); got {share!r}.")
     parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
-    cut = int(len(y) * (1 - share))
+    cut = int(len(y) * (1 - held_share))
     image, text, labels, *weight = [part[:cut] for part in parts]
     held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
     training = ({"image": image, "text": text}, labels, weight[0] if weight else None)

@@ -1,9 +1,9 @@
 """Layers of the hashing network: the hash branch, the concept classifier and bit packing."""
 
-from typing import Any
-
 import keras
 from keras import ops
+
+from scbch_keras.checks import flag, whole, widths
 
 PACKAGE = "scbch_keras"
 
@@ -26,12 +26,12 @@ class HashBranch(keras.layers.Layer):
         bits: int >= 1, code length.
         units: widths of the dense layers, each followed by ReLU. The paper: (8192, 8192) for images and
             (8192,) for text. Ignored where `body` is given.
-        body: a `keras.Model` with one output (n, d) that takes the place of the dense layers: a backbone on
-            pictures, a text encoder. The hash layer to `bits` is added behind it.
+        body: a `keras.Model` with one input and one output (n, d) that takes the place of the dense layers: a
+            backbone on pictures, a text encoder. The hash layer to `bits` is added behind it.
         normalize: whether codes have Euclidean length 1.
 
     Raises:
-        ValueError: `bits` or a width is not a positive int; `body` has more than one output or its output is
+        ValueError: `bits` or a width is not a positive int; `body` has more than one input or output, or its output is
             not (n, d).
     """
 
@@ -44,16 +44,19 @@ class HashBranch(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_positive_int("bits", bits)
-        units = tuple(units)
-        for width in units:
-            check_positive_int("units", width)
+        self.bits = whole("bits", bits, 1)
+        self.units = widths("units", units)
+        self.normalize = flag("normalize", normalize)
         if body is not None and not isinstance(body, keras.Model):
             raise ValueError(f"body must be a keras.Model with one output (n, d); got {type(body).__name__}.")
-        self.bits = bits
-        self.units = units
+        inputs = [] if body is None else _input_names(body)
+        if len(inputs) > 1:
+            raise ValueError(
+                f"body must be a keras.Model with one input; got one with {len(inputs)}: {', '.join(inputs)}. Stack "
+                "them into one array (n, ...) and take them apart in a model around it, or compute one from the other "
+                "there: a padding mask is keras.ops.not_equal(token_ids, 0)."
+            )
         self.body = body
-        self.normalize = normalize
         self.hidden: list[keras.layers.Layer] = []
 
     def build(self, input_shape):
@@ -133,8 +136,7 @@ class ConceptClassifier(keras.layers.Layer):
 
     def __init__(self, num_classes: int, **kwargs):
         super().__init__(**kwargs)
-        check_positive_int("num_classes", num_classes)
-        self.num_classes = num_classes
+        self.num_classes = whole("num_classes", num_classes, 1)
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
@@ -182,7 +184,10 @@ class PackBits(keras.layers.Layer):
         return (input_shape[0], -(-input_shape[-1] // 8))
 
 
-def check_positive_int(name: str, value: Any) -> None:
-    """Refuse anything but an int >= 1 (a bool is not an int here)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1; got {value!r}.")
+def _input_names(model: keras.Model) -> list[str]:
+    """Names of a model's inputs, where it knows them before it is called."""
+    try:
+        inputs = model.input
+        return list(inputs) if isinstance(inputs, dict) else [x.name for x in keras.tree.flatten(inputs)]
+    except (AttributeError, ValueError):
+        return []

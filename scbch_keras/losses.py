@@ -24,15 +24,10 @@ from typing import Literal, get_args
 import keras
 from keras import ops
 
+from scbch_keras.checks import number, one_of
 from scbch_keras.layers import PACKAGE
 
 Dialect = Literal["reference", "paper"]
-
-
-def check_dialect(dialect: str) -> None:
-    """Refuse a dialect that is not one of `Dialect`."""
-    if dialect not in get_args(Dialect):
-        raise ValueError(f"dialect must be one of {get_args(Dialect)}; got {dialect!r}.")
 
 
 def label_similarity(labels):
@@ -143,7 +138,7 @@ def repulsion(
     Returns:
         Scalar > 0, both directions added up.
     """
-    check_dialect(dialect)
+    one_of("dialect", dialect, get_args(Dialect))
     scores = _scores(image_codes, text_codes)
     n = ops.cast(ops.shape(scores)[0], "float32")
     identity = own_pairs(scores)
@@ -289,10 +284,9 @@ class Repulsion(_PairedLoss):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        check_dialect(dialect)
-        self.margin = margin
-        self.shift = shift
-        self.dialect = dialect
+        self.dialect = one_of("dialect", dialect, get_args(Dialect))
+        self.margin = number("margin", margin)
+        self.shift = number("shift", shift)
 
     def term(self, labels, image, text, sample_weight):
         similarity = label_similarity(labels)

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import one_of, whole
 from scbch_keras.codes import as_words, check_packed, hamming_distance
 from scbch_keras.labels.matrix import check_labels
 
@@ -74,12 +75,12 @@ def mean_average_precision(
     Raises ValueError for codes, labels or sizes that do not fit each other, and if nothing is relevant to any
     query.
     """
-    _check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
-    if k is not None:
-        _check_integer("k", k, 1, None)
-    if ties not in ("expected", "reference"):
-        raise ValueError(f'ties must be "expected" or "reference", got {ties!r}')
-    cut = len(database_codes) if k is None else min(int(k), len(database_codes))
+    query_labels, database_labels = _check_retrieval(
+        query_codes, database_codes, query_labels, database_labels, bits
+    )
+    k = whole("k", k, 1, optional=True)
+    one_of("ties", ties, ("expected", "reference"))
+    cut = len(database_codes) if k is None else min(k, len(database_codes))
     if ties == "reference":
         return _reference_map(
             query_codes, database_codes, query_labels, database_labels, bits, cut, block_size
@@ -143,7 +144,9 @@ def precision_recall_curve(
     With `ranks`: one point a rank, over the first 1 <= rank <= n items, expected under random ties. The
     paper's Fig. 4 is drawn this way, from 15 ranks spread evenly over the database.
     """
-    _check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
+    query_labels, database_labels = _check_retrieval(
+        query_codes, database_codes, query_labels, database_labels, bits
+    )
     cuts = None if ranks is None else _check_ranks("ranks", ranks, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     total = table.relevant.sum(axis=1, keepdims=True)
@@ -172,7 +175,9 @@ def precision_at_n(
 
     Expected under random ties, mean over the queries. Each n is from 1 to the size of the database.
     """
-    _check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
+    query_labels, database_labels = _check_retrieval(
+        query_codes, database_codes, query_labels, database_labels, bits
+    )
     cuts = _check_ranks("n", n, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     return (_expected_hits(table, cuts) / cuts).mean(axis=0)
@@ -193,8 +198,10 @@ def precision_within_radius(
     Mean over the queries; by the field's convention a query with nothing within the radius counts as 0 (in
     `precision_recall_curve` it is left out instead). radius: 0 to bits.
     """
-    _check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
-    _check_integer("radius", radius, 0, bits)
+    query_labels, database_labels = _check_retrieval(
+        query_codes, database_codes, query_labels, database_labels, bits
+    )
+    radius = whole("radius", radius, 0, bits)
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     retrieved = table.items[:, : radius + 1].sum(axis=1)
     hits = table.relevant[:, : radius + 1].sum(axis=1)
@@ -302,17 +309,17 @@ def _answerable(relevant: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _block_rows(block_size: int | None, columns: int) -> int:
     if block_size is None:
         return max(1, BLOCK_BYTES // (_PAIR_BYTES * columns))
-    _check_integer("block_size", block_size, 1, None)
-    return int(block_size)
+    return whole("block_size", block_size, 1)
 
 
 def _check_retrieval(
     query_codes: Any, database_codes: Any, query_labels: Any, database_labels: Any, bits: int
-) -> None:
+) -> tuple[Labels, Labels]:
+    """The labels as arrays."""
     check_packed("query_codes", query_codes, bits)
     check_packed("database_codes", database_codes, bits)
-    check_labels("query_labels", query_labels)
-    check_labels("database_labels", database_labels)
+    query_labels = check_labels("query_labels", query_labels)
+    database_labels = check_labels("database_labels", database_labels)
     if query_labels.shape[1] != database_labels.shape[1]:
         raise ValueError(
             "query_labels and database_labels must have the same classes, got "
@@ -327,22 +334,12 @@ def _check_retrieval(
                 f"{name}_codes and {name}_labels must have one row a sample, "
                 f"got {len(codes)} and {len(labels)} rows"
             )
-
-
-def _check_integer(name: str, value: Any, low: int, high: int | None) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or value < low
-        or (high is not None and value > high)
-    ):
-        wanted = f">= {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be an integer {wanted}, got {value!r}")
+    return query_labels, database_labels
 
 
 def _check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
     if isinstance(ranks, int | np.integer) or len(ranks) == 0:
         raise ValueError(f"{name} must be a sequence of at least one integer, got {ranks!r}")
     for rank in ranks:
-        _check_integer(f"each of {name}", rank, 1, size)
+        whole(f"each of {name}", rank, 1, size)
     return np.asarray(ranks, np.int64)

@@ -100,9 +100,9 @@ def test_hamming_distance_takes_any_memory_layout():
         (np.zeros((3, 8), np.bool_), 64, "got dtype bool"),
         ([[0, 1]], 16, "query must be a numpy array .* got list"),
         (np.array([[0, 0xF0], [0, 0x08]], np.uint8), 12, "last 4 pad bits zero .* first row .* is 1"),
-        (np.zeros((3, 8), np.uint8), 0, "bits must be an integer >= 1, got 0"),
-        (np.zeros((3, 8), np.uint8), 64.0, "bits must be an integer >= 1, got 64.0"),
-        (np.zeros((3, 1), np.uint8), True, "bits must be an integer >= 1, got True"),
+        (np.zeros((3, 8), np.uint8), 0, "bits must be an int of at least 1; got 0"),
+        (np.zeros((3, 8), np.uint8), 64.0, "bits must be an int of at least 1; got 64.0"),
+        (np.zeros((3, 1), np.uint8), True, "bits must be an int of at least 1; got True"),
     ],
 )
 def test_what_is_not_a_packed_code_is_refused_by_name(packed, bits, message):

@@ -75,7 +75,7 @@ def test_a_sample_without_labels_has_the_lowest_weight(golden):
     [
         ({"neighbors": 80}, "neighbors=80 needs at least 81 training samples; got 80"),
         ({"neighbors": 0}, "neighbors must be an int of at least 1"),
-        ({"gamma": 1.5}, "gamma must be in"),
+        ({"gamma": 1.5}, "gamma must be a number in"),
         ({"dialect": "code"}, "dialect must be one of"),
         ({"block_size": 0}, "block_size must be"),
         ({"text_codes": np.ones((79, 32))}, r"text_codes must be \(80, bits\)"),

@@ -72,7 +72,10 @@ BAD = {
     "flat image": (broken("", image=lambda a: a["image"][:, 0]), "image must have at least 2 dimensions"),
     "strings": (broken("", text=lambda a: np.full((50, 1), "dog")), "text must hold real numbers"),
     "batch": (broken("", batch_size=lambda a: 0), "batch_size must be an int of at least 1"),
-    "weight": (broken("", sample_weight=lambda a: -np.ones(50)), "sample_weight must be >= 0; row 0 is not"),
+    "weight": (
+        broken("", sample_weight=lambda a: -np.ones(50)),
+        "sample_weight must be >= 0; row 0 holds -1.0",
+    ),
     "weights": (broken("", sample_weight=lambda a: np.ones(49)), "sample_weight 49"),
 }
 

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
+from scbch_keras.checks import whole
 from scbch_keras.files import replaced, sha256_of
 from scbch_keras.preprocessing.image import BACKBONE_FILE, PIPELINE_FILE
 
@@ -200,9 +201,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has schema {schema!r}; this version reads schema {SCHEMA}")
     if manifest.get("sha256") != _sha256(manifest):
         raise ValueError(f"{path} is not as it was written: its sha256 differs from the one it holds")
-    bits = manifest.get("bits")
-    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
-        raise ValueError(f"{path}: bits must be an integer >= 1, got {bits!r}")
+    whole(f"{path}: bits", manifest.get("bits"), 1)
     for key in ("files", "encoders", "signatures"):
         if not isinstance(manifest.get(key), dict):
             raise ValueError(f"{path}: {key!r} must be an object, got {manifest.get(key)!r}")

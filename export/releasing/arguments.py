@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scbch_keras.checks import some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing.store import versions
 from scbch_keras.preprocessing.image import ImagePipeline
@@ -21,8 +21,7 @@ def checked_formats(
     formats: Sequence[str], text: TextPipeline | None, image: ImagePipeline | None
 ) -> tuple[str, ...]:
     """The formats in their order, if they are known and their packages are there. Raises ValueError, ImportError."""
-    if isinstance(formats, str) or not formats or set(formats) - set(manifests.FORMATS):
-        raise ValueError(f"formats must be taken from {manifests.FORMATS}, at least one; got {formats!r}")
+    formats = some_of("formats", formats, manifests.FORMATS)
     needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
     if text is not None and "saved_model" in formats:
         needed["tensorflow_text"] = None
@@ -35,19 +34,17 @@ def checked_formats(
             f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
             f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}]' (or onnx-gpu instead of onnx)"
         )
-    return tuple(name for name in manifests.FORMATS if name in formats)
+    return formats
 
 
 def checked_precisions(quantize: Sequence[str], formats: Sequence[str]) -> tuple[str, ...]:
     """The precisions besides float32, in their order. Raises ValueError, ImportError."""
-    known = manifests.PRECISIONS[1:]
-    if isinstance(quantize, str) or set(quantize) - set(known):
-        raise ValueError(f"quantize must be taken from {known}, got {quantize!r}")
+    quantize = some_of("quantize", quantize, manifests.PRECISIONS[1:], least=0)
     if quantize and "onnx" not in formats:
         raise ValueError(f"quantize makes ONNX files; formats are {tuple(formats)}")
     if quantize and find_spec("onnx_ir") is None:
         raise ImportError("quantize needs onnx_ir: pip install 'scbch_keras[export]'")
-    return tuple(precision for precision in known if precision in quantize)
+    return quantize
 
 
 def check_model(model: Any, formats: Sequence[str]) -> None:
@@ -101,11 +98,10 @@ def free_version(folder: Path, version: int | None) -> int:
         raise FileExistsError(f"{latest} is not a symbolic link, so it cannot be pointed at a new version")
     if version is None:
         return max(versions(folder), default=0) + 1
-    if isinstance(version, bool) or not isinstance(version, Integral) or version < 1:
-        raise ValueError(f"version must be an integer >= 1 or None, got {version!r}")
-    if (folder / str(int(version))).exists():
+    version = whole("version", version, 1)
+    if (folder / str(version)).exists():
         raise FileExistsError(f"version {version} exists already in {folder}; versions are never overwritten")
-    return int(version)
+    return version
 
 
 def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], told: str) -> None:

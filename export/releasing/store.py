@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from scbch_keras import files
+from scbch_keras.checks import whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing.locks import CHANGING, USING, held, held_alone
 
@@ -121,13 +121,12 @@ def prune(folder: str | os.PathLike[str], keep: int) -> list[int]:
 
     Raises ValueError for `keep` below 1.
     """
-    if isinstance(keep, bool) or not isinstance(keep, Integral) or keep < 1:
-        raise ValueError(f"keep must be an integer >= 1, got {keep!r}")
+    keep = whole("keep", keep, 1)
     folder = _existing(folder)
     with at_work(folder):
         with held(folder / CHANGING):
             spared = latest_version(folder)
-            gone = [version for version in versions(folder)[: -int(keep)] if version != spared]
+            gone = [version for version in versions(folder)[:-keep] if version != spared]
             hidden = []
             for version in gone:
                 hidden.append(files.hidden_sibling(folder / str(version)))

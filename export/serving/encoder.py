@@ -5,13 +5,14 @@ Pillow is needed for pictures that must be decoded or resized; nothing else.
 
 import os
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scbch_keras.arrays import as_array, as_float32
+from scbch_keras.checks import one_of, some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
@@ -53,12 +54,9 @@ class HashEncoder:
         providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
     ):
         runtime = _onnxruntime()
-        if isinstance(modalities, str) or not modalities or set(modalities) - set(manifests.MODALITIES):
-            raise ValueError(f"modalities must be taken from {manifests.MODALITIES}, got {modalities!r}")
-        if precision not in manifests.PRECISIONS:
-            raise ValueError(f"precision must be one of {manifests.PRECISIONS}, got {precision!r}")
-        if threads is not None and not _is_count(threads):
-            raise ValueError(f"threads must be an integer >= 1 or None, got {threads!r}")
+        modalities = some_of("modalities", modalities, manifests.MODALITIES)
+        precision = one_of("precision", precision, manifests.PRECISIONS)
+        threads = whole("threads", threads, 1, optional=True)
         if isinstance(providers, str) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
         for provider in providers:
@@ -76,7 +74,7 @@ class HashEncoder:
 
         def session(content: bytes) -> Any:
             options = runtime.SessionOptions()
-            options.intra_op_num_threads = int(threads or 0)
+            options.intra_op_num_threads = threads or 0
             return runtime.InferenceSession(content, options, providers=list(providers))
 
         self._encoders = {
@@ -95,20 +93,23 @@ class HashEncoder:
     ) -> NDArray[Any]:
         """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
 
-        images: what the model was trained on, features (n, d) or pixels (n, h, w, c): float32, or a type
-            of which float32 holds every value (float16, uint8, int16, bool ...). Where the release takes
-            pictures, also those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths
-            of picture files, or of their bytes; read and resized as `ImagePipeline` does. No rows give no codes.
+        images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays`
+            takes them: real numbers of any type, rounded to float32. Where the release takes pictures, also
+            those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths of picture files,
+            or of their bytes, read and resized as `ImagePipeline` does; a single path or bytes is one row. No
+            rows give no codes.
         batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at
             most; changes speed and memory, not the result beyond float rounding.
 
         Raises:
-            ValueError: wrong shape or type, NaN or infinity (the first such row is named), an encoder that was
-                not loaded; pictures if the release was made without `image`; a picture that cannot be read (its
-                place is named).
+            ValueError: wrong shape or type, NaN or what float32 cannot hold (the first such row is named), an
+                encoder that was not loaded; pictures if the release was made without `image`; a picture that
+                cannot be read (its place is named).
             ImportError: pictures must be decoded or resized, and Pillow is not installed.
         """
         encoder, size = self._checked("image", batch_size)
+        if isinstance(images, str | os.PathLike | bytes):
+            images = [images]
         if self._pictures is not None and are_pictures(images):
             if self.precision != "float32":
                 raise ValueError(
@@ -121,23 +122,25 @@ class HashEncoder:
                 f"image features must be (n, {encoder.shape[1]}), got pictures: the release {self.path} takes "
                 "none. Make one with export.release(model, folder, image=pipeline)"
             )
-        return encoder.encode(np.asarray(images), size, packed)
+        return encoder.encode(images, size, packed)
 
     def text(
         self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:
         """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
 
-        texts: strings as a list or a one-dimensional array. They become the features that the model was
-            trained on (`TextPipeline`); a string without a known word is a row of zeros.
+        texts: strings as a list or a one-dimensional array; a single string is one row. They become the features
+            that the model was trained on (`TextPipeline`); a string without a known word is a row of zeros.
 
         Raises:
             ValueError: also for strings if the release was made without `text`, and for one with a lone
                 surrogate.
         """
         encoder, size = self._checked("text", batch_size)
+        if isinstance(texts, str):
+            texts = [texts]
         if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
-            return encoder.encode(np.asarray(texts), size, packed)
+            return encoder.encode(texts, size, packed)
         if self._pipeline is None:
             raise ValueError(
                 f"text features must be float32, got strings: the release {self.path} takes none. Make one "
@@ -154,9 +157,7 @@ class HashEncoder:
         encoder = self._encoders.get(modality)
         if encoder is None:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
-        if not _is_count(batch_size):
-            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-        return encoder, int(batch_size)
+        return encoder, whole("batch_size", batch_size, 1)
 
     def _picture_encoder(self, start: StartSession) -> PictureEncoder | None:
         if manifests.RAW_IMAGE not in self.manifest["encoders"]:
@@ -209,39 +210,25 @@ class _Encoder:
         expected = manifests.signature(modality, list(self.shape), self.bits)
         self.session = open_session(start, folder, manifest, relative, expected)
 
-    def encode(self, features: NDArray[Any], batch_size: int, packed: bool) -> NDArray[Any]:
-        self._check(features)
+    def encode(self, features: Any, batch_size: int, packed: bool) -> NDArray[Any]:
+        name = f"{self.modality} features"
+        features = as_array(name, features)
+        self._check_shape(name, features.shape)
         output = "packed_codes" if packed else "codes"
         width = -(-self.bits // 8) if packed else self.bits
         codes = np.empty((len(features), width), np.uint8 if packed else np.float32)
         for start in range(0, len(features), batch_size):
-            batch = np.ascontiguousarray(features[start : start + batch_size], np.float32)
-            finite = np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
-            if not finite.all():
-                row = start + int(finite.argmin())
-                raise ValueError(f"{self.modality} features must be finite; row {row} has NaN or infinity")
+            batch = as_float32(name, features[start : start + batch_size], start)
             codes[start : start + len(batch)] = self.session.run([output], {self.modality: batch})[0]
         return codes
 
-    def _check(self, features: NDArray[Any]) -> None:
-        """Refuse features of another shape or of a type that float32 cannot hold exactly."""
-        dtype = features.dtype
-        if not np.can_cast(dtype, np.float32, "safe"):
-            numeric = dtype.kind in "fiu"
-            hint = "; convert it yourself: .astype(numpy.float32)" if numeric else ""
-            raise ValueError(f"{self.modality} features must be float32, got dtype {dtype}{hint}")
-        fits = features.ndim == len(self.shape) and all(
-            wanted in (None, came) for wanted, came in zip(self.shape[1:], features.shape[1:], strict=True)
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        fits = len(shape) == len(self.shape) and all(
+            size in (None, actual) for size, actual in zip(self.shape[1:], shape[1:], strict=True)
         )
         if not fits:
-            wanted = ", ".join("n" if size is None else str(size) for size in self.shape)
-            raise ValueError(
-                f"{self.modality} features must have shape ({wanted}), got shape {features.shape}"
-            )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+            expected = ", ".join("n" if size is None else str(size) for size in self.shape)
+            raise ValueError(f"{name} must have shape ({expected}), got shape {shape}")
 
 
 def _are_strings(texts: Any) -> bool:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 from importlib.util import find_spec
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scbch_keras.arrays import as_array
+from scbch_keras.checks import one_of, whole
 from scbch_keras.codes import check_packed, hamming_distance
 from scbch_keras.export.format.source import Source
 from scbch_keras.files import replaced
@@ -42,10 +43,9 @@ class HammingIndex:
     def __init__(
         self, bits: int, *, engine: Literal["faiss", "numpy"] | None = None, source: Source | None = None
     ):
-        self.bits = _positive("bits", bits)
+        self.bits = whole("bits", bits, 1)
         self.source = source
-        if engine not in (None, "faiss", "numpy"):
-            raise ValueError(f"engine must be 'faiss', 'numpy' or None, got {engine!r}")
+        one_of("engine", engine, ("faiss", "numpy"), optional=True)
         installed = find_spec("faiss") is not None
         if engine == "faiss" and not installed:
             raise ImportError("engine 'faiss' needs the package faiss: pip install 'scbch_keras[faiss]'")
@@ -109,7 +109,7 @@ class HammingIndex:
             ValueError: codes of another length, or k not an int >= 1.
         """
         check_packed("codes", codes, self.bits)
-        k = _positive("k", k)
+        k = whole("k", k, 1)
         # The rows beyond the size never enter an engine: k as large as "all of them" must cost no memory.
         found = min(k, self._size)
         ids = np.full((len(codes), k), _NO_ID, np.int64)
@@ -212,14 +212,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError(f"{path} is not a HammingIndex file, or it is damaged: {error}") from error
 
 
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    return int(value)
-
-
 def _checked_ids(ids: ArrayLike, count: int) -> NDArray[np.int64]:
-    values = np.asarray(ids)
+    values = as_array("ids", ids) if isinstance(ids, np.ma.MaskedArray) else np.asarray(ids)
     if values.shape != (count,):
         raise ValueError(f"ids must have shape ({count},), one for each code, got shape {values.shape}")
     if count and (values.dtype.kind not in "iu" or not np.can_cast(values.dtype, np.int64)):

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.arrays import as_array, check_features
 from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
@@ -88,13 +89,11 @@ def _checked(name: str, given: Any) -> RetrievalSet:
         raise ValueError(
             f'{name} must be ({{"image": ..., "text": ...}}, labels), got {type(given).__name__}'
         )
-    features = {modality: np.asarray(given[0][modality]) for modality in MODALITIES}
-    labels = np.asarray(given[1])
     try:
-        check_labels("labels", labels)
+        labels = check_labels("labels", given[1])
+        features = {modality: as_array(modality, given[0][modality]) for modality in MODALITIES}
+        for modality, values in features.items():
+            check_features(modality, values, rows=len(labels))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    for modality, values in features.items():
-        if len(values) != len(labels):
-            raise ValueError(f"{name}: {len(values)} rows of {modality} and {len(labels)} of labels")
     return RetrievalSet(features, labels)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras import files
+from scbch_keras.checks import share
 from scbch_keras.child import run_module
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.validation.evaluation import Evaluation
@@ -64,9 +64,7 @@ class Criteria:
                 f"got {type(self.evaluation).__name__}"
             )
         for name in ("min_map", "max_map_loss"):
-            value = getattr(self, name)
-            if value is not None and not _is_share(value):
-                raise ValueError(f"{name} must be a number in [0, 1] or None, got {value!r}")
+            share(name, getattr(self, name), optional=True)
         for name in ("min_map", "baseline"):
             if getattr(self, name) is not None and self.evaluation is None:
                 raise ValueError(f"{name} needs evaluation: without queries no mAP can be measured")
@@ -254,12 +252,7 @@ def mark(validation: Validation) -> None:
 
 def check_tolerance(tolerance: Any) -> None:
     """Refuse what is no number in [0, 1). Raises ValueError."""
-    if not _is_share(tolerance) or tolerance == 1:
-        raise ValueError(f"tolerance must be a number in [0, 1), got {tolerance!r}")
-
-
-def _is_share(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) <= 1
+    share("tolerance", tolerance, below=True)
 
 
 def _unmark(path: Path) -> None:

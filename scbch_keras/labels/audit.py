@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.arrays import as_array, check_features
+from scbch_keras.checks import one_of, share, whole
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 
@@ -133,12 +135,15 @@ class LabelAudit:
     label_names: Sequence[str]
 
     def __post_init__(self):
-        check_labels("labels", self.labels)
-        samples, classes = self.labels.shape
+        samples, classes = self._keep("labels", check_labels("labels", self.labels)).shape
         _check_ids(self.ids, samples)
-        _check_numbers("confidence", self.confidence, (samples,))
-        _check_numbers("soft_labels", self.soft_labels, (samples, classes))
+        self._keep("confidence", _checked_numbers("confidence", self.confidence, (samples,)))
+        self._keep("soft_labels", _checked_numbers("soft_labels", self.soft_labels, (samples, classes)))
         _check_names(self.label_names, classes)
+
+    def _keep(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        object.__setattr__(self, name, values)
+        return values
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -217,10 +222,8 @@ class LabelAudit:
         Raises:
             ValueError: limit or by is none of these.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ValueError(f"limit must be an int of at least 1, or None; got {limit!r}")
-        if by not in ("suspicion", "confidence"):
-            raise ValueError(f'by must be "suspicion" or "confidence"; got {by!r}')
+        limit = whole("limit", limit, 1, optional=True)
+        one_of("by", by, ("suspicion", "confidence"))
         doubt = self.suspicion if by == "suspicion" else -self.confidence
         return np.lexsort((self.ids, -doubt))[:limit]
 
@@ -257,11 +260,7 @@ class LabelAudit:
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
         """How well the audit finds what is wrong, where the true labels (n, C) are known."""
-        check_labels("clean_labels", clean_labels, self.labels.shape[1])
-        if len(clean_labels) != len(self):
-            raise ValueError(
-                f"clean_labels must have a row a sample, {len(self)}; got {len(clean_labels)} rows"
-            )
+        clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         given, true = self.labels != 0, clean_labels != 0
         corrupted = (given != true).any(axis=1)
         return AuditScore(
@@ -294,9 +293,8 @@ class PosteriorAudit(LabelAudit):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_numbers("probabilities", self.probabilities, self.labels.shape)
-        if len(self) and not (self.probabilities.min() >= 0 and self.probabilities.max() <= 1):
-            raise ValueError("probabilities must be in [0, 1]")
+        _checked_numbers("probabilities", self.probabilities, self.labels.shape)
+        self._keep("probabilities", check_labels("probabilities", self.probabilities, soft=True))
 
     @property
     def evidence(self) -> NDArray[np.floating]:
@@ -324,6 +322,7 @@ class PosteriorAudit(LabelAudit):
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
         """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
+        clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         score = super().score(clean_labels)
         given, true = self.labels != 0, clean_labels != 0
         return replace(
@@ -409,12 +408,12 @@ def _check_ids(ids: Any, samples: int) -> None:
     _check_unicode("ids", ids.tolist())
 
 
-def _check_numbers(name: str, values: Any, shape: tuple[int, ...]) -> None:
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
-        raise ValueError(f"{name} must be a numpy array of floats of shape {shape}; got {_describe(values)}")
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"{name} must be finite; row {finite.argmin()} holds NaN or inf")
+def _checked_numbers(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    values = as_array(name, values)
+    if values.dtype.kind in "biu" or values.shape != shape:
+        raise ValueError(f"{name} must be an array of floats of shape {shape}; got {_describe(values)}.")
+    check_features(name, values, ndim=len(shape))
+    return values
 
 
 def _check_names(names: Any, classes: int) -> None:
@@ -434,9 +433,7 @@ def _check_unicode(name: str, texts: Sequence[str]) -> None:
 
 
 def _check_threshold(threshold: Any) -> None:
-    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
-    if not number or not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be a number in (0, 1]; got {threshold!r}")
+    share("threshold", threshold, above=True)
 
 
 def _describe(values: Any) -> str:

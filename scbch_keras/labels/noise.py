@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import refuse, share
 from scbch_keras.labels.matrix import check_labels
 
 
@@ -57,13 +58,11 @@ def subtractive(labels: NDArray[Any], rate: float, seed: int | np.random.Generat
 
 
 def _corrupt(labels: Any, rate: Any, seed: Any, *, drop: bool, add: bool) -> NoisyLabels:
-    check_labels("labels", labels)
-    if isinstance(rate, bool) or not isinstance(rate, float | int | np.number) or not 0 <= rate <= 1:
-        raise ValueError(f"rate must be a number in [0, 1], got {rate!r}")
+    labels, rate = check_labels("labels", labels), share("rate", rate)
     if isinstance(seed, bool) or not (
         isinstance(seed, np.random.Generator) or (isinstance(seed, int | np.integer) and seed >= 0)
     ):
-        raise ValueError(f"seed must be an integer >= 0 or a numpy.random.Generator, got {seed!r}")
+        refuse("seed", "an int of at least 0 or a numpy.random.Generator", seed)
     rng = np.random.default_rng(seed)
     clean = labels != 0
     drawn = rng.choice(len(clean), size=round(rate * len(clean)), replace=False)

@@ -7,6 +7,7 @@ paper. numpy and scipy only.
 """
 
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.arrays import as_array, blocks, check_features
+from scbch_keras.checks import flag, one_of, whole
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 
 NoiseModel = Literal["independent", "swap"]
+TextKind = Literal["words", "dense"]
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 MIN_RATE, MAX_RATE = 0.001, 0.98
 _FORMAT = "scbch posterior 1"
@@ -38,6 +42,7 @@ class LabelPosterior:
         noise_rate: the expected share of samples with a label added or dropped.
         ridge: lambda of the regression, the one with the least leave-one-out error.
         noise_model: "independent" or "swap".
+        text_kind: "words" or "dense": how the texts' features were transformed.
     """
 
     probabilities: NDArray[np.float32]
@@ -47,6 +52,7 @@ class LabelPosterior:
     noise_rate: float
     ridge: float
     noise_model: NoiseModel
+    text_kind: TextKind = "words"
 
     def save(self, path: Path) -> None:
         """Write one .npz file, whole or not at all."""
@@ -77,6 +83,7 @@ def estimate(
     separate_rates: bool = False,
     groups: NDArray[np.integer] | None = None,
     block_size: int = _BLOCK,
+    text_kind: TextKind | None = None,
 ) -> LabelPosterior:
     """Posterior of the labels of a training set.
 
@@ -86,8 +93,8 @@ def estimate(
       are corrupted: know that before you ask for it.
 
     Args:
-        image: (n, d), finite features of a backbone that saw no labels.
-        text: (n, w), >= 0, counts of words.
+        image: (n, d), features of a backbone that saw no labels; any real numbers that float32 can hold.
+        text: (n, w), counts of words; or dense features of a text encoder that saw no labels.
         labels: (n, C), 0/1, possibly wrong.
         noise_model: "independent" or "swap".
         separate_rates: whether a and d are estimated apart; independent only.
@@ -95,21 +102,27 @@ def estimate(
             several pictures of a product. A row is then predicted without its whole group, and the rows of a
             group get one posterior, from the mean of their scores. None: each row is an item.
         block_size: rows at a time; memory grows with block_size * (d + w) and with (d + w)^2, never with n^2.
+        text_kind: "words": times inverse document frequency, unit norm; text must be >= 0. "dense": as the images,
+            signed square root, less the mean, unit norm. None: "dense" where a value of text is below 0, else "words";
+            give it for dense features without negative values. The result says which it was.
 
     Raises:
-        ValueError: shapes that do not fit, features that are not finite or text below 0, an unknown noise model,
-            a group with two kinds of labels.
+        ValueError: arrays that `scbch_keras.arrays` refuses, shapes that do not fit, features that are not finite or
+            all the same in every row, text below 0 as "words", settings out of range, a group with two kinds of labels.
+
+    Warns:
+        UserWarning: there is not one label: nothing can be learned from them.
     """
-    check_labels("labels", labels)
-    for name, features in (("image", image), ("text", text)):
-        if features.ndim != 2 or len(features) != len(labels):
-            raise ValueError(f"{name} must be ({len(labels)}, d), a row a label row; got {features.shape}.")
-    if noise_model not in get_args(NoiseModel):
-        raise ValueError(f"noise_model must be one of {get_args(NoiseModel)}; got {noise_model!r}.")
-    if separate_rates and noise_model != "independent":
+    labels = check_labels("labels", labels)
+    one_of("noise_model", noise_model, get_args(NoiseModel))
+    one_of("text_kind", text_kind, get_args(TextKind), optional=True)
+    if flag("separate_rates", separate_rates) and noise_model != "independent":
         raise ValueError("separate_rates goes with noise_model='independent'.")
+    if not any(block.any() for _, block in blocks(labels)):
+        warnings.warn("labels hold no label at all: the posterior has nothing to learn from.", stacklevel=2)
     first, item = _items(groups, labels)
-    scores, ridge = leave_one_out(image, text, labels, groups, block_size)
+    image, text, text_kind = _checked_features(image, text, len(labels), text_kind)
+    scores, ridge = leave_one_out(image, text, labels, groups, block_size, text_kind)
     fit = _NoiseFit(scores[first], labels[first], separate_rates)
     eta = fit.clean_probability()
     if noise_model == "independent":
@@ -117,8 +130,36 @@ def estimate(
     else:
         probabilities = _swap(eta, labels[first], fit.rate)
     return LabelPosterior(
-        probabilities.astype(np.float32)[item], scores, fit.add, fit.drop, fit.rate, ridge, noise_model
+        probabilities.astype(np.float32)[item],
+        scores,
+        fit.add,
+        fit.drop,
+        fit.rate,
+        ridge,
+        noise_model,
+        text_kind,
     )
+
+
+def _checked_features(
+    image: Any, text: Any, rows: int, text_kind: TextKind | None
+) -> tuple[NDArray[Any], NDArray[Any], TextKind]:
+    """Both as arrays, and the kind that the texts' features are of."""
+    image, text = as_array("image", image), as_array("text", text)
+    check_features("image", image, ndim=2, rows=rows)
+    check_features("text", text, ndim=2, rows=rows)
+    if text_kind is None:
+        text_kind = "dense" if any((block < 0).any() for _, block in blocks(text)) else "words"
+    elif text_kind == "words":
+        try:
+            check_features("text", text, ndim=2, low=0)
+        except ValueError as error:
+            raise ValueError(f"{error} For dense features give text_kind='dense'.") from None
+    if all((block == values[0]).all() for values in (image, text) for _, block in blocks(values)):
+        raise ValueError(
+            "image and text must tell samples apart; each has the same values in all rows (zeros, or a constant)."
+        )
+    return image, text, text_kind
 
 
 def _items(groups: Any, labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -126,11 +167,8 @@ def _items(groups: Any, labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArra
     if groups is None:
         rows = np.arange(len(labels))
         return rows, rows
-    if (
-        not isinstance(groups, np.ndarray)
-        or groups.dtype.kind not in "iu"
-        or groups.shape != labels.shape[:1]
-    ):
+    groups = as_array("groups", groups)
+    if groups.dtype.kind not in "iu" or groups.shape != labels.shape[:1]:
         raise ValueError(
             f"groups must be an array of integers of shape {labels.shape[:1]}; got {groups!r:.80}."
         )
@@ -150,16 +188,21 @@ def leave_one_out(
     labels: NDArray[Any],
     groups: NDArray[np.integer] | None = None,
     block_size: int = _BLOCK,
+    text_kind: TextKind | None = None,
 ) -> tuple[NDArray[np.float32], float]:
     """Ridge regression of labels on both modalities, each item predicted without itself -> (n, C), lambda.
 
-    Image rows: signed square root, less the mean, unit norm. Text rows: times inverse document frequency, unit norm.
+    Image rows: signed square root, less the mean, unit norm. Text rows: the same where `text_kind` is "dense"; where it
+    is "words" times inverse document frequency, unit norm.
     With K = A A^T + B B^T = U diag(e) U^T, h = e / (e + lambda) and H = U diag(h) U^T, the prediction of the rows g
     of an item without them is (I - H_gg)^-1 ((H Y)_g - H_gg Y_g), Y less its mean, which is added again. The rows of
     an item get their mean. lambda is the one of `RIDGES` with the least squared error.
     """
+    block_size = whole("block_size", block_size, 1)
+    labels = check_labels("labels", labels)
     _, item = _items(groups, labels)
-    features = _Features(image, text, item, block_size)
+    image, text, text_kind = _checked_features(image, text, len(labels), text_kind)
+    features = _Features(image, text, item, block_size, text_kind)
     targets = labels.astype(np.float64)
     mean = targets.mean(axis=0)
     targets -= mean
@@ -193,24 +236,29 @@ def _equal_sizes(item: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 class _Features:
     """Rows of both modalities as the regression takes them, a block at a time."""
 
-    def __init__(self, image: NDArray[Any], text: NDArray[Any], item: NDArray[np.int64], block_size: int):
-        self.image, self.text = image, text
+    def __init__(
+        self,
+        image: NDArray[Any],
+        text: NDArray[Any],
+        item: NDArray[np.int64],
+        block_size: int,
+        text_kind: TextKind,
+    ):
+        self.image, self.text, self.text_kind = image, text, text_kind
         # In blocks of whole items, whose rows are side by side.
         self.order = np.argsort(item, kind="stable")
         ends = np.flatnonzero(np.diff(item[self.order], append=-1)) + 1
         wanted = np.arange(block_size, len(image) + block_size, block_size)
         self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
-        total, seen = np.zeros(image.shape[1]), np.zeros(text.shape[1])
+        total, of_text = np.zeros(image.shape[1]), np.zeros(text.shape[1])
         for rows in self._rows():
-            pictures, words = np.asarray(image[rows]), np.asarray(text[rows])
-            if not np.isfinite(pictures).all() or not np.isfinite(words).all() or (words < 0).any():
-                raise ValueError(
-                    f"image must be finite and text finite and >= 0; of rows {rows.min()} to {rows.max()} some are not."
-                )
-            total += _signed_root(pictures).sum(axis=0)
-            seen += (words > 0).sum(axis=0)
-        self.mean = total / len(image)
-        self.inverse_frequency = np.log((1 + len(text)) / (1 + seen)) + 1
+            total += _signed_root(image[rows]).sum(axis=0)
+            if text_kind == "dense":
+                of_text += _signed_root(text[rows]).sum(axis=0)
+            else:
+                of_text += (text[rows] > 0).sum(axis=0)
+        self.mean, self.text_mean = total / len(image), of_text / len(text)
+        self.inverse_frequency = np.log((1 + len(text)) / (1 + of_text)) + 1 if text_kind == "words" else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -219,7 +267,10 @@ class _Features:
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         for rows in self._rows():
             image = _unit(_signed_root(self.image[rows]) - self.mean)
-            text = _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)
+            if self.inverse_frequency is None:
+                text = _unit(_signed_root(self.text[rows]) - self.text_mean)
+            else:
+                text = _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)
             yield rows, np.concatenate([image, text], axis=1).astype(np.float32)
 
     def _rows(self) -> Iterator[NDArray[np.int64]]:

@@ -11,9 +11,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from scbch_keras.checks import number, share, widths
 from scbch_keras.data import ROWS_AT_ONCE
-from scbch_keras.hashing import CrossModalHashing, check_not_negative
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
+from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
 from scbch_keras.losses import quantization
 from scbch_keras.methods import baseline_losses as terms
 from scbch_keras.methods.mixture import lower_component
@@ -64,7 +65,8 @@ class DCMH(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        check_not_negative(gamma=gamma, eta=eta)
+        gamma = number("gamma", gamma, 0)
+        eta = number("eta", eta, 0)
         names = ("likelihood", "quantization", "balance")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
         self.gamma = gamma
@@ -125,9 +127,10 @@ class UCCH(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_share(alpha=alpha)
-        _check_positive(temperature=temperature)
-        check_not_negative(margin=margin, shift=shift)
+        alpha = share("alpha", alpha)
+        temperature = number("temperature", temperature, 0, above=True)
+        margin = number("margin", margin, 0)
+        shift = number("shift", shift, 0)
         names = ("contrast", "ranking")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
         self.alpha = alpha
@@ -177,8 +180,8 @@ class InfoNCE(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_positive(temperature=temperature)
-        check_not_negative(beta=beta)
+        temperature = number("temperature", temperature, 0, above=True)
+        beta = number("beta", beta, 0)
         names = ("contrast", "quantization")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
         self.temperature = temperature
@@ -243,8 +246,10 @@ class NRCH(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_share(alpha=alpha, threshold=threshold)
-        check_not_negative(margin=margin, shift=shift)
+        alpha = share("alpha", alpha)
+        threshold = share("threshold", threshold)
+        margin = number("margin", margin, 0)
+        shift = number("shift", shift, 0)
         super().__init__(
             bits,
             num_classes,
@@ -356,11 +361,11 @@ class RSHNL(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        check_not_negative(alpha=alpha)
-        _check_positive(gamma=gamma, q=q, temperature=temperature)
-        _check_share(q=q)
-        for width in center_units:
-            check_positive_int("center_units", width)
+        alpha = number("alpha", alpha, 0)
+        gamma = number("gamma", gamma, 0, above=True)
+        temperature = number("temperature", temperature, 0, above=True)
+        q = share("q", q, above=True)
+        center_units = widths("center_units", center_units)
         super().__init__(
             bits,
             num_classes,
@@ -376,7 +381,7 @@ class RSHNL(CrossModalHashing):
         self.gamma = gamma
         self.q = q
         self.temperature = temperature
-        self.center_units = tuple(center_units)
+        self.center_units = center_units
         self.centers = HashBranch(bits, self.center_units, name="centers", dtype=self.dtype_policy)
 
     def build_heads(self, modality):
@@ -427,15 +432,3 @@ def _by_block(per_sample: Any, *arrays: NDArray) -> NDArray[np.float32]:
         block = (ops.convert_to_tensor(array[rows], dtype="float32") for array in arrays)
         values[rows] = ops.convert_to_numpy(per_sample(*block))
     return values
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0; got {value!r}.")
-
-
-def _check_share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1]; got {value!r}.")

@@ -1,6 +1,6 @@
 """SCBCH: hashing learned from image-text pairs whose labels are partly wrong."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -8,12 +8,13 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import losses
-from scbch_keras.confidence import check_gamma, check_neighbors, confidence_weights
+from scbch_keras.checks import flag, number, one_of, share, whole
+from scbch_keras.confidence import check_neighbors, confidence_weights
 from scbch_keras.data import PairDataset
-from scbch_keras.hashing import CrossModalHashing, check_not_negative
+from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
+from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
 from scbch_keras.methods.paper import BENCHMARKS
 
 
@@ -99,15 +100,20 @@ class SCBCH(CrossModalHashing):
         intra_modal: bool | None = None,
         **kwargs,
     ):
-        check_gamma(gamma)
-        check_positive_int("neighbors", neighbors)
-        losses.check_dialect(dialect)
-        check_not_negative(alpha=alpha, beta=beta)
+        gamma, neighbors = share("gamma", gamma), whole("neighbors", neighbors, 1)
+        margin, shift = number("margin", margin), number("shift", shift)
+        alpha, beta = number("alpha", alpha, 0), number("beta", beta, 0)
+        one_of("dialect", dialect, get_args(losses.Dialect))
+        one_of("labels", labels, ("noisy", "posterior"))
+        classification, contrastive = (
+            flag("classification", classification),
+            flag("contrastive", contrastive),
+        )
+        attraction = flag("attraction", attraction)
+        confidence_weighting = flag("confidence_weighting", confidence_weighting)
         if not classification and not contrastive:
             raise ValueError("classification and contrastive are both False: nothing would be learned.")
-        if labels not in ("noisy", "posterior"):
-            raise ValueError(f'labels must be "noisy" or "posterior"; got {labels!r}.')
-        intra_modal = labels == "posterior" if intra_modal is None else intra_modal
+        intra_modal = labels == "posterior" if intra_modal is None else flag("intra_modal", intra_modal)
         terms = {
             "classification": classification,
             "intra_modal": intra_modal,
@@ -123,7 +129,9 @@ class SCBCH(CrossModalHashing):
             l2,
             terms=[name for name, chosen in terms.items() if chosen],
             # Confidence weighs the classification loss alone; probabilities say the same better.
-            confidence_weighting=confidence_weighting and classification and labels == "noisy",
+            confidence_weighting=flag("confidence_weighting", confidence_weighting)
+            and classification
+            and labels == "noisy",
             warmup_epochs=warmup_epochs,
             soft_labels=labels == "posterior",
             **kwargs,
@@ -147,8 +155,7 @@ class SCBCH(CrossModalHashing):
     @classmethod
     def for_benchmark(cls, name: str, bits: int = 64, **settings) -> "SCBCH":
         """The authors' settings for "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12"; others on top."""
-        if name not in BENCHMARKS:
-            raise ValueError(f"name must be one of {sorted(BENCHMARKS)}; got {name!r}.")
+        one_of("name", name, BENCHMARKS)
         return cls(bits=bits, **{**BENCHMARKS[name], **settings})
 
     def build_heads(self, modality):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scbch_keras.checks import one_of
 from scbch_keras.files import replaced
 
 Weighting = Literal["presence", "counts", "tfidf"]
@@ -145,8 +146,7 @@ class TextPipeline:
     def __init__(
         self, vocabulary: Sequence[str], weighting: Weighting = "presence", idf: ArrayLike | None = None
     ) -> None:
-        if weighting not in get_args(Weighting):
-            raise ValueError(f"weighting must be one of {get_args(Weighting)}, got {weighting!r}")
+        one_of("weighting", weighting, get_args(Weighting))
         self.vocabulary = tuple(checked(vocabulary))
         self.weighting: Weighting = weighting
         self._columns = {word: column for column, word in enumerate(self.vocabulary)}

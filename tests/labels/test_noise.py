@@ -90,12 +90,17 @@ def test_the_seed_decides_the_noise(kind):
 @pytest.mark.parametrize(
     ("labels", "rate", "seed", "message"),
     [
-        (random_labels(), 1.1, 0, r"rate must be a number in \[0, 1\], got 1.1"),
+        (random_labels(), 1.1, 0, r"rate must be a number in \[0, 1\]; got 1.1"),
         (random_labels(), -0.1, 0, "rate must be"),
         (random_labels(), float("nan"), 0, "rate must be .* got nan"),
         (random_labels(), "0.5", 0, "rate must be .* got '0.5'"),
         (random_labels(), True, 0, "rate must be .* got True"),
-        (random_labels(), 0.5, None, "seed must be an integer >= 0 or a numpy.random.Generator, got None"),
+        (
+            random_labels(),
+            0.5,
+            None,
+            "seed must be an int of at least 0 or a numpy.random.Generator; got None",
+        ),
         (random_labels(), 0.5, -1, "seed must be .* got -1"),
         (random_labels() * 2, 0.5, 0, "labels must hold only 0 and 1"),
         (random_labels()[0], 0.5, 0, r"labels must have shape \(n, classes\)"),

@@ -171,8 +171,8 @@ def test_a_posterior_is_saved_and_damage_is_refused(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": np.zeros((3, 4))}, r"image must be \(400, d\)"),
-        ({"text": -np.ones((400, 3))}, "text finite and >= 0"),
+        ({"image": np.zeros((3, 4))}, "image must have 400 rows"),
+        ({"text": -np.ones((400, 3)), "text_kind": "words"}, "text must be >= 0; row 0 .* text_kind"),
         ({"image": np.full((400, 3), np.nan)}, "image must be finite"),
         ({"labels": np.full((400, 3), 2)}, "labels must hold only 0 and 1"),
         ({"noise_model": "both"}, "noise_model must be one of"),
@@ -183,3 +183,79 @@ def test_bad_arguments_are_named(data, change, message):
     image, text, labels = data
     with pytest.raises(ValueError, match=message):
         estimate(**{"image": image, "text": text, "labels": labels, **change})
+
+
+def dense_data(data):
+    """The pairs with texts as signed dense features in place of counts."""
+    image, _, labels = data
+    rng = np.random.default_rng(5)
+    text = labels @ rng.standard_normal((10, 24)) + 0.5 * rng.standard_normal((400, 24))
+    return image, text.astype("float32"), labels
+
+
+def test_dense_signed_text_is_treated_as_images_are(data):
+    image, text, labels = dense_data(data)
+    noisy = mixed_symmetric(labels, 0.5, 3).labels
+    posterior = estimate(image, text, noisy)
+    assert posterior.text_kind == "dense"
+    assert np.square(posterior.probabilities - labels).mean() < 0.6 * np.square(noisy - 1.0 * labels).mean()
+    # what is done to one modality is done to the other: their sum of kernels knows no order
+    swapped, _ = leave_one_out(text, image, noisy)
+    np.testing.assert_allclose(swapped, posterior.scores, atol=1e-4)
+
+
+def test_the_kind_of_text_follows_from_its_values_unless_it_is_given(data, tmp_path):
+    image, counts, labels = data
+    words, dense = estimate(image, counts, labels), estimate(image, counts, labels, text_kind="dense")
+    assert (words.text_kind, dense.text_kind) == ("words", "dense")
+    assert not np.array_equal(words.scores, dense.scores)
+    dense.save(tmp_path / "posterior.npz")
+    assert LabelPosterior.load(tmp_path / "posterior.npz").text_kind == "dense"
+
+
+def test_a_value_below_0_among_words_is_named(data):
+    image, text, labels = data
+    text = text.copy()
+    text[7, 3] = -1
+    with pytest.raises(ValueError, match=r"text must be >= 0; row 7 holds -1\.0\. .*text_kind='dense'"):
+        estimate(image, text, labels, text_kind="words")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((400, 3)), "text": np.zeros((400, 2))}, "image and text must tell samples apart"),
+        ({"image": np.zeros((400, 0))}, "image must have at least one column"),
+        ({"text": np.zeros((400, 0))}, "text must have at least one column"),
+        ({"image": np.full((400, 3), 1e300)}, "image must be finite as float32; row 0"),
+        ({"labels": np.zeros((0, 3))}, "labels must not be empty"),
+        ({"block_size": 0}, "block_size must be an int of at least 1; got 0"),
+        ({"block_size": -5}, "block_size must be an int of at least 1"),
+        ({"block_size": 64.0}, "block_size must be an int of at least 1"),
+        ({"block_size": True}, "block_size must be an int of at least 1"),
+        ({"separate_rates": "no"}, "separate_rates must be True or False"),
+        ({"text_kind": "bert"}, "text_kind must be one of 'words', 'dense', or None"),
+    ],
+)
+def test_what_makes_no_sense_is_named(data, change, message):
+    image, text, labels = data
+    with pytest.raises(ValueError, match=message):
+        estimate(**{"image": image, "text": text, "labels": labels, **change})
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_without_a_single_one_bring_a_warning(data):
+    image, text, labels = data
+    with pytest.warns(UserWarning, match="labels hold no label at all"):
+        posterior = estimate(image, text, 0 * labels)
+    assert np.isfinite(posterior.probabilities).all()
+    assert posterior.probabilities.max() < 0.05
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("noise_model", ["independent", "swap"])
+def test_a_single_class_and_a_constant_modality_are_no_error(data, noise_model):
+    image, text, labels = data
+    posterior = estimate(image, 0 * text, labels[:, :1], noise_model)
+    assert np.isfinite(posterior.probabilities).all()
+    assert ((posterior.probabilities >= 0) & (posterior.probabilities <= 1)).all()

@@ -4,8 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
+from scbch_keras.checks import number, one_of, share, text, whole, widths
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
 
@@ -95,25 +96,27 @@ class Recipe:
     text_features: str = "bow"
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            _check_type(name, getattr(self, name), hint)
-        low = {"seed": 0, "warmup_epochs": 0, "bits": 1, "epochs": 1, "batch_size": 1, "neighbors": 1}
-        for name, least in {**low, "evaluate_every": 1, "queries": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)!r}")
-        if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise: expected a share from 0 to 1, got {self.noise!r}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate: expected a number above 0, got {self.learning_rate!r}")
-        if not self.queries:
-            raise ValueError("queries: expected a share or a number above 0, got 0")
-        for name, allowed in (("variant", VARIANTS), ("backend", BACKENDS)):
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        for name in ("data", "separator", "text_features"):
+            text(name, getattr(self, name))
+        for name in ("folder", "image_features", "image_weights"):
+            if getattr(self, name) is not None:
+                text(name, getattr(self, name))
+        for name in ("seed", "warmup_epochs"):
+            whole(name, getattr(self, name), 0)
+        for name in ("bits", "epochs", "batch_size", "neighbors", "evaluate_every"):
+            whole(name, getattr(self, name), 1)
+        for name in ("learning_rate", "queries"):
+            number(name, getattr(self, name), 0, above=True)
+        for name in ("alpha", "beta", "l2"):
+            number(name, getattr(self, name), 0)
+        for name in ("margin", "shift"):
+            number(name, getattr(self, name))
+        for name in ("noise", "gamma"):
+            share(name, getattr(self, name))
         for name in ("image_units", "text_units"):
-            if any(units < 1 for units in getattr(self, name)):
-                raise ValueError(f"{name}: expected widths of at least 1, got {getattr(self, name)}")
+            widths(name, getattr(self, name))
+        one_of("variant", self.variant, VARIANTS)
+        one_of("backend", self.backend, BACKENDS, optional=True)
 
     @property
     def is_named(self) -> bool:
@@ -161,18 +164,3 @@ def _read_toml(file: Path) -> Mapping[str, Any]:
         raise ValueError(f"config: there is no file {file}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config: {file} is not a TOML file: {error}") from error
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    wanted = {str: "text", int: "a whole number", float: "a number", tuple[int, ...]: "whole numbers"}
-    optional = value is None and type(None) in getattr(hint, "__args__", ())
-    kind = next((kind for kind in wanted if hint == kind or hint == kind | None), str)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    fits = {
-        str: isinstance(value, str),
-        int: whole,
-        float: whole or isinstance(value, float),
-        tuple[int, ...]: isinstance(value, tuple) and all(type(item) is int for item in value),
-    }[kind]
-    if not (optional or fits):
-        raise ValueError(f"{name}: expected {wanted[kind]}, got {value!r}")

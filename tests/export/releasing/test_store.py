@@ -101,7 +101,7 @@ def test_prune_keeps_the_highest_and_latest(folder):
     assert [version.version for version in releases(folder)] == [2, 4]
     assert latest(folder) == "2"
     for keep in (0, True, "1"):
-        with pytest.raises(ValueError, match="keep must be an integer >= 1"):
+        with pytest.raises(ValueError, match="keep must be an int of at least 1"):
             prune(folder, keep)
 
 

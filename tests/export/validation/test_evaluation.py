@@ -39,7 +39,7 @@ def test_sets_that_do_not_fit_are_refused():
         ValueError, match=r'query must be \(\{"image": \.\.\., "text": \.\.\.\}, labels\), got dict'
     ):
         Evaluation.of(query[0], database)
-    with pytest.raises(ValueError, match="database: 70 rows of image and 69 of labels"):
+    with pytest.raises(ValueError, match="database: image must have 69 rows"):
         Evaluation.of(query, (database[0], database[1][:69]))
     with pytest.raises(ValueError, match="query: labels must hold only 0 and 1"):
         Evaluation.of((query[0], query[1] * 2), database)

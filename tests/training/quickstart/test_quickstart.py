@@ -180,13 +180,13 @@ def test_codes_that_differ_away_from_zero_are_an_error_and_near_zero_are_counted
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"noise": 1.1}, r"noise: expected a share from 0 to 1, got 1\.1"),
+        ({"noise": 1.1}, r"noise must be a number in \[0, 1\]; got 1\.1"),
         ({"noise": float("nan")}, "noise: .* got nan"),
-        ({"bits": 0}, "bits: expected a whole number from 1 to 1024, got 0"),
+        ({"bits": 0}, "bits must be an int from 1 to 1024; got 0"),
         ({"bits": 8.0}, r"bits: .* got 8\.0"),
         ({"seed": -1}, "seed: .* got -1"),
         ({"epochs": 0}, "epochs: .* got 0"),
-        ({"icon_limit": 29}, "icon_limit: expected a whole number of at least 30, got 29"),
+        ({"icon_limit": 29}, "icon_limit must be an int of at least 30, or None; got 29"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message, tmp_path):
@@ -242,11 +242,11 @@ def test_help_and_version_do_not_import_keras():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--noise", "1.5"), "noise: expected a share from 0 to 1, got 1.5"),
-        (("--noise", "nan"), "noise: expected a share from 0 to 1, got nan"),
+        (("--noise", "1.5"), "noise must be a number in [0, 1]; got 1.5"),
+        (("--noise", "nan"), "noise must be a number in [0, 1]; got nan"),
         (("--noise", "much"), "--noise"),
-        (("--bits", "0"), "bits: expected a whole number from 1 to 1024, got 0"),
-        (("--epochs", "0"), "epochs: expected a whole number of at least 1, got 0"),
+        (("--bits", "0"), "bits must be an int from 1 to 1024; got 0"),
+        (("--epochs", "0"), "epochs must be an int of at least 1; got 0"),
         (("--backend", "theano"), "--backend: expected one of tensorflow, jax, torch, got 'theano'"),
         (("--out", sys.prefix), "holds other files"),
     ],

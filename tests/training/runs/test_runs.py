@@ -282,7 +282,7 @@ def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
     for command, wrong in (
         (("promote", out, 1), "version 1 .* is not blessed.*its validation did not end"),
         (("rollback", out), "no blessed version before 1"),
-        (("prune", out, "--keep", 0), "keep must be an integer >= 1"),
+        (("prune", out, "--keep", 0), "keep must be an int of at least 1"),
         (("validate", out, "--version", 7), "is no release"),
     ):
         status, told = run_command("release", *command)
@@ -362,7 +362,7 @@ def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
         (["train", folder, "--out", tmp_path / "a"], "pixels:32"),
         (["train", tmp_path / "nothing.npz", "--out", tmp_path / "b"], "nothing.npz"),
         (["train", "mirflickr", "--out", tmp_path / "c"], "folder"),
-        (["train", "icons", "--noise", "2", "--out", tmp_path / "d"], "noise: expected a share"),
+        (["train", "icons", "--noise", "2", "--out", tmp_path / "d"], "noise must be a number in"),
         (
             ["train", "icons", "--set", "neighbours=3", "--out", tmp_path / "e"],
             "unknown setting 'neighbours'",

@@ -300,7 +300,7 @@ def test_a_base_model_that_was_changed_or_does_not_fit_is_refused(execution, exa
         ({"custom_config": {"scbch_keras": {"formats": ["onnx"]}}}, "saved_model among them"),
         ({"custom_config": {"scbch_keras": {"label_names": ["a"]}}}, "label_names: expected 8 names"),
         ({"hyperparameters": {"learning": 1}}, "hyperparameters: unknown name 'learning'"),
-        ({"hyperparameters": {"bits": "many"}}, "bits: expected a whole number, got 'many'"),
+        ({"hyperparameters": {"bits": "many"}}, "bits must be an int of at least 1; got 'many'"),
         ({"hyperparameters": 3}, "hyperparameters: expected a dict"),
         ({"hyperparameters": {"epochs": 3}, "train_steps": 8}, "epochs or train_steps, got both"),
         ({"train_steps": -1}, "train_steps: expected a number of batches"),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import one_of, share, whole
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.training.data.benchmarks.files import DataError, Reader
@@ -222,12 +223,9 @@ def read_benchmark(
 
 
 def _check_arguments(name: Any, noise: Any, seed: Any) -> None:
-    if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
-    if isinstance(noise, bool) or not isinstance(noise, float | int | np.number) or not 0 <= noise <= 1:
-        raise ValueError(f"noise must be a number in [0, 1], got {noise!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    one_of("name", name, NAMES)
+    share("noise", noise)
+    whole("seed", seed, 0)
 
 
 def _read(benchmark: Benchmark, folder: Path, reader: Reader) -> tuple[_Rows, _Rows]:

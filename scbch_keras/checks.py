@@ -1,0 +1,122 @@
+"""Checks of single arguments, in one form: "NAME must be EXPECTED; got VALUE." Standard library and numpy only.
+
+Each returns the value as a plain Python one, which a config and JSON can hold, and raises ValueError for any other.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
+from typing import Any, NoReturn
+
+import numpy as np
+
+_SHOWN = 100
+
+
+def refuse(name: str, expected: str, value: Any) -> NoReturn:
+    """Raise ValueError: the argument, what was expected and what is there."""
+    raise ValueError(f"{name} must be {expected}; got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and not all of a long one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def whole(
+    name: str, value: Any, low: int | None = None, high: int | None = None, optional: bool = False
+) -> Any:
+    """An int from `low` to `high`, both among them; no bool. `optional`: or None."""
+    if optional and value is None:
+        return None
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or (low is not None and value < low) or (high is not None and value > high):
+        expected = "an int"
+        if low is not None:
+            expected += f" of at least {low}" if high is None else f" from {low} to {high}"
+        refuse(name, expected + (", or None" if optional else ""), value)
+    return int(value)
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: bool = False,
+    below: bool = False,
+    optional: bool = False,
+) -> Any:
+    """A finite number from `low` to `high`; no bool. `above`: greater than low. `below`: less than high."""
+    if optional and value is None:
+        return None
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if fits and low is not None:
+        fits = value > low if above else value >= low
+    if fits and high is not None:
+        fits = value < high if below else value <= high
+    if not fits:
+        ends = [] if low is None else [f"{'above' if above else 'of at least'} {low}"]
+        ends += [] if high is None else [f"{'below' if below else 'at most'} {high}"]
+        expected = " and ".join(["a finite number " + ends[0], *ends[1:]]) if ends else "a finite number"
+        refuse(name, expected + (", or None" if optional else ""), value)
+    return value if type(value) in (int, float) else float(value)
+
+
+def share(name: str, value: Any, *, above: bool = False, below: bool = False, optional: bool = False) -> Any:
+    """A number in [0, 1]; `above`: in (0, 1]; `below`: in [0, 1)."""
+    if optional and value is None:
+        return None
+    try:
+        return number(name, value, 0, 1, above=above, below=below)
+    except ValueError:
+        interval = f"{'(' if above else '['}0, 1{')' if below else ']'}"
+        refuse(name, f"a number in {interval}" + (", or None" if optional else ""), value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        refuse(name, "True or False", value)
+    return bool(value)
+
+
+def one_of(name: str, value: Any, allowed: Collection[str], optional: bool = False) -> Any:
+    """One of some words."""
+    if optional and value is None:
+        return None
+    if not isinstance(value, str) or value not in allowed:
+        words = ", ".join(map(repr, allowed))
+        refuse(name, f"one of {words}" + (", or None" if optional else ""), value)
+    return str(value)
+
+
+def some_of(name: str, value: Any, allowed: Sequence[str], least: int = 1) -> tuple[str, ...]:
+    """A sequence of some of the words, at least so many, each named once, in the order of `allowed`."""
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Collection)
+        or len(value) < least
+        or not all(isinstance(word, str) and word in allowed for word in value)
+    ):
+        refuse(name, f"a sequence of {', '.join(map(repr, allowed))}{', at least one' * bool(least)}", value)
+    return tuple(word for word in allowed if word in value)
+
+
+def widths(name: str, value: Any) -> tuple[int, ...]:
+    """A sequence of ints of at least 1, which may be empty."""
+    try:
+        if not isinstance(value, str | bytes | dict) and isinstance(value, Collection):
+            return tuple(whole(name, width, 1) for width in value)
+    except ValueError:
+        pass
+    refuse(name, "a sequence of ints of at least 1", value)
+
+
+def text(name: str, value: Any) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value:
+        refuse(name, "text that is not empty", value)
+    return str(value)
