@@ -1,5 +1,6 @@
 """Paired training data with a sample index, and the checks of what comes in."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -74,6 +75,12 @@ class PairDataset(keras.utils.PyDataset):
         """Batches an epoch, the last one counted if it is smaller."""
         return -(-self.num_samples // self.batch_size)
 
+    @property
+    def batch_sizes(self) -> set[int]:
+        """Sizes of the batches of an epoch."""
+        whole, rest = divmod(self.num_samples, self.batch_size)
+        return ({self.batch_size} if whole else set()) | ({rest} if rest else set())
+
     def __getitem__(self, batch: int):
         rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
         x = {"image": self.image[rows], "text": self.text[rows], "index": rows.astype("int32")}
@@ -115,21 +122,29 @@ class LoaderPairs:
     The loader is read once here, before training, for its labels and its index.
 
     Args:
-        loader: a finite iterable of ({"image", "text", "index"}, labels[, sample_weight]). `index` (n,) is the
-            sample's row in the training set: 0 to N - 1, each once a pass, in any order.
-        needs_index: whether a loader without "index" is refused.
+        loader: an iterable of ({"image", "text", "index"}, labels[, sample_weight]). `index` (n,) is the sample's
+            row in the training set: 0 to N - 1, each once a pass, in any order.
+        needs_index: whether samples must be told apart: the loader is finite, with "index". If not, "index" is not
+            looked at, and a pass may leave samples out or repeat them.
         soft_labels: whether labels may be probabilities.
+        steps: int >= 1, batches an epoch, or None for all. Without `needs_index` no more are read here.
 
     Raises:
-        ValueError: a batch of another structure, no index, an index out of range or seen twice, and whatever
-            `PairDataset` refuses.
+        ValueError: a batch of another structure, no index, an index out of range or seen twice, a loader that never
+            ends, and whatever `PairDataset` refuses.
     """
 
-    def __init__(self, loader: Any, needs_index: bool = True, soft_labels: bool = False):
+    def __init__(
+        self, loader: Any, needs_index: bool = True, soft_labels: bool = False, steps: int | None = None
+    ):
         self.loader = loader
-        _refuse_endless(loader)
+        if steps is not None:
+            check_positive_int("steps_per_epoch", steps)
+        steps = None if needs_index else steps
+        _refuse_endless(loader, needs_index, steps)
         labels, index, seen = [], [], 0
-        for x, y, weight in self._batches():
+        self.batch_sizes: set[int] = set()
+        for x, y, weight in itertools.islice(self._batches(), steps):
             missing = {"image", "text"} - set(x)
             if missing:
                 raise ValueError(
@@ -145,15 +160,19 @@ class LoaderPairs:
             y = _as_numpy(y)
             check_pairs(_as_numpy(x["image"]), _as_numpy(x["text"]), y, weight, seen, soft_labels)
             labels.append(y)
-            index.append(_as_numpy(x.get("index", np.arange(seen, seen + len(y)))))
+            if needs_index:
+                index.append(_as_numpy(x["index"]))
             self.shapes = {name: (None, *x[name].shape[1:]) for name in ("image", "text")}
+            self.batch_sizes.add(len(y))
             seen += len(y)
         if not seen:
             raise ValueError("The loader is empty: it yields no batch.")
         self.num_samples = seen
-        rows = self._check_index(index)
-        self.labels = np.empty((seen, labels[0].shape[1]), labels[0].dtype)
-        self.labels[rows] = np.concatenate(labels)
+        self.labels = np.concatenate(labels)
+        if needs_index:
+            ordered = np.empty_like(self.labels)
+            ordered[self._check_index(index)] = self.labels
+            self.labels = ordered
 
     def _check_index(self, index: list[np.ndarray]) -> np.ndarray:
         for batch in index:
@@ -166,7 +185,8 @@ class LoaderPairs:
         if outside.size:
             raise ValueError(
                 f"index out of range: the loader yields {self.num_samples} samples, so their index must be in "
-                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch?)"
+                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch, or "
+                "sample with replacement? Without confidence weights it may: confidence_weighting=False.)"
             )
         counts = np.bincount(rows, minlength=self.num_samples)
         if (counts > 1).any():
@@ -174,7 +194,7 @@ class LoaderPairs:
         return rows
 
     def _batches(self) -> Iterator[tuple[dict, Any, Any]]:
-        for batch in self.loader:
+        for batch in _each_batch(self.loader):
             if (
                 not isinstance(batch, (tuple, list))
                 or len(batch) not in (2, 3)
@@ -263,14 +283,27 @@ def _as_numpy(values: Any) -> np.ndarray:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def _refuse_endless(loader: Any) -> None:
-    if iter(loader) is loader:
+def _each_batch(loader: Any) -> Iterator[Any]:
+    if isinstance(loader, keras.utils.PyDataset):  # its items have no end of their own
+        batches = loader.num_batches
+        rows = itertools.count() if batches is None else range(batches)
+        return (loader[batch] for batch in rows)
+    return iter(loader)
+
+
+def _refuse_endless(loader: Any, needs_index: bool, steps: int | None) -> None:
+    if not isinstance(loader, keras.utils.PyDataset) and iter(loader) is loader:
         raise ValueError(
-            "The loader is a generator, which can be read only once; fit reads it in each epoch."
+            "The loader is a generator, which can be read only once; fit reads it in each epoch. Wrap it so that each "
+            "pass makes a new one: a torch IterableDataset, or tf.data.Dataset.from_generator."
         )
     cardinality = getattr(loader, "cardinality", None)  # tf.data's: -1 is infinite
-    if callable(cardinality) and int(cardinality()) == -1:
-        raise ValueError("The loader never ends: drop its .repeat(). fit reads it anew in each epoch.")
+    endless = callable(cardinality) and int(cardinality()) == -1
+    if isinstance(loader, keras.utils.PyDataset):
+        endless = loader.num_batches is None
+    if endless and steps is None:
+        remedy = "drop its .repeat()" if needs_index else "drop its .repeat(), or set steps_per_epoch"
+        raise ValueError(f"The loader never ends: {remedy}. fit reads it anew in each epoch.")
 
 
 def _describe(batch: Any) -> str:

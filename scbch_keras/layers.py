@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-PACKAGE = "scbch_keras"
+from scbch_keras.registration import PACKAGE
 
 
 def unit_norm(x):

@@ -1,0 +1,26 @@
+"""Query and database of a retrieval evaluation, checked."""
+
+from typing import Any
+
+from scbch_keras.data import as_array, check_pairs
+
+MAP_NAMES = ("i2t_map", "t2i_map")
+
+
+def check_set(name: str, pairs: Any) -> tuple[dict[str, Any], Any]:
+    """({"image", "text"}, labels) as arrays that fit each other; ValueError otherwise."""
+    if (
+        not isinstance(pairs, (tuple, list))
+        or len(pairs) != 2
+        or not isinstance(pairs[0], dict)
+        or set(pairs[0]) != {"image", "text"}
+    ):
+        raise ValueError(
+            f'{name} must be ({{"image": ..., "text": ...}}, labels); got {type(pairs).__name__}.'
+        )
+    x, labels = {key: as_array(value) for key, value in pairs[0].items()}, as_array(pairs[1])
+    try:
+        check_pairs(x["image"], x["text"], labels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return x, labels
