@@ -116,6 +116,48 @@ class FeatureBatches(keras.utils.PyDataset):
         return ({name: np.asarray(values[rows]) for name, values in self.features.items()},)
 
 
+_KERAS_TAKES = {
+    ("keras", "PyDataset"),
+    ("tensorflow", "DatasetV2"),
+    ("torch", "DataLoader"),
+    ("grain", "MapDataset"),
+    ("grain", "IterDataset"),
+    ("grain", "DataLoader"),
+}
+"""Loaders that Keras reads itself: package and name of the class or one of its bases."""
+
+
+class _Reread(keras.utils.PyDataset):
+    """A loader that can be read again, as what Keras takes: its batches in its own order, from 0 for each pass.
+
+    Without a number of batches a pass has no end, and the loader is begun anew when it is through.
+    """
+
+    def __init__(self, loader: Any, num_batches: int | None):
+        super().__init__()
+        self.loader = loader
+        self._batches = num_batches
+        self._pass: Iterator[Any] = iter(())
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches a pass, or None where it has no end."""
+        return self._batches
+
+    def __getitem__(self, batch: int):
+        if batch == 0:
+            self._pass = iter(self.loader)
+        for _ in range(2):
+            for value in self._pass:
+                return value
+            if self._batches is not None:
+                raise ValueError(
+                    f"The loader yielded {batch} batches; before training there were {self._batches}."
+                )
+            self._pass = iter(self.loader)
+        raise ValueError("The loader is empty: it yields no batch.")
+
+
 class LoaderPairs:
     """What a data loader yields in one pass, checked: the training set behind a tf.data, grain or torch loader.
 
@@ -168,6 +210,7 @@ class LoaderPairs:
         if not seen:
             raise ValueError("The loader is empty: it yields no batch.")
         self.num_samples = seen
+        self._num_batches = len(labels) if steps is None else None
         self.labels = np.concatenate(labels)
         if needs_index:
             ordered = np.empty_like(self.labels)
@@ -206,6 +249,11 @@ class LoaderPairs:
                 )
             x, y, *weight = batch
             yield x, y, _as_numpy(weight[0]) if weight else None
+
+    def for_keras(self) -> Any:
+        """The loader, in a form that Keras' `fit` takes."""
+        kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(self.loader).__mro__}
+        return self.loader if kinds & _KERAS_TAKES else _Reread(self.loader, self._num_batches)
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: the loader has its own order."""

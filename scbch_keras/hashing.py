@@ -287,7 +287,7 @@ class CrossModalHashing(HashNetwork):
         )
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
         return super().fit(
-            pairs.loader if isinstance(pairs, LoaderPairs) else pairs,
+            pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
             epochs=epochs,
             verbose=verbose,
             callbacks=[ConfidenceRefresh(pairs), SkipWatch(max_skipped), *callbacks],

@@ -275,9 +275,17 @@ def _padded(values: Any, rest: int) -> Any:
 
 
 def _check_apart(image_branch: HashBranch, text_branch: HashBranch) -> None:
-    """Refuse branches with a layer in common, at whatever depth: a saved file could not be loaded."""
+    """Refuse branches with a layer in common, at whatever depth: a saved file could not be loaded.
+
+    An input, or a layer known to have neither weights nor layers, makes no difference.
+    """
     of_image = {id(layer) for layer in image_branch._flatten_layers()}
-    shared = [layer.name for layer in text_branch._flatten_layers() if id(layer) in of_image]
+    shared = [
+        layer.name
+        for layer in text_branch._flatten_layers()
+        if id(layer) in of_image
+        and not (layer.built and not layer.variables and len(layer._flatten_layers()) == 1)
+    ]
     if shared:
         raise ValueError(
             f"image_branch and text_branch share {', '.join(map(repr, shared[:3]))}"

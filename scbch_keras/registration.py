@@ -19,6 +19,10 @@ REGISTERED = {
     "InfoNCE": "baselines",
     "NRCH": "baselines",
     "RSHNL": "baselines",
+    "Classification": "losses",
+    "Attraction": "losses",
+    "Repulsion": "losses",
+    "Quantization": "losses",
 }
 """Every class that `register_keras_serializable` registers, and its module."""
 

@@ -23,7 +23,10 @@ class Steered(CrossModalHashing):
 
     def objective(self, x, labels, outputs, sample_weight, training):
         kernel = ops.convert_to_tensor(self.image_branch.hash_layer.kernel)
-        linear = ops.sum(1e-3 * kernel * (ops.convert_to_tensor(self.slope) * 1.0)) * 1e3
+        if isinstance(self.slope, str):  # a root at 0: finite, and its slope is not
+            linear = ops.sum(ops.sqrt(kernel[:1, :1]))
+        else:
+            linear = ops.sum(kernel * ops.convert_to_tensor(self.slope))
         return {"linear": (1.0, linear + 0.0 * ops.sum(outputs["image"]) + 0.0 * ops.sum(outputs["text"]))}
 
 
@@ -41,6 +44,7 @@ SLOPES = {
     "negative": (slope(p20=-LARGE, p23=-LARGE), True),
     "both signs": (slope(p00=LARGE, p01=LARGE, p10=-LARGE, p11=-LARGE), True),
     "everywhere": (np.full((6, 4), LARGE, "float32"), True),
+    "a root of 0": ("root", False),
     "nan": (slope(p31=np.nan), False),
     "inf": (slope(p31=np.inf), False),
     "both infinities": (slope(p31=np.inf, p30=-np.inf), False),
