@@ -65,6 +65,8 @@ def _refuse_listed_labels(y: Any) -> None:
         return
     rows = list(itertools.islice(y, 1000)) if isinstance(y, Iterable) else []
     sets = [row for row in rows if isinstance(row, (list, tuple, set, frozenset))]
+    if isinstance(y, np.ndarray) and y.dtype.kind in "UST":
+        rows = y.ravel()[:1].tolist()
     values = [value for row in sets for value in row] + [row for row in rows if isinstance(row, (str, bytes))]
     if any(isinstance(value, (str, bytes)) for value in values):
         kind, columns = "names of labels", "label_names.index(name)"

@@ -76,7 +76,7 @@ class _KerasFinder:
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            loader.exec_module = execute
+            del loader.exec_module
             execute(module)
             if module.__name__ == "keras":
                 _register(module)
