@@ -1,7 +1,8 @@
 """Binary hash codes for image-text retrieval, learned from multi-labels that are partly wrong.
 
 Names are loaded on first use, so that importing this package, or its serving classes in
-`scbch_keras.export`, does not import keras.
+`scbch_keras.export`, does not import keras. Keras knows the names of the package's classes all the same:
+`keras.models.load_model` imports what a file needs.
 """
 
 from importlib import import_module
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from scbch_keras.layers import ConceptClassifier, HashBranch, PackBits
     from scbch_keras.methods.scbch import SCBCH
     from scbch_keras.metrics import cross_modal_map, mean_average_precision
+
+from scbch_keras.registration import register
 
 __version__ = "0.1.0"
 
@@ -121,3 +124,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register()
+del register

@@ -3,17 +3,14 @@
 import keras
 import numpy as np
 
-from scbch_keras.arrays import as_array
 from scbch_keras.checks import whole
-from scbch_keras.codes import pack_codes
-from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, check_pairs
-from scbch_keras.metrics import cross_modal_map
+from scbch_keras.retrieval_sets import check_set
 
 
 class ConfidenceRefresh(keras.callbacks.Callback):
     """The epoch switch: ones through warm-up, then the model's own estimate as each epoch begins.
 
-    `fit` adds it itself. It also sets the data's order of the epoch and watches the skipped updates.
+    `fit` adds it itself. It also sets the data's order of the epoch.
 
     Args:
         pairs: the training set, a `PairDataset` or `LoaderPairs`.
@@ -36,15 +33,6 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         # Through self.model: on JAX a write through another reference is lost.
         model.confidence.assign(weights)
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Stop with an error where an epoch changed nothing."""
-        skipped, updates = (logs or {}).get("skipped", 0), self.params["steps"]
-        if updates and skipped >= updates:
-            raise FloatingPointError(
-                f"Every update of epoch {epoch + 1} had a non-finite loss or gradient and was skipped: the weights "
-                "did not change. Lower the learning rate or look at the scale of the features."
-            )
-
 
 class RetrievalMetrics(keras.callbacks.Callback):
     """Mean average precision in both directions as an epoch ends, in its logs as `i2t_map` and `t2i_map`.
@@ -65,42 +53,11 @@ class RetrievalMetrics(keras.callbacks.Callback):
 
     def __init__(self, query, database, k: int | None = None, every: int = 1):
         super().__init__()
-        self.query, self.database = _check_set("query", query), _check_set("database", database)
+        self.query, self.database = check_set("query", query), check_set("database", database)
         self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
 
     def on_epoch_end(self, epoch, logs=None):
         """Encode both sets and add the two values to the logs."""
         if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
             return
-        result = cross_modal_map(
-            self._codes(self.query),
-            self._codes(self.database),
-            self.query[1],
-            self.database[1],
-            bits=self.model.bits,
-            k=self.k,
-        )
-        logs["i2t_map"], logs["t2i_map"] = result.i2t, result.t2i
-
-    def _codes(self, pairs):
-        outputs = self.model.predict(FeatureBatches(pairs[0], ROWS_AT_ONCE), verbose=0)
-        return {name: pack_codes(outputs[name]) for name in ("image", "text")}
-
-
-def _check_set(name, pairs):
-    if (
-        not isinstance(pairs, (tuple, list))
-        or len(pairs) != 2
-        or not isinstance(pairs[0], dict)
-        or set(pairs[0]) != {"image", "text"}
-    ):
-        raise ValueError(
-            f'{name} must be ({{"image": ..., "text": ...}}, labels); got {type(pairs).__name__}.'
-        )
-    try:
-        x = {key: as_array(key, value) for key, value in pairs[0].items()}
-        labels = as_array("labels", pairs[1])
-        check_pairs(x["image"], x["text"], labels)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return x, labels
+        logs.update(self.model.retrieval_maps(self.query, self.database, self.k))

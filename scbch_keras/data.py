@@ -1,5 +1,6 @@
 """Paired training data with a sample index, and the checks of what comes in."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -76,6 +77,12 @@ class PairDataset(keras.utils.PyDataset):
         """Batches an epoch, the last one counted if it is smaller."""
         return -(-self.num_samples // self.batch_size)
 
+    @property
+    def batch_sizes(self) -> set[int]:
+        """Sizes of the batches of an epoch."""
+        whole, rest = divmod(self.num_samples, self.batch_size)
+        return ({self.batch_size} if whole else set()) | ({rest} if rest else set())
+
     def __getitem__(self, batch: int):
         rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
         x = {
@@ -115,27 +122,77 @@ class FeatureBatches(keras.utils.PyDataset):
         return ({name: as_network(values[rows]) for name, values in self.features.items()},)
 
 
+_KERAS_TAKES = {
+    ("keras", "PyDataset"),
+    ("tensorflow", "DatasetV2"),
+    ("torch", "DataLoader"),
+    ("grain", "MapDataset"),
+    ("grain", "IterDataset"),
+    ("grain", "DataLoader"),
+}
+"""Loaders that Keras reads itself: package and name of the class or one of its bases."""
+
+
+class _Reread(keras.utils.PyDataset):
+    """A loader that can be read again, as what Keras takes: its batches in its own order, from 0 for each pass.
+
+    Without a number of batches a pass has no end, and the loader is begun anew when it is through.
+    """
+
+    def __init__(self, loader: Any, num_batches: int | None):
+        super().__init__()
+        self.loader = loader
+        self._batches = num_batches
+        self._pass: Iterator[Any] = iter(())
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches a pass, or None where it has no end."""
+        return self._batches
+
+    def __getitem__(self, batch: int):
+        if batch == 0:
+            self._pass = iter(self.loader)
+        for _ in range(2):
+            for value in self._pass:
+                return value
+            if self._batches is not None:
+                raise ValueError(
+                    f"The loader yielded {batch} batches; before training there were {self._batches}."
+                )
+            self._pass = iter(self.loader)
+        raise ValueError("The loader is empty: it yields no batch.")
+
+
 class LoaderPairs:
     """What a data loader yields in one pass, checked: the training set behind a tf.data, grain or torch loader.
 
     The loader is read once here, before training, for its labels and its index.
 
     Args:
-        loader: a finite iterable of ({"image", "text", "index"}, labels[, sample_weight]). `index` (n,) is the
-            sample's row in the training set: 0 to N - 1, each once a pass, in any order.
-        needs_index: whether a loader without "index" is refused.
+        loader: an iterable of ({"image", "text", "index"}, labels[, sample_weight]). `index` (n,) is the sample's
+            row in the training set: 0 to N - 1, each once a pass, in any order.
+        needs_index: whether samples must be told apart: the loader is finite, with "index". If not, "index" is not
+            looked at, and a pass may leave samples out or repeat them.
         soft_labels: whether labels may be probabilities.
+        steps: int >= 1, batches an epoch, or None for all. Without `needs_index` no more are read here.
 
     Raises:
-        ValueError: a batch of another structure, no index, an index out of range or seen twice, and whatever
-            `PairDataset` refuses.
+        ValueError: a batch of another structure, no index, an index out of range or seen twice, a loader that never
+            ends, and whatever `PairDataset` refuses.
     """
 
-    def __init__(self, loader: Any, needs_index: bool = True, soft_labels: bool = False):
+    def __init__(
+        self, loader: Any, needs_index: bool = True, soft_labels: bool = False, steps: int | None = None
+    ):
         self.loader = loader
-        _refuse_endless(loader)
+        if steps is not None:
+            whole("steps_per_epoch", steps, 1)
+        steps = None if needs_index else steps
+        _refuse_endless(loader, needs_index, steps)
         labels, index, seen = [], [], 0
-        for x, y, weight in self._batches():
+        self.batch_sizes: set[int] = set()
+        for x, y, weight in itertools.islice(self._batches(), steps):
             missing = {"image", "text"} - set(x)
             if missing:
                 raise ValueError(
@@ -151,15 +208,20 @@ class LoaderPairs:
             image, text, y = as_array("image", x["image"]), as_array("text", x["text"]), as_array("labels", y)
             check_pairs(image, text, y, weight, seen, soft_labels)
             labels.append(y)
-            index.append(as_array("index", x.get("index", np.arange(seen, seen + len(y)))))
+            if needs_index:
+                index.append(as_array("index", x["index"]))
             self.shapes = {name: (None, *x[name].shape[1:]) for name in ("image", "text")}
+            self.batch_sizes.add(len(y))
             seen += len(y)
         if not seen:
             raise ValueError("The loader is empty: it yields no batch.")
         self.num_samples = seen
-        rows = self._check_index(index)
-        self.labels = np.empty((seen, labels[0].shape[1]), labels[0].dtype)
-        self.labels[rows] = np.concatenate(labels)
+        self._num_batches = len(labels) if steps is None else None
+        self.labels = np.concatenate(labels)
+        if needs_index:
+            ordered = np.empty_like(self.labels)
+            ordered[self._check_index(index)] = self.labels
+            self.labels = ordered
 
     def _check_index(self, index: list[np.ndarray]) -> np.ndarray:
         for batch in index:
@@ -172,7 +234,8 @@ class LoaderPairs:
         if outside.size:
             raise ValueError(
                 f"index out of range: the loader yields {self.num_samples} samples, so their index must be in "
-                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch?)"
+                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch, or "
+                "sample with replacement? Without confidence weights it may: confidence_weighting=False.)"
             )
         counts = np.bincount(rows, minlength=self.num_samples)
         if (counts > 1).any():
@@ -180,7 +243,7 @@ class LoaderPairs:
         return rows
 
     def _batches(self) -> Iterator[tuple[dict, Any, Any]]:
-        for batch in self.loader:
+        for batch in _each_batch(self.loader):
             if (
                 not isinstance(batch, (tuple, list))
                 or len(batch) not in (2, 3)
@@ -192,6 +255,11 @@ class LoaderPairs:
                 )
             x, y, *weight = batch
             yield x, y, as_array("sample_weight", weight[0]) if weight else None
+
+    def for_keras(self) -> Any:
+        """The loader, in a form that Keras' `fit` takes."""
+        kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(self.loader).__mro__}
+        return self.loader if kinds & _KERAS_TAKES else _Reread(self.loader, self._num_batches)
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: the loader has its own order."""
@@ -241,14 +309,27 @@ def check_pairs(
         check_features("sample_weight", sample_weight, first_row, ndim=1, low=0)
 
 
-def _refuse_endless(loader: Any) -> None:
-    if iter(loader) is loader:
+def _each_batch(loader: Any) -> Iterator[Any]:
+    if isinstance(loader, keras.utils.PyDataset):  # its items have no end of their own
+        batches = loader.num_batches
+        rows = itertools.count() if batches is None else range(batches)
+        return (loader[batch] for batch in rows)
+    return iter(loader)
+
+
+def _refuse_endless(loader: Any, needs_index: bool, steps: int | None) -> None:
+    if not isinstance(loader, keras.utils.PyDataset) and iter(loader) is loader:
         raise ValueError(
-            "The loader is a generator, which can be read only once; fit reads it in each epoch."
+            "The loader is a generator, which can be read only once; fit reads it in each epoch. Wrap it so that each "
+            "pass makes a new one: a torch IterableDataset, or tf.data.Dataset.from_generator."
         )
     cardinality = getattr(loader, "cardinality", None)  # tf.data's: -1 is infinite
-    if callable(cardinality) and int(cardinality()) == -1:
-        raise ValueError("The loader never ends: drop its .repeat(). fit reads it anew in each epoch.")
+    endless = callable(cardinality) and int(cardinality()) == -1
+    if isinstance(loader, keras.utils.PyDataset):
+        endless = loader.num_batches is None
+    if endless and steps is None:
+        remedy = "drop its .repeat()" if needs_index else "drop its .repeat(), or set steps_per_epoch"
+        raise ValueError(f"The loader never ends: {remedy}. fit reads it anew in each epoch.")
 
 
 def _describe(batch: Any) -> str:

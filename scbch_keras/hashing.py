@@ -1,5 +1,6 @@
 """Two hash branches trained together on image-text pairs: what every objective shares."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,16 +10,24 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
-from scbch_keras.arrays import as_array, check_features
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.checks import number, share, whole
-from scbch_keras.codes import pack_codes
-from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
+from scbch_keras.data import LoaderPairs, PairDataset
+from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.fit_arguments import (
+    check_compile,
+    pair_arrays,
+    refuse_arrays,
+    set_monitor_modes,
+    split,
+)
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import HashBranch
+from scbch_keras.network import HashNetwork
+from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
 
 
-class CrossModalHashing(keras.Model):
+class CrossModalHashing(HashNetwork):
     """Two hash branches and an objective over their codes; a subclass brings the objective.
 
     Inputs {"image": (n, ...), "text": (n, ...)}, either of them alone too; outputs continuous codes (n, bits)
@@ -40,10 +49,9 @@ class CrossModalHashing(keras.Model):
     A subclass names its own constructor arguments in `SETTINGS`; they are kept under their names and saved.
 
     Raises:
-        ValueError: an argument out of range, or a branch whose code length is not `bits`.
+        ValueError: an argument out of range, a branch whose code length is not `bits`, or branches that share a
+            layer.
     """
-
-    SETTINGS: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -59,62 +67,17 @@ class CrossModalHashing(keras.Model):
         soft_labels: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.bits = whole("bits", bits, 1)
-        self.num_classes = whole("num_classes", num_classes, 1)
+        super().__init__(bits, num_classes, image_branch, text_branch, **kwargs)
         self.l2 = number("l2", l2, 0)
         self.confidence_weighting = confidence_weighting
         self.warmup_epochs = whole("warmup_epochs", warmup_epochs, 0)
         self.soft_labels = soft_labels
-        self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
-        self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
         # (N,) once fit knows N. Not part of a saved model: each epoch computes it anew.
         self.confidence: Any = None
-        self._input_shape: dict[str, tuple] = {}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in terms}
         if confidence_weighting:
             self._confidence_mean = keras.metrics.Mean(name="confidence")
-        self._skipped = keras.metrics.Sum(name="skipped")
-
-    def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
-        if branch is None:
-            return HashBranch(self.bits, units, name=name, dtype=self.dtype_policy)
-        if isinstance(branch, HashBranch):
-            if branch.bits != self.bits:
-                raise ValueError(f"{name} makes codes of {branch.bits} bits; the model's are {self.bits}.")
-            return branch
-        if isinstance(branch, keras.Model):
-            try:
-                return HashBranch(self.bits, body=branch, name=name, dtype=self.dtype_policy)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-        raise ValueError(f"{name} must be a HashBranch, a keras.Model or None; got {type(branch).__name__}.")
-
-    # The network
-
-    def build(self, input_shape):
-        """Build the branches named in {"image": (None, ...), "text": (None, ...)}."""
-        for name, branch in self._branches().items():
-            if name not in input_shape or name in self._input_shape:
-                continue
-            self._input_shape[name] = (None, *input_shape[name][1:])
-            if not branch.built:
-                branch.build(self._input_shape[name])
-            self.build_heads(name)
-
-    def build_heads(self, modality: str) -> None:
-        """Build what a subclass has beyond the branch of "image" or "text"."""
-
-    def call(self, inputs, training=None):
-        """Codes of the modalities in `inputs`."""
-        return {
-            name: branch(inputs[name], training=training)
-            for name, branch in self._branches().items()
-            if name in inputs
-        }
-
-    def _branches(self) -> dict[str, HashBranch]:
-        return {"image": self.image_branch, "text": self.text_branch}
+        self._skipped = SkippedUpdates()
 
     # The objective
 
@@ -138,8 +101,39 @@ class CrossModalHashing(keras.Model):
             _update_finite(mean, terms[name][1], labels)
         return sum(weight * term for weight, term in terms.values()) + sum(self.losses)
 
+    @property
+    def lowest_confidence(self) -> float:
+        """Weight of a sample that cannot be estimated."""
+        return 0.0
+
+    @property
+    def fewest_samples(self) -> int:
+        """Samples that an estimate needs."""
+        return 1
+
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
-        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins."""
+        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins.
+
+        A sample whose codes are not finite is left out of the estimate and has the lowest weight.
+        """
+        codes = self.codes_of(pairs)
+        finite: NDArray[np.bool_] = np.isfinite(np.concatenate(codes, axis=1)).all(axis=1)
+        if finite.all():
+            return self.weights_of(pairs.labels, *codes)
+        left_out = np.flatnonzero(~finite)
+        samples = describe_samples(len(left_out), left_out[:NAMED].tolist())
+        warnings.warn(
+            f"{samples} left out of the confidence estimate: their codes are not finite.", stacklevel=2
+        )
+        weights = np.full(len(finite), self.lowest_confidence, "float32")
+        if finite.sum() >= self.fewest_samples:
+            weights[finite] = self.weights_of(pairs.labels[finite], *(values[finite] for values in codes))
+        return weights
+
+    def weights_of(
+        self, labels: NDArray, image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
+    ) -> NDArray[np.floating]:
+        """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
 
     def confidence_of(self, x):
@@ -158,10 +152,10 @@ class CrossModalHashing(keras.Model):
         """One update, skipped and counted if the loss or a gradient is not finite; see `scbch_keras.backend`."""
         return backend.train_step(self, *args)
 
-    def track_step(self, loss, finite, y):
-        """Log a step's loss, and whether its update was skipped."""
+    def track_step(self, loss, finite, x, y, sample_weight):
+        """Log a step's loss, and whether its update was skipped and by which samples."""
         _update_finite(self._loss_tracker, loss, y)
-        self._skipped.update_state(1.0 - ops.cast(finite, "float32"))
+        self._skipped.update_state(finite, x, y, sample_weight)
 
     @property
     def optimizer_skips(self) -> bool:
@@ -184,29 +178,18 @@ class CrossModalHashing(keras.Model):
             optimizer: the authors train with Adam at 1e-4.
             loss: must be None.
             jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX, not on PyTorch.
-            **kwargs: the others of `keras.Model.compile`.
+            **kwargs: the others of `keras.Model.compile`, but for metrics: retrieval is measured on whole sets, by
+                `RetrievalMetrics`.
 
         Raises:
-            ValueError: a loss is given.
+            ValueError: a loss, its weights or metrics are passed.
         """
-        if loss is not None:
-            raise ValueError(
-                f"{type(self).__name__} brings its own loss; got loss={loss!r}. Its terms are set where it is made."
-            )
+        check_compile(type(self).__name__, loss=loss, **kwargs)
         self._jit_requested = jit_compile
         if jit_compile == "auto":
             jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         number("the optimizer's learning_rate", float(self.optimizer.learning_rate), 0)
-
-    def make_predict_function(self, force=False):
-        """Keras' own, compiled only where that pays."""
-        jit: bool = self.jit_compile  # type: ignore[has-type]
-        self.jit_compile = jit and backend.JIT_PREDICT
-        try:
-            return super().make_predict_function(force)
-        finally:
-            self.jit_compile = jit
 
     def fit(
         self,
@@ -221,26 +204,31 @@ class CrossModalHashing(keras.Model):
         shuffle=True,
         class_weight=None,
         sample_weight=None,
+        max_skipped: int = 100,
         **kwargs,
     ):
         """Train; see `keras.Model.fit`. All data is checked before the first step.
 
         Args:
-            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a finite
+            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a
                 `tf.data.Dataset`, torch `DataLoader` or other re-iterable loader of
-                ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1.
+                ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1. With
+                confidence weights it yields each sample once a pass; without them it needs no index, may drop or
+                repeat samples, and may be endless if `steps_per_epoch` is set.
             y: (N, num_classes), 0/1, possibly wrong, or probabilities where the objective takes them. None with a
                 dataset or loader.
             batch_size: int; None: 128. For arrays only.
             epochs: int, number of the last epoch.
             verbose: Keras' progress bar.
-            callbacks: Keras callbacks; `RetrievalMetrics` among them run first, so the others see its values.
+            callbacks: Keras callbacks; `RetrievalMetrics` among them run first, so the others see its values. Those
+                that monitor mAP, a loss or a term find their mode themselves.
             validation_split: float in [0, 1), the last share of the arrays, not trained on.
             validation_data: ({"image", "text"}, labels[, sample_weight]), or a loader. Its loss is the same
                 objective with all confidence weights at 1.
             shuffle: for arrays only. The order follows from `keras.utils.set_random_seed` and the epoch.
             class_weight: must be None: a multi-label sample has no one class.
             sample_weight: (N,) >= 0: weighs single samples, and pairs by the product of their two.
+            max_skipped: int >= 1, updates skipped in a row that end the training.
             **kwargs: `initial_epoch`, `steps_per_epoch`, `validation_steps`, `validation_batch_size`,
                 `validation_freq`.
 
@@ -251,15 +239,19 @@ class CrossModalHashing(keras.Model):
         Raises:
             ValueError: data that cannot be trained on; the message names the argument, what was expected and
                 what came.
-            FloatingPointError: every update of an epoch was skipped.
+            RuntimeError: several processes, or a distribution over devices that would not train this model.
+            FloatingPointError: every update of an epoch, or `max_skipped` updates in a row, were skipped.
         """
+        check_devices(self)
+        max_skipped = whole("max_skipped", max_skipped, 1)
         if class_weight is not None:
             raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
         epochs = whole("epochs", epochs, 0)
+        refuse_arrays(x)
         if isinstance(x, dict):
-            x, y, sample_weight = _arrays(x, y, sample_weight)
+            x, y, sample_weight = pair_arrays(x, y, sample_weight)
             if share("validation_split", validation_split, below=True) and validation_data is None:
-                (x, y, sample_weight), validation_data = _split(x, y, sample_weight, validation_split)
+                (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
             pairs: Any = PairDataset(
                 **x,
                 labels=y,
@@ -277,7 +269,9 @@ class CrossModalHashing(keras.Model):
             pairs = (
                 x
                 if isinstance(x, PairDataset)
-                else LoaderPairs(x, self.confidence_weighting, self.soft_labels)
+                else LoaderPairs(
+                    x, self.confidence_weighting, self.soft_labels, kwargs.get("steps_per_epoch")
+                )
             )
         self.check_training_set(pairs)
         if isinstance(validation_data, (tuple, list)):
@@ -285,16 +279,19 @@ class CrossModalHashing(keras.Model):
             validation_data = self._validation_pairs(
                 32 if batch_size is None else batch_size, *validation_data
             )
+        check_batch_sizes("The training set", pairs.batch_sizes)
+        check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
 
         self._prepare(pairs)
         callbacks = sorted(
             keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
         )
+        set_monitor_modes(callbacks, terms=tuple(self._term_means))
         return super().fit(
-            pairs.loader if isinstance(pairs, LoaderPairs) else pairs,
+            pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
             epochs=epochs,
             verbose=verbose,
-            callbacks=[ConfidenceRefresh(pairs), *callbacks],
+            callbacks=[ConfidenceRefresh(pairs), SkipWatch(max_skipped), *callbacks],
             validation_data=validation_data,
             shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
             **kwargs,
@@ -306,7 +303,7 @@ class CrossModalHashing(keras.Model):
 
     def _validation_pairs(self, batch_size, x, y, sample_weight=None) -> PairDataset:
         try:
-            x, y, sample_weight = _arrays(x, y, sample_weight)
+            x, y, sample_weight = pair_arrays(x, y, sample_weight)
             pairs = PairDataset(
                 **x,
                 labels=y,
@@ -349,84 +346,6 @@ class CrossModalHashing(keras.Model):
         self._tracker.lock()
         self.train_function = None
 
-    # Encoding
-
-    def encode_image(self, image, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
-        """Codes of images, which need no texts.
-
-        Args:
-            image: (n, ...), features or pictures as in training, finite.
-            packed: whether codes come packed.
-            batch_size: rows at once.
-            verbose: Keras' progress bar: "auto", 0, 1 or 2.
-
-        Returns:
-            Packed codes (n, ceil(bits / 8)) uint8, bit i being h_i > 0 (`numpy.packbits`' order); or continuous
-            codes (n, bits) float32.
-
-        Raises:
-            ValueError: the branch is not built, or the features do not fit it.
-        """
-        return self._encode("image", image, packed, batch_size, verbose)
-
-    def encode_text(self, text, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
-        """Codes of texts, which need no images; see `encode_image`."""
-        return self._encode("text", text, packed, batch_size, verbose)
-
-    def _encode(self, modality, features, packed, batch_size, verbose):
-        batch_size = whole("batch_size", batch_size, 1)
-        features = as_array(modality, features)
-        check_features(modality, features)
-        expected = self._input_shape.get(modality)
-        if expected is None:
-            raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
-            expected
-        ) != len(features.shape):
-            raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")
-        if not len(features):
-            codes = np.empty((0, self.bits), "float32")
-        else:
-            codes = self.predict(FeatureBatches({modality: features}, batch_size), verbose=verbose)[modality]
-        return pack_codes(codes) if packed else codes
-
-    def codes_of(self, pairs: PairDataset | LoaderPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Continuous codes (N, bits) of a training set's images and texts, in the samples' order."""
-        codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
-        for rows, image, text in pairs.in_order():
-            outputs = self.predict_on_batch({"image": image, "text": text})
-            for name, batches in codes.items():
-                batches[rows] = ops.convert_to_numpy(outputs[name])
-        return codes["image"], codes["text"]
-
-    # Saving
-
-    def get_config(self):
-        """The constructor's arguments."""
-        branches = {
-            f"{name}_branch": keras.saving.serialize_keras_object(branch)
-            for name, branch in self._branches().items()
-        }
-        settings = {name: getattr(self, name) for name in ("bits", "num_classes", "l2", *self.SETTINGS)}
-        return {**super().get_config(), **settings, **branches}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """The model of a config."""
-        branches = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in ("image_branch", "text_branch")
-        }
-        return cls(**{**config, **branches})
-
-    def get_build_config(self):
-        """The shapes the branches are built with."""
-        return {"input_shape": dict(self._input_shape)}
-
-    def build_from_config(self, config):
-        """Build the branches with the shapes of `get_build_config`."""
-        self.build({name: tuple(shape) for name, shape in config["input_shape"].items()})
-
     def get_compile_config(self):
         """What compile was given, readable under every backend."""
         config = super().get_compile_config()
@@ -444,35 +363,9 @@ class CrossModalHashing(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def save_own_variables(self, store):
-        """Nothing: the only variable outside of the layers is the confidence, which belongs to the data."""
-
-    def load_own_variables(self, store):
-        """Nothing; see `save_own_variables`."""
-
 
 def _update_finite(mean, value, batch) -> None:
     """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
     finite = ops.isfinite(value)
     size = ops.cast(ops.shape(batch)[0], "float32")
     mean.update_state(ops.where(finite, value, 0.0), sample_weight=ops.where(finite, size, 0.0))
-
-
-def _arrays(x, y, sample_weight):
-    if not isinstance(x, dict) or set(x) != {"image", "text"}:
-        came = sorted(x) if isinstance(x, dict) else type(x).__name__
-        raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {came}.')
-    if y is None:
-        raise ValueError("y is missing: the labels (N, num_classes).")
-    weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
-    return {name: as_array(name, values) for name, values in x.items()}, as_array("labels", y), weight
-
-
-def _split(x, y, sample_weight, held_share):
-    """The last share of the rows for validation, as Keras does it."""
-    parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
-    cut = int(len(y) * (1 - held_share))
-    image, text, labels, *weight = [part[:cut] for part in parts]
-    held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
-    training = ({"image": image, "text": text}, labels, weight[0] if weight else None)
-    return training, ({"image": held_image, "text": held_text}, held_labels, *held_weight)

@@ -4,8 +4,7 @@ import keras
 from keras import ops
 
 from scbch_keras.checks import flag, whole, widths
-
-PACKAGE = "scbch_keras"
+from scbch_keras.registration import PACKAGE
 
 
 def unit_norm(x):

@@ -1,7 +1,9 @@
 """The gradient step, a module a backend; the only place that names one.
 
 Each module has `train_step(model, *args)`, which has the signature of the Keras trainer's method of that
-backend, and `JIT` and `JIT_PREDICT`, whether compiling the step and the encoders pays there.
+backend; `JIT` and `JIT_PREDICT`, whether compiling the step and the encoders pays there; `check_devices(model)`,
+which raises RuntimeError where several devices or processes would train something else than the model; and
+`batch_multiple()`, of which every batch must be a multiple.
 """
 
 from importlib import import_module
@@ -19,3 +21,5 @@ _module = import_module(f"{__name__}.{keras.backend.backend()}")
 JIT: bool = _module.JIT
 JIT_PREDICT: bool = _module.JIT_PREDICT
 train_step = _module.train_step
+check_devices = _module.check_devices
+batch_multiple = _module.batch_multiple

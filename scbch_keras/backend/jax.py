@@ -23,9 +23,12 @@ def train_step(model, state, data):
         training=True,
         optimizer_variables=optimizer_variables,
     )
-    # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
-    sums = [loss, *(jnp.atleast_1d(gradient).sum(axis=-1) for gradient in gradients)]
-    finite = jnp.stack([jnp.isfinite(values).all() for values in sums]).all()
+    finite = _all_finite([loss, *gradients])
+    # What the forward pass has moved, such as means and variances of normalization.
+    other_variables = [
+        value if value is before else jnp.where(finite, value, before)
+        for value, before in zip(other_variables, state[1], strict=True)
+    ]
 
     def update(optimizer_variables, weights):
         decayed = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
@@ -40,7 +43,37 @@ def train_step(model, state, data):
     optimizer_variables, weights = state
 
     with keras.StatelessScope(list(zip(model.metrics_variables, metrics_variables, strict=True))) as scope:
-        model.track_step(loss, finite, y)
+        model.track_step(loss, finite, x, y, sample_weight)
         logs = model.compute_metrics(x, y, y_pred, sample_weight)
     metrics_variables = [scope.get_current_value(variable) for variable in model.metrics_variables]
     return logs, (weights, other_variables, optimizer_variables, metrics_variables)
+
+
+def _all_finite(arrays):
+    # Row sums are finite only if the rows are, and cost one read, a look at each value many times that. Rows that are
+    # finite may add up to more than their type holds: only then each value is looked at.
+    arrays = [jnp.atleast_1d(values) for values in arrays]
+    sums = jnp.stack([jnp.isfinite(values.sum(axis=-1)).all() for values in arrays]).all()
+    return jax.lax.cond(
+        sums,
+        lambda: jnp.array(True),
+        lambda: jnp.stack([jnp.isfinite(values).all() for values in arrays]).all(),
+    )
+
+
+def check_devices(model) -> None:
+    """Raise RuntimeError for several processes."""
+    if jax.process_count() > 1:
+        raise RuntimeError(
+            f"JAX runs in {jax.process_count()} processes, each of which would bring every pair: a pair would be in a "
+            "batch several times. Train in one process, on several devices of it with keras.distribution."
+        )
+
+
+def batch_multiple() -> int:
+    """Devices that a batch is cut for by `keras.distribution`."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or distribution.batch_dim_name is None:
+        return 1
+    mesh = distribution.device_mesh
+    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])

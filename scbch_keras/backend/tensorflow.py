@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from scbch_keras.backend.undistributed import refuse_distribution
+
 JIT = True
 # XLA compiles anew for every number of rows, which takes seconds; the step has two such numbers at most.
 JIT_PREDICT = False
@@ -12,6 +14,8 @@ def train_step(model, data):
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     optimizer = model.optimizer
+    moving = model.moving_statistics()
+    before = [tf.identity(variable.value) for variable in moving]
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
         loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
@@ -21,12 +25,7 @@ def train_step(model, data):
         None if gradient is None else tf.convert_to_tensor(gradient)
         for gradient in tape.gradient(scaled_loss, weights)
     ]
-    # Row sums are finite where the rows are and cost one read; a mask would be as large as the weights.
-    sums = [loss]
-    for gradient in gradients:
-        if gradient is not None:
-            sums.append(tf.reduce_sum(gradient, axis=-1) if gradient.shape.rank else gradient)
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(values)) for values in sums])
+    finite = _all_finite([loss, *(gradient for gradient in gradients if gradient is not None)])
     if not optimizer.built:
         with tf.init_scope():
             optimizer.build(weights)
@@ -43,5 +42,37 @@ def train_step(model, data):
         update()
     else:
         tf.cond(finite, update, lambda: finite)
-    model.track_step(loss, finite, y)
+    for variable, value in zip(moving, before, strict=True):
+        variable.assign(tf.where(finite, variable.value, value))
+    model.track_step(loss, finite, x, y, sample_weight)
     return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def _all_finite(tensors):
+    # Row sums are finite only if the rows are, and cost one read; a mask would be as large as the weights. Rows that
+    # are finite may add up to more than their type holds: only then each value is looked at.
+    sums = [tf.reduce_sum(values, axis=-1) if values.shape.rank else values for values in tensors]
+    return tf.cond(
+        tf.reduce_all([tf.reduce_all(tf.math.is_finite(values)) for values in sums]),
+        lambda: True,
+        lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(values)) for values in tensors]),
+    )
+
+
+def check_devices(model) -> None:
+    """Raise RuntimeError for a tf.distribute strategy or a distribution, which Keras does not have here."""
+    strategy = model._distribute_strategy
+    if strategy is None and tf.distribute.has_strategy():
+        strategy = tf.distribute.get_strategy()
+    if strategy is not None:
+        raise RuntimeError(
+            f"{type(strategy).__name__} is not supported: each replica would compare only the pairs of its own part of "
+            "a batch, and the skipping of updates does not run inside it. Make and fit the model outside of the "
+            "strategy's scope; on JAX, keras.distribution trains on several devices of one process."
+        )
+    refuse_distribution("TensorFlow")
+
+
+def batch_multiple() -> int:
+    """1: one device."""
+    return 1

@@ -3,6 +3,8 @@
 import keras
 import torch
 
+from scbch_keras.backend.undistributed import refuse_distribution
+
 # torch.compile recompiles often and gains little on this step.
 JIT = False
 JIT_PREDICT = False
@@ -12,6 +14,8 @@ def train_step(model, data):
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     optimizer = model.optimizer
+    moving = model.moving_statistics()
+    before = [variable.value.detach().clone() for variable in moving]
     y_pred = model(x, training=True)
     model.zero_grad()
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
@@ -28,17 +32,20 @@ def train_step(model, data):
                 if gradient is not None:
                     gradient.add_(weight.value, alpha=model.l2)
             optimizer.apply(gradients, weights)
-        model.track_step(loss, finite, y)
+        if not finite:
+            for variable, value in zip(moving, before, strict=True):
+                variable.assign(value)
+        model.track_step(loss, finite, x, y, sample_weight)
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
 def _all_finite(gradients) -> bool:
-    there = [gradient for gradient in gradients if gradient is not None]
+    gradients = [gradient for gradient in gradients if gradient is not None]
     # A sum is finite only if all that it adds is, and is there long before a mask or a largest magnitude.
-    if bool(torch.isfinite(torch.stack([gradient.sum() for gradient in there])).all()):
+    if bool(torch.isfinite(torch.stack([gradient.sum() for gradient in gradients])).all()):
         return True
     # Finite gradients may add up to more than their type holds.
-    return all(bool(torch.isfinite(gradient).all()) for gradient in there)
+    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 def _fuses(optimizer, weights, gradients) -> bool:
@@ -83,3 +90,21 @@ def _fused_adam(optimizer, weights, gradients, l2: float) -> None:
         maximize=False,
     )
     optimizer.iterations.assign(step)
+
+
+def check_devices(model) -> None:
+    """Raise RuntimeError for a distribution, which Keras does not have on PyTorch, or a process group."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        processes = torch.distributed.get_world_size()
+        if processes > 1:
+            raise RuntimeError(
+                f"torch.distributed has {processes} processes, each of which would train a model of its own: nothing "
+                "exchanges codes or gradients between them yet. Train in one process; on JAX, keras.distribution "
+                "trains on several devices of one process."
+            )
+    refuse_distribution("PyTorch")
+
+
+def batch_multiple() -> int:
+    """1: one device."""
+    return 1

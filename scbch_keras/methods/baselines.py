@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scbch_keras.checks import number, share, widths
 from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
+from scbch_keras.layers import ConceptClassifier, HashBranch
 from scbch_keras.losses import quantization
 from scbch_keras.methods import baseline_losses as terms
 from scbch_keras.methods.mixture import lower_component
+from scbch_keras.registration import PACKAGE
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 
@@ -294,15 +295,16 @@ class NRCH(CrossModalHashing):
     def _centers(self):
         return ops.tanh(self.centers.kernel)
 
-    def estimate_confidence(self, pairs):
-        """The dynamic noise separator: (N,), 1 for samples that pass and 0 for the others."""
+    def weights_of(self, labels, image_codes, text_codes):
+        """The dynamic noise separator: (n,), 1 for samples that pass and 0 for the others."""
         centers = self._centers()
         largest = _by_block(
             lambda labels, image, text: ops.max(
                 labels * terms.center_errors(labels, image, text, centers), axis=1
             ),
-            pairs.labels,
-            *self.codes_of(pairs),
+            labels,
+            image_codes,
+            text_codes,
         )
         scaled = (largest - largest.min() + 1e-8) / (largest.max() - largest.min() + 1e-8)
         return (lower_component(scaled) >= self.threshold).astype("float32")
@@ -404,13 +406,14 @@ class RSHNL(CrossModalHashing):
         """(C, bits), unit norm."""
         return self.centers(ops.eye(self.num_classes))
 
-    def estimate_confidence(self, pairs):
-        """The self-paced weights w: (N,), in [0, 1]."""
+    def weights_of(self, labels, image_codes, text_codes):
+        """The self-paced weights w: (n,), in [0, 1]."""
         centers = self._centers()
         difficulty = _by_block(
             lambda labels, image, text: terms.center_aggregation(labels, image, text, centers, self.q),
-            pairs.labels,
-            *self.codes_of(pairs),
+            labels,
+            image_codes,
+            text_codes,
         )
         return np.maximum(0, 1 - difficulty / self.gamma)
 

@@ -14,8 +14,9 @@ from scbch_keras.data import PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
+from scbch_keras.layers import ConceptClassifier, HashBranch
 from scbch_keras.methods.paper import BENCHMARKS
+from scbch_keras.registration import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -221,10 +222,21 @@ class SCBCH(CrossModalHashing):
         if self.confidence_weighting:
             check_neighbors(self.neighbors, pairs.num_samples)
 
-    def estimate_confidence(self, pairs):
-        """Eq. 1-2 from the codes as they are: (N,), in [gamma, 1]."""
-        image, text = self.codes_of(pairs)
-        return confidence_weights(image, text, pairs.labels, self.neighbors, self.gamma, self.dialect).weights
+    @property
+    def lowest_confidence(self):
+        """The gamma of Eq. 2."""
+        return self.gamma
+
+    @property
+    def fewest_samples(self):
+        """Neighbours and the sample itself."""
+        return self.neighbors + 1
+
+    def weights_of(self, labels, image_codes, text_codes):
+        """Eq. 1-2: (n,), in [gamma, 1]."""
+        return confidence_weights(
+            image_codes, text_codes, labels, self.neighbors, self.gamma, self.dialect
+        ).weights
 
     def audit(
         self,

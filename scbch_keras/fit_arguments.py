@@ -1,0 +1,103 @@
+"""The arguments of `compile` and `fit` as Keras users know them: checked, cut in two, or told what to use."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from scbch_keras.arrays import as_array
+from scbch_keras.retrieval_sets import MAP_NAMES
+
+
+def check_compile(name: str, loss: Any = None, **arguments: Any) -> None:
+    """Raise ValueError for a loss, weights of it, or metrics: the model `name` has its own objective."""
+    if loss is not None:
+        raise ValueError(
+            f"{name} brings its own loss; got loss={loss!r}. Its terms are set where it is made."
+        )
+    if arguments.get("loss_weights") is not None:
+        raise ValueError(
+            f"{name} brings its own loss; got loss_weights={arguments['loss_weights']!r}. The weights of its terms are "
+            "arguments of its constructor."
+        )
+    for metrics in ("metrics", "weighted_metrics"):
+        if arguments.get(metrics):
+            raise ValueError(
+                f"{metrics} compares outputs with labels, and the outputs are hash codes; got "
+                f"{arguments[metrics]!r}. Pass scbch_keras.RetrievalMetrics(query, database) to fit's callbacks, or "
+                "call model.evaluate_retrieval(query, database)."
+            )
+
+
+def refuse_arrays(x: Any) -> None:
+    """Raise ValueError for arrays that are not named "image" and "text"."""
+    named = 'Name them: fit({"image": image, "text": text}, labels).'
+    if isinstance(x, (tuple, list)) and x and all(hasattr(part, "shape") for part in x):
+        raise ValueError(
+            f'x must be {{"image": ..., "text": ...}}; got a {type(x).__name__} of {len(x)} arrays. {named}'
+        )
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        raise ValueError(
+            f'x must be {{"image": ..., "text": ...}}; got one array of shape {tuple(x.shape)}. {named}'
+        )
+    if x is None or isinstance(x, (str, bytes, int, float)):
+        raise ValueError(f'x must be {{"image": ..., "text": ...}}, a PairDataset or a loader; got {x!r}.')
+
+
+def pair_arrays(x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], Any, Any]:
+    """Features by "image" and "text", labels, and weights where there are any, as arrays."""
+    if not isinstance(x, dict) or set(x) != {"image", "text"}:
+        actual = sorted(x) if isinstance(x, dict) else type(x).__name__
+        raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {actual}.')
+    if y is None:
+        raise ValueError("y is missing: the labels (N, num_classes).")
+    _refuse_listed_labels(y)
+    weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
+    return {name: as_array(name, values) for name, values in x.items()}, as_array("labels", y), weight
+
+
+def _refuse_listed_labels(y: Any) -> None:
+    """Raise ValueError for labels that are names or lists of class numbers instead of rows of 0 and 1."""
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "OUST":
+        return
+    if hasattr(y, "dtype") and not isinstance(y, np.ndarray):
+        return
+    rows = list(itertools.islice(y, 1000)) if isinstance(y, Iterable) else []
+    sets = [row for row in rows if isinstance(row, (list, tuple, set, frozenset))]
+    if isinstance(y, np.ndarray) and y.dtype.kind in "UST":
+        rows = y.ravel()[:1].tolist()
+    values = [value for row in sets for value in row] + [row for row in rows if isinstance(row, (str, bytes))]
+    if any(isinstance(value, (str, bytes)) for value in values):
+        kind, columns = "names of labels", "label_names.index(name)"
+    elif len({len(row) for row in sets}) > 1 or any(isinstance(row, (set, frozenset)) for row in sets):
+        kind, columns = "lists of label numbers", "number"
+    else:
+        return
+    raise ValueError(
+        f"y must be an array (N, num_classes) of 0 and 1; got {kind}. Make it so: y = numpy.zeros((N, num_classes), "
+        f'"uint8"), then y[row, {columns}] = 1 for each label of each row.'
+    )
+
+
+def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
+    """The last share of the rows for validation, as Keras does it."""
+    parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
+    cut = int(len(y) * (1 - share))
+    image, text, labels, *weight = [part[:cut] for part in parts]
+    held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
+    training = ({"image": image, "text": text}, labels, weight[0] if weight else None)
+    return training, ({"image": held_image, "text": held_text}, held_labels, *held_weight)
+
+
+def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
+    """Set the mode of callbacks that left it to Keras, which knows the direction of compiled metrics alone.
+
+    Mean average precision is better where it is higher, the loss and its terms where they are lower.
+    """
+    modes = {**dict.fromkeys(MAP_NAMES, "max"), **dict.fromkeys(terms, "min")}
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.Callback) and getattr(callback, "mode", None) == "auto":
+            monitor = str(getattr(callback, "monitor", "")).removeprefix("val_")
+            callback.mode = modes.get(monitor, "auto")

@@ -1,0 +1,297 @@
+"""The network of two hash branches: its building, its codes and its saved form."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from scbch_keras import backend
+from scbch_keras.arrays import as_array, check_features
+from scbch_keras.checks import whole
+from scbch_keras.codes import pack_codes
+from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
+from scbch_keras.layers import HashBranch
+from scbch_keras.metrics import cross_modal_map
+from scbch_keras.retrieval_sets import MAP_NAMES, check_set
+
+
+class HashNetwork(keras.Model):
+    """Two hash branches: codes of images and texts, and how well they find each other.
+
+    Args:
+        bits: int >= 1, code length.
+        num_classes: int >= 1, number of labels.
+        image_branch: see `CrossModalHashing`.
+        text_branch: see `CrossModalHashing`.
+
+    Raises:
+        ValueError: an argument out of range, a branch whose code length is not `bits`, or branches that share a
+            layer.
+    """
+
+    SETTINGS: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        bits: int,
+        num_classes: int,
+        image_branch: keras.Model | HashBranch | None = None,
+        text_branch: keras.Model | HashBranch | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.bits = whole("bits", bits, 1)
+        self.num_classes = whole("num_classes", num_classes, 1)
+        self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
+        self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
+        _check_apart(self.image_branch, self.text_branch)
+        self._input_shape: dict[str, tuple] = {}
+
+    def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
+        if branch is None:
+            return HashBranch(self.bits, units, name=name, dtype=self.dtype_policy)
+        if isinstance(branch, HashBranch):
+            if branch.bits != self.bits:
+                raise ValueError(f"{name} makes codes of {branch.bits} bits; the model's are {self.bits}.")
+            branch.name = name  # what summary() shows
+            return branch
+        if isinstance(branch, keras.Model):
+            try:
+                return HashBranch(self.bits, body=branch, name=name, dtype=self.dtype_policy)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name} must be a HashBranch, a keras.Model or None; got {type(branch).__name__}.")
+
+    # The network
+
+    def build(self, input_shape):
+        """Build the branches named in {"image": (None, ...), "text": (None, ...)}."""
+        for name, branch in self._branches().items():
+            if name not in input_shape or name in self._input_shape:
+                continue
+            self._input_shape[name] = (None, *input_shape[name][1:])
+            if not branch.built:
+                branch.build(self._input_shape[name])
+            self.build_heads(name)
+
+    def build_heads(self, modality: str) -> None:
+        """Build what a subclass has beyond the branch of "image" or "text"."""
+
+    def call(self, inputs, training=None):
+        """Codes of the modalities in `inputs`."""
+        return {
+            name: branch(inputs[name], training=training)
+            for name, branch in self._branches().items()
+            if name in inputs
+        }
+
+    def moving_statistics(self) -> list[Any]:
+        """Variables that a forward pass in training moves: means and variances of normalization, for instance."""
+        return [
+            variable
+            for layer in self._flatten_layers(include_self=False)
+            if layer.trainable
+            for variable in layer._non_trainable_variables
+            if "float" in variable.dtype
+        ]
+
+    def _branches(self) -> dict[str, HashBranch]:
+        return {"image": self.image_branch, "text": self.text_branch}
+
+    def make_predict_function(self, force=False):
+        """Keras' own, compiled only where that pays."""
+        jit: bool = self.jit_compile  # type: ignore[has-type]
+        self.jit_compile = jit and backend.JIT_PREDICT
+        try:
+            return super().make_predict_function(force)
+        finally:
+            self.jit_compile = jit
+
+    # Encoding
+
+    def encode_image(self, image, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
+        """Codes of images, which need no texts.
+
+        Args:
+            image: (n, ...), features or pictures as in training, finite.
+            packed: whether codes come packed.
+            batch_size: rows at once.
+            verbose: Keras' progress bar: "auto", 0, 1 or 2.
+
+        Returns:
+            Packed codes (n, ceil(bits / 8)) uint8, bit i being h_i > 0 (`numpy.packbits`' order); or continuous
+            codes (n, bits) float32.
+
+        Raises:
+            ValueError: the branch is not built, or the features do not fit it.
+        """
+        return self._encode("image", image, packed, batch_size, verbose)
+
+    def encode_text(self, text, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
+        """Codes of texts, which need no images; see `encode_image`."""
+        return self._encode("text", text, packed, batch_size, verbose)
+
+    def _encode(self, modality, features, packed, batch_size, verbose):
+        batch_size = whole("batch_size", batch_size, 1)
+        features = self._checked_features(modality, features)
+        codes = self._codes({modality: features}, batch_size, verbose)[modality]
+        return pack_codes(codes) if packed else codes
+
+    def _checked_features(self, modality: str, features: Any) -> NDArray:
+        features = as_array(modality, features)
+        check_features(modality, features)
+        expected = self._input_shape.get(modality)
+        if expected is None:
+            raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
+        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
+            expected
+        ) != len(features.shape):
+            raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")
+        return features
+
+    def _codes(self, x: dict[str, Any], batch_size: int, verbose: Any = 0) -> dict[str, NDArray[np.float32]]:
+        """Continuous codes by modality; every batch is a multiple of what the devices take."""
+        rows = len(next(iter(x.values())))
+        if not rows:
+            return {name: np.empty((0, self.bits), "float32") for name in x}
+        multiple = backend.batch_multiple()
+        batches = FeatureBatches(x, -(-batch_size // multiple) * multiple)
+        rest = -rows % multiple
+        outputs = self.predict(_Padded(batches, rest) if rest else batches, verbose=verbose)
+        return {name: outputs[name][:rows] for name in x}
+
+    def codes_of(self, pairs: PairDataset | LoaderPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Continuous codes (N, bits) of a training set's images and texts, in the samples' order."""
+        codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
+        for rows, image, text in pairs.in_order():
+            rest = -len(rows) % backend.batch_multiple()
+            outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
+            for name, batches in codes.items():
+                batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
+        return codes["image"], codes["text"]
+
+    def evaluate_retrieval(
+        self, query, database, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
+    ) -> dict[str, float]:
+        """How well images and texts find each other by their binary codes, in both directions.
+
+        Relevant is what shares a label; equal distances count with their expected value over random orders.
+
+        Args:
+            query: ({"image": (q, ...), "text": (q, ...)}, labels (q, C)), with clean labels where there are any.
+            database: the same for the database.
+            k: int, mAP@k, or None for the whole ranking.
+            batch_size: rows encoded at once.
+            verbose: Keras' progress bar: "auto", 0, 1 or 2.
+
+        Returns:
+            Mean average precision in [0, 1] by the names `RetrievalMetrics` logs: `i2t_map` (image queries against
+            the text codes of the database) and `t2i_map` (the other way).
+
+        Raises:
+            ValueError: a set that is not ({"image", "text"}, labels), arrays that do not fit each other or the
+                branches, or nothing relevant to any query.
+        """
+        sets = [check_set("query", query), check_set("database", database)]
+        for name, (x, _) in zip(("query", "database"), sets, strict=True):
+            for modality, features in x.items():
+                try:
+                    self._checked_features(modality, features)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+        return self.retrieval_maps(sets[0], sets[1], k, batch_size, verbose)
+
+    def retrieval_maps(self, query, database, k=None, batch_size: int = 1024, verbose: Any = 0):
+        """`evaluate_retrieval` of sets that are checked already."""
+        query_codes, database_codes = (
+            {name: pack_codes(codes) for name, codes in self._codes(x, batch_size, verbose).items()}
+            for x, _ in (query, database)
+        )
+        result = cross_modal_map(query_codes, database_codes, query[1], database[1], bits=self.bits, k=k)
+        return dict(zip(MAP_NAMES, (result.i2t, result.t2i), strict=True))
+
+    # Saving
+
+    def export(self, *args, **kwargs):
+        """Not offered: `scbch_keras.export.release` makes the encoders' SavedModel and ONNX files, verified."""
+        raise NotImplementedError(
+            "Keras' export would write one graph of both branches. Use scbch_keras.export.release(model, folder): it "
+            "writes an encoder for images and one for texts, as SavedModel and ONNX, and verifies them; or save the "
+            'model with model.save("model.keras").'
+        )
+
+    def get_config(self):
+        """The constructor's arguments."""
+        branches = {
+            f"{name}_branch": keras.saving.serialize_keras_object(branch)
+            for name, branch in self._branches().items()
+        }
+        settings = {name: getattr(self, name) for name in ("bits", "num_classes", "l2", *self.SETTINGS)}
+        return {**super().get_config(), **settings, **branches}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model of a config."""
+        branches = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in ("image_branch", "text_branch")
+        }
+        return cls(**{**config, **branches})
+
+    def get_build_config(self):
+        """The shapes the branches are built with."""
+        return {"input_shape": dict(self._input_shape)}
+
+    def build_from_config(self, config):
+        """Build the branches with the shapes of `get_build_config`."""
+        self.build({name: tuple(shape) for name, shape in config["input_shape"].items()})
+
+    def save_own_variables(self, store):
+        """Nothing: the only variable outside of the layers is the confidence, which belongs to the data."""
+
+    def load_own_variables(self, store):
+        """Nothing; see `save_own_variables`."""
+
+
+class _Padded(keras.utils.PyDataset):
+    """Batches whose last one is longer by `rest` rows, which stand for nothing."""
+
+    def __init__(self, batches: FeatureBatches, rest: int):
+        super().__init__()
+        self.batches, self.rest = batches, rest
+
+    @property
+    def num_batches(self) -> int:
+        """Those of the batches."""
+        return self.batches.num_batches
+
+    def __getitem__(self, batch: int):
+        (x,) = self.batches[batch]
+        rest = self.rest if batch == self.num_batches - 1 else 0
+        return ({name: _padded(values, rest) for name, values in x.items()},)
+
+
+def _padded(values: Any, rest: int) -> Any:
+    return np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]) if rest else values
+
+
+def _check_apart(image_branch: HashBranch, text_branch: HashBranch) -> None:
+    """Refuse branches with a layer in common, at whatever depth: a saved file could not be loaded.
+
+    An input, or a layer known to have neither weights nor layers, makes no difference.
+    """
+    of_image = {id(layer) for layer in image_branch._flatten_layers()}
+    shared = [
+        layer.name
+        for layer in text_branch._flatten_layers()
+        if id(layer) in of_image
+        and not (layer.built and not layer.variables and len(layer._flatten_layers()) == 1)
+    ]
+    if shared:
+        raise ValueError(
+            f"image_branch and text_branch share {', '.join(map(repr, shared[:3]))}"
+            f"{', ...' if len(shared) > 3 else ''}: a model with a layer in both branches could be saved and not "
+            "loaded. Make the layers anew for each branch, or copy a body with keras.models.clone_model."
+        )

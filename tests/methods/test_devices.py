@@ -1,0 +1,232 @@
+"""Several devices or processes: trained where it works, refused before the first step where it does not."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+
+MODEL = """
+import os, sys, keras, numpy as np, scbch_keras as sk
+rng = np.random.default_rng(0)
+def data(n):
+    x = {"image": rng.random((n, 6)).astype("float32"), "text": rng.random((n, 5)).astype("float32")}
+    return x, (rng.random((n, 3)) < 0.5).astype("uint8")
+steps = []
+class Count(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        steps.append(batch)
+def model(**settings):
+    keras.utils.set_random_seed(0)
+    branches = sk.HashBranch(16, (8,)), sk.HashBranch(16, (8,))
+    made = sk.SCBCH(16, 3, *branches, **{"neighbors": 3, "warmup_epochs": 1, **settings})
+    made.compile(keras.optimizers.Adam(1e-3), run_eagerly=keras.backend.backend() == "tensorflow")
+    return made
+def fit(made, n=40, batch_size=20, **arguments):
+    return made.fit(*data(n), batch_size=batch_size, epochs=2, verbose=0, callbacks=[Count()], **arguments)
+"""
+REFUSED = """
+try:
+    fit({model})
+except RuntimeError as error:
+    assert not steps, "the first step was made"
+    print(error)
+else:
+    sys.exit("trained")
+"""
+
+
+def run(code, **environment):
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    done = subprocess.run([sys.executable, "-c", MODEL + code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CLUSTER = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "2", "RANK": "0"},
+        {"WORLD_SIZE": "8", "LOCAL_RANK": "3"},
+        {"TF_CONFIG": json.dumps(CLUSTER)},
+    ],
+    ids=["torchrun", "another rank", "a cluster of TensorFlow"],
+)
+def test_a_process_of_several_is_refused(environment, small_model, pairs, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match=r"one of [28] processes .* What works: one process"):
+        small_model().fit(*pairs, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "1"},
+        {"WORLD_SIZE": ""},
+        {"TF_CONFIG": "{}"},
+        {"TF_CONFIG": "not JSON"},
+        {"TF_CONFIG": "[]"},
+        {"TF_CONFIG": json.dumps({"cluster": {"chief": ["a:1"], "ps": ["b:1"]}})},
+    ],
+)
+def test_one_process_trains_whatever_launched_it(environment, small_model, pairs, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    small_model().fit(*pairs, epochs=0, verbose=0)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
+def test_a_process_group_of_pytorch_is_refused():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import torch\n"
+        f"torch.distributed.init_process_group('gloo', init_method='tcp://localhost:{port}', "
+        "world_size=2, rank=int(sys.argv[1]))" + REFUSED.format(model="model()")
+    )
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", MODEL + code, str(rank)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        out, err = rank.communicate(timeout=300)
+        assert rank.returncode == 0, err
+        assert "torch.distributed has 2 processes" in out
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+@pytest.mark.parametrize("where", ["made", "fitted", "both"])
+@pytest.mark.parametrize(
+    "strategy", ["MirroredStrategy(['/cpu:0', '/cpu:1'])", "OneDeviceStrategy('/cpu:0')"]
+)
+def test_a_strategy_of_tensorflow_is_refused(strategy, where):
+    code = "import tensorflow as tf\n"
+    code += "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], "
+    code += "[tf.config.LogicalDeviceConfiguration()] * 2)\n"
+    code += f"strategy = tf.distribute.{strategy}\n"
+    if where == "made":
+        code += "with strategy.scope():\n    made = model()" + REFUSED.format(model="made")
+    else:
+        made = "" if where == "both" else "made = model()\n"
+        refused = REFUSED.format(model="model()" if where == "both" else "made").replace("\n", "\n    ")
+        code += f"{made}with strategy.scope():{refused}"
+    assert "is not supported: each replica" in run(code)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has them")
+def test_a_distribution_that_keras_would_ignore_is_refused(small_model, pairs):
+    model = small_model()
+    mesh = keras.distribution.DeviceMesh((1,), ["batch"], devices=["cpu:0"])
+    keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=mesh))
+    try:
+        with pytest.raises(RuntimeError, match=r"keras.distribution is set .*ignores it"):
+            model.fit(*pairs, epochs=1, verbose=0)
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+DISTRIBUTIONS = {
+    "data": "keras.distribution.DataParallel(devices=keras.distribution.list_devices())",
+    "model": """keras.distribution.ModelParallel(layout_map=keras.distribution.LayoutMap(
+    keras.distribution.DeviceMesh((1, 2), ["batch", "model"], devices=keras.distribution.list_devices())),
+    batch_dim_name="batch")""",
+}
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_several_devices_of_one_process_train_the_same_model_on_jax(name):
+    code = f"distribution = {DISTRIBUTIONS[name]}\n"
+    code += """
+assert len(keras.distribution.list_devices()) == 2
+results = []
+for chosen in (None, distribution):
+    keras.distribution.set_distribution(chosen)
+    rng = np.random.default_rng(0)
+    made = model()
+    query = data(41)
+    history = fit(made, validation_data=data(24)).history
+    # sets of any size are encoded
+    assert made.encode_image(query[0]["image"][:33], batch_size=7, verbose=0).shape == (33, 2)
+    assert made.encode_text(query[0]["text"][:1], verbose=0).shape == (1, 2)
+    metrics = made.evaluate_retrieval(query, data(55))
+    codes = made.codes_of(sk.PairDataset(**query[0], labels=query[1]))
+    results.append((history["loss"], history["val_loss"], list(metrics.values()), *codes))
+for one, two in zip(*results):
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+print("same")
+"""
+    assert "same" in run(code, **TWO)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
+def test_batches_that_devices_cannot_share_are_refused_before_the_first_step():
+    code = f"keras.distribution.set_distribution({DISTRIBUTIONS['data']})\n"
+    code += """
+x, y = data(41)
+def loader(n, size):
+    return [({**{k: v[i:min(i + size, n)] for k, v in x.items()}, "index": np.arange(i, min(i + size, n))},
+             y[i:min(i + size, n)]) for i in range(0, n, size)]
+cases = {
+    "an odd last batch": lambda: fit(model(), 41),
+    "an odd batch size": lambda: fit(model(), 40, 5),
+    "a set smaller than a batch": lambda: fit(model(), 7, 20),
+    "validation": lambda: fit(model(), validation_data=data(33)),
+    "validation batches": lambda: fit(model(), validation_data=data(32), validation_batch_size=5),
+    "validation pairs": lambda: fit(model(), validation_data=sk.PairDataset(**x, labels=y)),
+    "validation split": lambda: fit(model(), 50, validation_split=0.1),
+    "a loader": lambda: model().fit(loader(41, 20), epochs=1, verbose=0, callbacks=[Count()]),
+}
+for name, case in cases.items():
+    try:
+        case()
+    except ValueError as error:
+        assert "devices cannot share evenly" in str(error) and not steps, (name, error, steps)
+    else:
+        sys.exit(name + " trained")
+model().fit(loader(40, 20), epochs=1, verbose=0)
+print("refused")
+"""
+    assert "refused" in run(code, **TWO)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_several_processes_of_jax_are_refused():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    start = f"import sys, jax\njax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
+    code = start + MODEL + "assert jax.process_count() == 2" + REFUSED.format(model="model()")
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "JAX runs in 2 processes" in out

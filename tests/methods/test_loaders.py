@@ -1,0 +1,193 @@
+"""Loaders without confidence weights: any length, any sampling, any index."""
+
+import keras
+import numpy as np
+import pytest
+
+import scbch_keras as sk
+from scbch_keras.methods.baselines import BASELINES
+
+OFF = {
+    "weights off": {"confidence_weighting": False},
+    "no classification": {"classification": False},
+    "posterior": {"labels": "posterior"},
+}
+
+
+def batches(pairs, order, size=40, index=True):
+    x, labels = pairs
+    made = []
+    for start in range(0, len(order), size):
+        rows = np.array(order[start : start + size])
+        inputs = {name: values[rows].astype("float32") for name, values in x.items()}
+        made.append(({**inputs, "index": rows} if index else inputs, labels[rows].astype("float32")))
+    return made
+
+
+class Endless:
+    """A loader that makes batches for ever; how many were read is counted."""
+
+    def __init__(self, pairs):
+        self.batches, self.read = batches(pairs, range(240)), 0
+
+    def __iter__(self):
+        while True:
+            for batch in self.batches:
+                self.read += 1
+                yield batch
+
+
+ORDERS = {
+    "the last batch dropped": range(200),
+    "with replacement": [0, 1, 1, 5] * 50,
+    "one sample only": [239] * 80,
+    "backwards": range(239, -1, -1),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("off", OFF)
+def test_without_confidence_weights_the_index_plays_no_part(small_model, pairs, off, order):
+    history = small_model(**OFF[off]).fit(batches(pairs, list(ORDERS[order])), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["skipped"] == [0, 0]
+
+
+@pytest.mark.parametrize("order", ["the last batch dropped", "with replacement", "one sample only"])
+def test_with_confidence_weights_every_sample_comes_once(small_model, pairs, order):
+    loader = batches(pairs, [239, *ORDERS[order]])
+    with pytest.raises(ValueError, match=r"index (must name each sample once|out of range)"):
+        small_model().fit(loader, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("method", [name for name in BASELINES if name not in ("nrch", "rshnl")])
+def test_methods_without_weights_take_any_loader(pairs, method):
+    branches = [sk.HashBranch(20, (32,)) for _ in range(2)]
+    model = BASELINES[method](20, 8, *branches)
+    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
+    history = model.fit(batches(pairs, [3] * 20 + [5] * 20), epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize("method", ["nrch", "rshnl"])
+def test_methods_with_weights_need_the_index(pairs, method):
+    model = BASELINES[method](20, 8, sk.HashBranch(20, (32,)), sk.HashBranch(20, (32,)))
+    model.compile("adam")
+    with pytest.raises(ValueError, match="The loader yields no 'index'"):
+        model.fit(batches(pairs, range(240), index=False), epochs=1, verbose=0)
+
+
+def test_an_endless_loader_trains_for_steps_per_epoch(small_model, pairs):
+    loader = Endless(pairs)
+    model = small_model(confidence_weighting=False)
+    history = model.fit(loader, epochs=3, steps_per_epoch=4, verbose=0).history
+    assert len(history["loss"]) == 3
+    assert loader.read <= 2 * 4 + 3 * 4  # the check, a look ahead, and the epochs
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5])
+def test_bad_steps_are_named(small_model, pairs, steps):
+    with pytest.raises(ValueError, match="steps_per_epoch must be an int"):
+        small_model(confidence_weighting=False).fit(Endless(pairs), steps_per_epoch=steps, verbose=0)
+
+
+def test_bad_data_within_the_steps_is_refused_before_the_first(small_model, pairs):
+    loader = batches(pairs, range(240))
+    loader[3][0]["image"][2] = np.nan
+    model = small_model(confidence_weighting=False)
+    with pytest.raises(ValueError, match="image must be finite; row 122"):
+        model.fit(loader, steps_per_epoch=4, epochs=1, verbose=0)
+
+
+def test_a_generator_is_refused_and_what_to_do_is_said(small_model, pairs):
+    with pytest.raises(ValueError, match=r"generator.*IterableDataset, or tf\.data\.Dataset\.from_generator"):
+        small_model(confidence_weighting=False).fit(iter(Endless(pairs)), steps_per_epoch=2, verbose=0)
+
+
+class OwnData(keras.utils.PyDataset):
+    def __init__(self, batches, endless=False):
+        super().__init__()
+        self.batches, self.endless = batches, endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else len(self.batches)
+
+    def __getitem__(self, batch):
+        return self.batches[batch % len(self.batches)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"confidence_weighting": False}], ids=["weights", "no weights"])
+def test_a_dataset_of_keras_of_ones_own(small_model, pairs, settings):
+    history = small_model(**settings).fit(OwnData(batches(pairs, range(240))), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_an_endless_dataset_of_keras_needs_steps(small_model, pairs):
+    data = OwnData(batches(pairs, range(240)), endless=True)
+    model = small_model(confidence_weighting=False)
+    with pytest.raises(ValueError, match=r"never ends: .*set steps_per_epoch"):
+        model.fit(data, epochs=1, verbose=0)
+    assert len(model.fit(data, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
+    with pytest.raises(ValueError, match="never ends"):
+        small_model().fit(data, epochs=1, steps_per_epoch=3, verbose=0)
+
+
+def torch_loader(pairs, kind):
+    torch = pytest.importorskip("torch")
+    x, labels = pairs
+
+    def sample(row):
+        inputs = {name: values[row].astype("float32") for name, values in x.items()}
+        return {**inputs, "index": row}, labels[row].astype("float32")
+
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(labels)
+
+        def __getitem__(self, row):
+            return sample(row)
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return (sample(row) for row in range(200))
+
+    weighted = torch.utils.data.WeightedRandomSampler(torch.ones(240), 100)
+    with_replacement = torch.utils.data.RandomSampler(range(240), replacement=True, num_samples=300)
+    subset = torch.utils.data.SubsetRandomSampler(range(50, 130))
+    return {
+        "drop_last": lambda: torch.utils.data.DataLoader(Pairs(), 64, shuffle=True, drop_last=True),
+        "weighted": lambda: torch.utils.data.DataLoader(Pairs(), 64, sampler=weighted),
+        "replacement": lambda: torch.utils.data.DataLoader(Pairs(), 64, sampler=with_replacement),
+        "subset": lambda: torch.utils.data.DataLoader(Pairs(), 64, sampler=subset),
+        "stream": lambda: torch.utils.data.DataLoader(Stream(), 64),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["drop_last", "weighted", "replacement", "subset", "stream"])
+def test_samplers_and_streams_of_pytorch(small_model, pairs, kind):
+    model = small_model(confidence_weighting=False)
+    assert np.isfinite(model.fit(torch_loader(pairs, kind), epochs=2, verbose=0).history["loss"]).all()
+
+
+def test_datasets_of_tensorflow_of_any_length(small_model, pairs):
+    tf = pytest.importorskip("tensorflow")
+    x, labels = pairs
+    x = {name: values.astype("float32") for name, values in x.items()}
+
+    def samples():
+        for row in range(200):
+            yield {name: values[row] for name, values in x.items()}, labels[row].astype("float32")
+
+    signature = (
+        {name: tf.TensorSpec(values.shape[1:], "float32") for name, values in x.items()},
+        tf.TensorSpec((8,), "float32"),
+    )
+    unknown = tf.data.Dataset.from_generator(samples, output_signature=signature).batch(50)
+    assert int(unknown.cardinality()) == -2
+    model = small_model(confidence_weighting=False)
+    assert len(model.fit(unknown, epochs=2, verbose=0).history["loss"]) == 2
+    endless = tf.data.Dataset.from_tensor_slices((x, labels.astype("float32"))).repeat().batch(50)
+    assert len(model.fit(endless, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
+    with pytest.raises(ValueError, match=r"never ends: drop its \.repeat\(\), or set steps_per_epoch"):
+        model.fit(endless, epochs=1, verbose=0)
