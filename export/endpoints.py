@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.export import layouts
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export.session import open_session
+from scbch_keras.export.session import onnxruntime, open_session
 from scbch_keras.export.text import opened_pipeline
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
@@ -79,12 +79,10 @@ class Served:
         return encode
 
     def _onnx(self, encoder: str, form: str) -> Encode:
-        import onnxruntime
-
         entry = self.manifest["encoders"][encoder][form]
         signature = self.manifest["signatures"][entry["signature"]]
         (argument,) = signature["inputs"]
-        start = partial(onnxruntime.InferenceSession, providers=["CPUExecutionProvider"])
+        start = partial(onnxruntime().InferenceSession, providers=["CPUExecutionProvider"])
         session = open_session(start, self.folder, self.manifest, entry["path"], signature)
         prepare = self._preparation(encoder)
 

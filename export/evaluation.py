@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.files import replaced
 from scbch_keras.export.manifest import MODALITIES
+from scbch_keras.export.npz import read_npz
 from scbch_keras.labels import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
 
@@ -68,18 +69,20 @@ class Evaluation:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` wrote. Raises ValueError if it is something else, FileNotFoundError if there is nothing."""
+        needed = [f"{part}_{name}" for part in ("query", "database") for name in (*MODALITIES, "labels")]
+        expected = "query_image, query_text, query_labels and the same of database in an .npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = dict(file)
-            query, database = (
-                ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
-                for part in ("query", "database")
-            )
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"{path}: expected query_image, query_text, query_labels and the same of database in an .npz: {error}"
-            ) from error
-        return cls.of(query, database)
+            stored = read_npz(Path(path), "file of Evaluation.save", needed)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected {expected}: {error}") from error
+        query, database = (
+            ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
+            for part in ("query", "database")
+        )
+        try:
+            return cls.of(query, database)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _checked(name: str, given: Any) -> RetrievalSet:
@@ -95,6 +98,7 @@ def _checked(name: str, given: Any) -> RetrievalSet:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     for modality, values in features.items():
-        if len(values) != len(labels):
-            raise ValueError(f"{name}: {len(values)} rows of {modality} and {len(labels)} of labels")
+        if values.ndim == 0 or len(values) != len(labels):
+            count = values.shape[0] if values.ndim else "no"
+            raise ValueError(f"{name}: {count} rows of {modality} and {len(labels)} of labels")
     return RetrievalSet(features, labels)
