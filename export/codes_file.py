@@ -201,7 +201,9 @@ class CodesFile:
         try:
             index.add(np.asarray(self.codes), self.ids if named else None)
         except ValueError as error:
-            raise ValueError(f"{ids_path(self.path)}: {error}; index(named=False) has the rows as ids") from error
+            raise ValueError(
+                f"{ids_path(self.path)}: {error}; index(named=False) has the rows as ids"
+            ) from error
         return index
 
 

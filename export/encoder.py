@@ -230,7 +230,9 @@ class _Encoder:
                     f"the release {folder} holds no ONNX files (its formats: {manifest.get('formats')}); "
                     "make it with formats=('onnx',) or both"
                 ) from error
-            raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder: {error}") from error
+            raise ValueError(
+                f"the manifest of {folder} does not describe its {modality} encoder: {error}"
+            ) from error
         expected = manifests.signature(modality, list(self.shape), self.bits)
         self.session = Session(start, folder, manifest, relative, expected)
         self.session.opened()

@@ -29,7 +29,9 @@ def opened(path: Path, links: bool = True) -> BinaryIO:
     if path.is_symlink() and not links:
         raise ValueError(f"{path} must be a plain file, got a symbolic link: put the file itself there")
     _check_plain(path, path.stat().st_mode)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
     file = os.fdopen(os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0))), "rb")
     try:
         _check_plain(path, os.fstat(file.fileno()).st_mode)

@@ -37,7 +37,9 @@ def checked_ids(name: str, ids: ArrayLike | Sequence[str], count: int | None = N
     if values.min() < 0:
         raise ValueError(f"{name} must be >= 0 (-1 marks an empty place in results), got {values.min()}")
     if values.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} must be integers that fit int64, got {values.max()}; strings hold larger ones")
+        raise ValueError(
+            f"{name} must be integers that fit int64, got {values.max()}; strings hold larger ones"
+        )
     return values.astype(np.int64)
 
 
@@ -57,7 +59,9 @@ def check_distinct(name: str, ids: Ids) -> None:
 
 def _array(name: str, ids: Any) -> NDArray[Any]:
     """As numpy has them, but no element becomes another type beside one of another."""
-    if isinstance(ids, list | tuple) or (isinstance(ids, np.ndarray) and ids.dtype == object and ids.ndim == 1):
+    if isinstance(ids, list | tuple) or (
+        isinstance(ids, np.ndarray) and ids.dtype == object and ids.ndim == 1
+    ):
         kinds = set(map(type, ids))
         if any(issubclass(kind, str) for kind in kinds):
             strings = np.empty(len(ids), object)

@@ -113,7 +113,9 @@ class HammingIndex:
         with self._lock:
             rows = self._rows
             new = np.arange(rows.added, rows.added + len(codes)) if given is None else given
-            self._check_kind("ids", new, rows, " (the default ids are positions; pass ids here too)" * (ids is None))
+            self._check_kind(
+                "ids", new, rows, " (the default ids are positions; pass ids here too)" * (ids is None)
+            )
             used = self._lookup.rows(new, rows) >= 0
             if used.any():
                 remedy = (
@@ -121,7 +123,9 @@ class HammingIndex:
                     if ids is None
                     else "update replaces the code of an id, remove frees it"
                 )
-                raise ValueError(f"ids must be new to the index; id {_shown(new[used][0])} is in use ({remedy})")
+                raise ValueError(
+                    f"ids must be new to the index; id {_shown(new[used][0])} is in use ({remedy})"
+                )
             more = rows.with_more(codes, new)
             self._lookup.note(new, rows)
             self._rows = more

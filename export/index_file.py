@@ -76,7 +76,12 @@ def read(path: Path) -> Content:
     added = len(codes) if schema == 1 and codes.ndim else _number(path, arrays, "added")
     source = str(arrays.get("source", ""))  # indexes were written without a source once
     is_text = schema > 1 and stored.dtype == np.uint8
-    if codes.dtype != np.uint8 or codes.ndim != 2 or stored.ndim != 1 or not (is_text or stored.dtype == np.int64):
+    if (
+        codes.dtype != np.uint8
+        or codes.ndim != 2
+        or stored.ndim != 1
+        or not (is_text or stored.dtype == np.int64)
+    ):
         raise ValueError(f"{path} is not a {kind}: its arrays do not belong together")
     if str(arrays["sha256"]) != _checksum(schema, bits, added, codes, stored, source):
         raise ValueError(f"{path} is damaged: its checksum does not match its content")

@@ -42,7 +42,9 @@ class Source:
         try:
             return cls.from_json(stored)
         except ValueError as error:
-            raise ValueError(f"the manifest of {encoder.path} does not say which model it is: {error}") from error
+            raise ValueError(
+                f"the manifest of {encoder.path} does not say which model it is: {error}"
+            ) from error
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
