@@ -310,12 +310,12 @@ def application(settings: Settings) -> FastAPI:
         if service.index is None:
             raise HTTPException(404, "this service was started without codes to search")
         codes = await service.encode(query)
-        found = await asyncio.to_thread(service.index.search, codes, min(query.k, max(len(service.index), 1)))
-        name = int if service.names is None else service.names.__getitem__
+        ids, distances = await asyncio.to_thread(service.index.search, codes, query.k)
+        names = service.names
         return {
             "results": [
-                [{"id": name(id), "distance": int(far)} for id, far in zip(*row, strict=True) if id >= 0]
-                for row in zip(*found, strict=True)
+                [{"id": names[id] if names else id, "distance": far} for id, far in zip(*row, strict=True)]
+                for row in zip(ids.tolist(), distances.tolist(), strict=True)
             ]
         }
 

@@ -1,28 +1,94 @@
-"""Files that are whole or absent: checksums, flushing to disk, atomic replacement."""
+"""Files that are whole or absent: checksums, flushing to disk, atomic replacement; and reading only plain ones."""
 
 import hashlib
+import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _BLOCK = 2**20
+_MAX_DEPTH = 100
+
+
+def opened(path: Path, links: bool = True) -> BinaryIO:
+    """A plain file, opened for reading. A pipe or a device, which might never end, is not waited for.
+
+    Args:
+        path: of the file.
+        links: whether it may be a symbolic link to one.
+
+    Raises:
+        ValueError: it is something else.
+        OSError: it is missing, or cannot be opened.
+    """
+    # Looked at before, as opening a device may do something, and after, as it may be another by then.
+    if path.is_symlink() and not links:
+        raise ValueError(f"{path} must be a plain file, got a symbolic link: put the file itself there")
+    _check_plain(path, path.stat().st_mode)
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
+    file = os.fdopen(os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0))), "rb")
+    try:
+        _check_plain(path, os.fstat(file.fileno()).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_plain(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+        kind = next((name for test, name in kinds.items() if test(mode)), "a device")
+        raise ValueError(f"{path} must be a plain file, got {kind}: put the file itself there")
+
+
+def read_bytes(path: Path, limit: int, links: bool = True) -> bytes:
+    """The content of a plain file of at most `limit` bytes. Raises ValueError for a longer one, and as `opened`."""
+    with opened(path, links) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{path} has more than {limit} bytes, which is more than such a file has")
+    return content
+
+
+def loads(content: bytes | str) -> Any:
+    """JSON -> what it says. Raises ValueError for anything else, and for lists in lists beyond all use."""
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"JSON may be {_MAX_DEPTH} levels deep, got more") from error
+    level, depth = [value], 0
+    while level := [
+        child
+        for outer in level
+        if isinstance(outer, dict | list)
+        for child in (outer.values() if isinstance(outer, dict) else outer)
+        if isinstance(child, dict | list)
+    ]:
+        depth += 1
+        if depth >= _MAX_DEPTH:
+            raise ValueError(f"JSON may be {_MAX_DEPTH} levels deep, got more")
+    return value
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises as `opened`."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
 def hidden_sibling(path: Path) -> Path:
-    """A hidden name beside `path`, so on the same file system, that no other process uses."""
-    return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+    """A hidden name beside `path`, so on the same file system, that no other process uses. Its suffix is the same."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(6)}{path.suffix}")
 
 
 def sync(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from scbch_keras.checks import whole
-from scbch_keras.files import replaced, sha256_of
+from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 from scbch_keras.preprocessing.image import BACKBONE_FILE, PIPELINE_FILE
 
 NAME = "manifest.json"
@@ -25,6 +26,8 @@ FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
 PRECISIONS = ("float32", "int8", "fp16")
 """In which an encoder's ONNX files compute."""
+MAX_BYTES = 2**24
+"""A longer manifest is refused."""
 RAW_TEXT = "raw_text"
 """The entry of a raw text front end among the encoders."""
 TEXT_PIPELINE = "text_pipeline.json"
@@ -167,6 +170,11 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def content_sha256(manifest: Mapping[str, Any]) -> str:
+    """Of what a manifest says of the release itself, which no later validation changes."""
+    return _sha256({key: value for key, value in manifest.items() if key != "validation"})
+
+
 def _sha256(manifest: Mapping[str, Any]) -> str:
     """Of all else that a manifest says."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
@@ -178,17 +186,22 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds no manifest.
-        ValueError: it is not a manifest of this schema.
+        ValueError: it is not a manifest of this schema, or no plain file.
     """
+    return read_with_digest(folder)[0]
+
+
+def read_with_digest(folder: Path) -> tuple[dict[str, Any], str]:
+    """The manifest, as `read` gives it, and the SHA-256 of its file."""
     path = folder / NAME
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES, links=False)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{folder} is no release: it holds no {NAME}. Give the folder of a version, or .../latest"
         ) from error
     try:
-        manifest = json.loads(content)
+        manifest = loads(content)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
@@ -205,7 +218,10 @@ def read(folder: Path) -> dict[str, Any]:
     for key in ("files", "encoders", "signatures"):
         if not isinstance(manifest.get(key), dict):
             raise ValueError(f"{path}: {key!r} must be an object, got {manifest.get(key)!r}")
-    return manifest
+    formats = manifest.get("formats", [])
+    if not isinstance(formats, list) or not all(isinstance(name, str) for name in formats):
+        raise ValueError(f"{path}: 'formats' must be a list of names, got {formats!r}")
+    return manifest, hashlib.sha256(content).hexdigest()
 
 
 def inside(folder: Path, relative: Any) -> Path:
@@ -232,20 +248,54 @@ def inside(folder: Path, relative: Any) -> Path:
 def read_verified(folder: Path, manifest: dict[str, Any], relative: str) -> bytes:
     """The bytes of a file of the release, after its size and sha256 are seen to be the manifest's.
 
+    Raises as `open_listed` and `verified` do.
+    """
+    with open_listed(folder, manifest, relative) as file:
+        return verified(file, folder, manifest, relative)
+
+
+def open_listed(folder: Path, manifest: Mapping[str, Any], relative: str) -> BinaryIO:
+    """A file of the release, opened: it can be read also when the release was deleted since.
+
     Raises:
-        ValueError: the path leaves the folder, is not listed, or the file is not the one that was released.
+        ValueError: the path leaves the folder, is not listed, or is of no plain file.
         FileNotFoundError: the file is missing.
     """
     path = inside(folder, relative)
-    entry = listed(folder, manifest, relative)
+    listed(folder, manifest, relative)
+    return opened(path, links=False)
+
+
+def verified(file: BinaryIO, folder: Path, manifest: Mapping[str, Any], relative: str) -> bytes:
+    """The bytes of a file that `open_listed` opened, of the size and sha256 that the manifest says.
+
+    Raises ValueError if it is not the file that was released.
+    """
+    path, entry = folder / relative, listed(folder, manifest, relative)
+    size = os.fstat(file.fileno()).st_size
+    if size != entry.get("bytes"):
+        raise ValueError(f"{path} has {size} bytes; the manifest says {entry.get('bytes')!r}")
     # Read once: what was checked is what is used, whatever happens to the file meanwhile.
-    content = path.read_bytes()
-    if len(content) != entry.get("bytes"):
-        raise ValueError(f"{path} has {len(content)} bytes; the manifest says {entry.get('bytes')}")
+    content = _whole(file, size)
     digest = hashlib.sha256(content).hexdigest()
     if digest != entry.get("sha256"):
-        raise ValueError(f"{path} is not the file that was released: its sha256 is {digest}")
+        raise ValueError(
+            f"{path} is not the file that was released: its sha256 is {digest}; the manifest says "
+            f"{entry.get('sha256')!r}"
+        )
     return content
+
+
+def _whole(file: BinaryIO, size: int) -> bytes:
+    """The content, without moving the place at which other processes with the same open file read."""
+    if not hasattr(os, "pread"):
+        file.seek(0)
+        return file.read(size)
+    parts, start = [], 0
+    while start < size and (part := os.pread(file.fileno(), size - start, start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
 
 
 def listed(folder: Path, manifest: Mapping[str, Any], relative: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.files import sha256_of
 
 if TYPE_CHECKING:
     from scbch_keras.export.serving.encoder import HashEncoder
@@ -39,7 +38,13 @@ class Source:
                 f"the manifest of {encoder.path} does not say which model it is: {error}"
             ) from error
         name = encoder.manifest.get("name", encoder.path.parent.name)
-        return cls(name, version, model, sha256_of(encoder.path / manifests.NAME))
+        stored = {"name": name, "version": version, "model": model, "manifest": encoder.manifest_sha256}
+        try:
+            return cls.from_json(stored)
+        except ValueError as error:
+            raise ValueError(
+                f"the manifest of {encoder.path} does not say which model it is: {error}"
+            ) from error
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -48,7 +53,7 @@ class Source:
         if (
             not isinstance(stored, dict)
             or stored.keys() != kinds.keys()
-            or not all(isinstance(stored[key], kind) for key, kind in kinds.items())
+            or not all(type(stored[key]) is kind for key, kind in kinds.items())
         ):
             raise ValueError(f"expected {', '.join(kinds)} of a release, got {stored!r}")
         return cls(**stored)

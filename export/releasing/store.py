@@ -81,7 +81,7 @@ def promote(folder: str | os.PathLike[str], version: int) -> Path:
         ValueError: it is not blessed; the message says why.
     """
     folder = _existing(folder)
-    with held(folder / CHANGING):
+    with at_work(folder), held(folder / CHANGING):
         path = folder / str(version)
         if version not in versions(folder):
             raise FileNotFoundError(f"{folder} has no version {version!r}; it has {versions(folder)}")
@@ -101,7 +101,7 @@ def rollback(folder: str | os.PathLike[str]) -> Path:
     Raises ValueError if there is no `latest`, or no blessed version before it.
     """
     folder = _existing(folder)
-    with held(folder / CHANGING):
+    with at_work(folder), held(folder / CHANGING):
         latest = latest_version(folder)
         if latest is None:
             raise ValueError(f"{folder} has no `latest` to go back from")

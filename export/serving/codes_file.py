@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.codes import check_packed
+from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
-from scbch_keras.files import replaced, sha256_of
+from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 
 _SCHEMA = 1
 _BREAKS = ("\n", "\r")
+_MAX_DESCRIPTION = 2**20
 
 Block = tuple[Any, Sequence[str] | None]
 """Inputs that `HashEncoder.image` or `.text` takes, and the id of each, or None where they have none."""
@@ -116,8 +118,12 @@ def encode_file(
 class CodesFile:
     """What `encode_file` wrote.
 
+    Pickled or copied it travels as its path and checksum: where it arrives the files are opened again, and files that
+    are others by then are refused.
+
     codes: packed, uint8 (n, ceil(bits / 8)), mapped from the file.
     ids: the id of each row, or None where the inputs had none.
+    sha256: of PATH.json, which has the checksums of codes and ids.
     """
 
     path: Path
@@ -126,6 +132,10 @@ class CodesFile:
     modality: str
     source: Source
     ids: list[str] | None
+    sha256: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), str(self.path.absolute()), self.sha256)
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Self:
@@ -144,38 +154,64 @@ class CodesFile:
                 f"{described} is missing: without it nobody knows which model made {path.name}. "
                 "Write codes with `scbch encode` or encode_file, and move the files together"
             )
+        description = read_bytes(described, _MAX_DESCRIPTION)
         try:
-            stored = json.loads(described.read_bytes())
+            stored = loads(description)
             if stored["schema"] != _SCHEMA:
                 raise ValueError(f"schema {stored['schema']!r}; this version reads schema {_SCHEMA}")
             source = Source.from_json(stored["source"])
             bits, rows, ids_sha256 = stored["bits"], stored["rows"], stored["ids_sha256"]
             modality, sha256 = stored["modality"], stored["sha256"]
+            if modality not in MODALITIES:
+                raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{described} does not describe codes: {error}") from error
+        damaged = f"{path} is damaged, or not the codes that {described.name} describes"
         if sha256_of(path) != sha256:
-            raise ValueError(f"{path} is damaged, or not the codes that {described.name} describes")
-        codes = np.load(path, mmap_mode="r", allow_pickle=False)
-        check_packed(str(path), codes, bits)
+            raise ValueError(damaged)
+        try:
+            codes = np.load(path, mmap_mode="r", allow_pickle=False)
+            check_packed(str(path), codes, bits)
+        except Exception as error:  # the header of an array fails in a dozen ways
+            raise ValueError(f"{damaged}: {error}") from error
+        if len(codes) != rows:
+            raise ValueError(f"{damaged}: it has {len(codes)} rows, not {rows!r}")
         ids = None
         if ids_sha256 is not None:
-            content = named.read_bytes()
-            ids = content.decode().split("\n")[:-1]
-            if hashlib.sha256(content).hexdigest() != ids_sha256 or len(ids) != rows:
+            with opened(named) as file:
+                content = file.read()
+            if hashlib.sha256(content).hexdigest() != ids_sha256 or content.count(b"\n") != rows:
                 raise ValueError(f"{named} is damaged, or not the ids of {path.name}")
-        return cls(path, codes, bits, modality, source, ids)
+            try:
+                ids = content.decode().split("\n")[:-1]
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{named} must be UTF-8: {error}") from error
+        return cls(path, codes, bits, modality, source, ids, hashlib.sha256(description).hexdigest())
 
-    def index(self) -> HammingIndex:
-        """An index of these codes; its ids are their rows."""
+    def index(self, *, named: bool = True) -> HammingIndex:
+        """An index of these codes.
+
+        Args:
+            named: whether its ids are those of the file, strings, where it has some; else they are the rows.
+
+        Raises:
+            ValueError: an id stands twice in the file.
+        """
         index = HammingIndex(self.bits, source=self.source)
-        index.add(np.asarray(self.codes))
+        try:
+            index.add(np.asarray(self.codes), self.ids if named else None)
+        except ValueError as error:
+            raise ValueError(
+                f"{ids_path(self.path)}: {error}; index(named=False) has the rows as ids"
+            ) from error
         return index
 
 
 def open_index(path: str | os.PathLike) -> tuple[HammingIndex, list[str] | None]:
     """Codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) -> index, names of its ids.
 
-    The names are by id; None where an id has no other name.
+    The names are by id: of codes they are the ids of the file, and an id is a row. None where an id has no other
+    name.
 
     Raises:
         FileNotFoundError: it, or what must stand beside it, is missing.
@@ -184,7 +220,18 @@ def open_index(path: str | os.PathLike) -> tuple[HammingIndex, list[str] | None]
     if Path(path).suffix == ".npz":
         return HammingIndex.load(path), None
     codes = CodesFile.open(path)
-    return codes.index(), codes.ids
+    return codes.index(named=False), codes.ids
+
+
+def _reopened(cls: type[CodesFile], path: str, sha256: str) -> CodesFile:
+    """What was pickled, opened again where it arrived."""
+    codes = cls.open(path)
+    if codes.sha256 != sha256:
+        raise ValueError(
+            f"{path} is not the file that was open when it was pickled or copied: the checksum of "
+            f"{description_path(codes.path).name} was {sha256} and is {codes.sha256}. Open it anew"
+        )
+    return codes
 
 
 def _write_header(file: BinaryIO, rows: int, bits: int) -> None:

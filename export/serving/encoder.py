@@ -4,7 +4,7 @@ Pillow is needed for pictures that must be decoded or resized; nothing else.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from scbch_keras.checks import one_of, some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
-from scbch_keras.export.serving.session import StartSession, open_session
+from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
 
@@ -25,11 +25,15 @@ class HashEncoder:
     """Image and text features, pictures or strings -> codes, by the ONNX files of a release.
 
     The manifest's schema and paths are checked, and each file's sha256 before it is used. Safe to call from
-    many threads. image_raw.onnx, which has the image branch's weights once more and the backbone's, is opened
-    with the first picture.
+    many threads, and in forked processes, which open the files anew. image_raw.onnx, which has the image branch's
+    weights once more and the backbone's, is opened with the first picture.
+
+    Pickled or copied, an encoder travels as its arguments and the checksum of its release: where it arrives it opens
+    the release at the same path, and a release that is another by then is refused.
 
     Args:
-        path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening).
+        path: the folder of a release: `releases/3` or `releases/latest` (followed once, when opening; again if that
+            version is deleted meanwhile).
         modalities: which encoders to load: ("image", "text"), or one of them to save memory.
         precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`). Pictures are
             encoded in float32 only.
@@ -40,8 +44,8 @@ class HashEncoder:
     Raises:
         ImportError: onnxruntime is not installed.
         FileNotFoundError: no release there, or a file of it is missing.
-        ValueError: a damaged or foreign release, one without ONNX files or without those of `precision`, or a
-            wrong argument.
+        ValueError: a damaged or foreign release, one without ONNX files or without those of `precision`, one with
+            tensors in other files, or a wrong argument.
     """
 
     def __init__(
@@ -66,23 +70,43 @@ class HashEncoder:
                 raise ValueError(
                     f"providers names {name!r}; this onnxruntime has {runtime.get_available_providers()}"
                 )
-        # `latest` is followed once: it may move while the files are being read.
-        self.path = Path(path).resolve()
-        self.manifest = manifests.read(self.path)
-        self.bits: int = self.manifest["bits"]
         self.precision = precision
+        self._settings = {
+            "modalities": tuple(modalities),
+            "precision": precision,
+            "threads": threads,
+            "providers": tuple(providers),
+        }
 
         def session(content: bytes) -> Any:
             options = runtime.SessionOptions()
             options.intra_op_num_threads = threads or 0
             return runtime.InferenceSession(content, options, providers=list(providers))
 
+        # `latest` is followed once: it may move while the files are being read.
+        self.path = _resolved(path)
+        while True:
+            try:
+                self._open(session)
+                return
+            except FileNotFoundError:
+                if (now := _resolved(path)) == self.path:
+                    raise
+                self.path = now  # the version was deleted after `latest` had moved on
+
+    def _open(self, session: StartSession) -> None:
+        self.manifest, self.manifest_sha256 = manifests.read_with_digest(self.path)
+        self.bits: int = self.manifest["bits"]
         self._encoders = {
-            modality: _Encoder(session, self.path, self.manifest, modality, precision)
-            for modality in modalities
+            modality: _Encoder(session, self.path, self.manifest, modality, self.precision)
+            for modality in self._settings["modalities"]
         }
         self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
         self._pictures = self._picture_encoder(session) if "image" in self._encoders else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        content = manifests.content_sha256(self.manifest)
+        return _reopened, (type(self), str(self.path), self._settings, content)
 
     def __repr__(self) -> str:
         loaded = " and ".join(self._encoders)
@@ -198,17 +222,22 @@ class _Encoder:
                     f"export.release(..., quantize=({precision!r},))"
                 )
             relative = entries[manifests.onnx_form(precision)]["path"]
-            inputs = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]
-            self.shape = tuple(inputs["shape"])
+            shape = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]["shape"]
+            if not _is_shape(shape):
+                raise TypeError(f"its shape is {shape!r}")
+            self.shape = tuple(shape)
         except (KeyError, TypeError) as error:
             if "onnx" not in manifest.get("formats", ()):
                 raise ValueError(
                     f"the release {folder} holds no ONNX files (its formats: {manifest.get('formats')}); "
                     "make it with formats=('onnx',) or both"
                 ) from error
-            raise ValueError(f"the manifest of {folder} does not describe its {modality} encoder") from error
+            raise ValueError(
+                f"the manifest of {folder} does not describe its {modality} encoder: {error}"
+            ) from error
         expected = manifests.signature(modality, list(self.shape), self.bits)
-        self.session = open_session(start, folder, manifest, relative, expected)
+        self.session = Session(start, folder, manifest, relative, expected)
+        self.session.opened()
 
     def encode(self, features: Any, batch_size: int, packed: bool) -> NDArray[Any]:
         name = f"{self.modality} features"
@@ -231,6 +260,38 @@ class _Encoder:
             raise ValueError(f"{name} must have shape ({expected}), got shape {shape}")
 
 
+def _is_shape(shape: Any) -> bool:
+    """Whether it is a list of a free size, for the batch, and of sizes; other free ones may follow."""
+    return (
+        isinstance(shape, list)
+        and shape[:1] == [None]
+        and all(size is None or (type(size) is int and size >= 0) for size in shape)
+    )
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:  # links in a circle, before Python 3.13
+        raise ValueError(f"{path} is no folder of a release: {error}") from error
+
+
+def _reopened(cls: type[HashEncoder], path: str, settings: Mapping[str, Any], content: str) -> HashEncoder:
+    """What was pickled, opened again where it arrived."""
+    _check_content(path, content, manifests.read(Path(path)))
+    encoder = cls(path, **settings)
+    _check_content(path, content, encoder.manifest)
+    return encoder
+
+
+def _check_content(path: str, content: str, manifest: dict[str, Any]) -> None:
+    if content != (now := manifests.content_sha256(manifest)):
+        raise ValueError(
+            f"{path} is not the release that this HashEncoder had opened when it was pickled or copied: the checksum "
+            f"of its manifest was {content} and is {now}. Open HashEncoder({path!r}) anew"
+        )
+
+
 def _are_strings(texts: Any) -> bool:
     """Whether strings are meant: one, a list or an array that begins with one, an empty list."""
     if isinstance(texts, np.ndarray):
@@ -244,10 +305,9 @@ def _are_strings(texts: Any) -> bool:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        return onnxruntime()
     except ImportError as error:
         raise ImportError(
             "HashEncoder needs onnxruntime: pip install 'scbch_keras[onnx]', or 'scbch_keras[onnx-gpu]' "
             "for NVIDIA GPUs (one of the two, never both)"
         ) from error
-    return onnxruntime

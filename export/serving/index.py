@@ -1,34 +1,36 @@
 """Exact search over packed codes by Hamming distance. numpy; faiss where it is installed."""
 
-import hashlib
-import json
 import os
-from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.arrays import as_array
-from scbch_keras.checks import one_of, whole
-from scbch_keras.codes import check_packed, hamming_distance
+from scbch_keras.checks import flag, whole
+from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
-from scbch_keras.files import replaced
+from scbch_keras.export.serving import index_file
+from scbch_keras.export.serving.engines import ENGINES, chosen_engine
+from scbch_keras.export.serving.forks import renew_in_children
+from scbch_keras.export.serving.ids import Ids, Lookup, Rows, check_distinct, checked_ids
 
-_SCHEMA = 1
+EngineName = Literal["faiss", "numpy"]
 _NO_ID = -1
 _NO_DISTANCE = 2**31 - 1
-_BLOCK_CODES = 2**16
-_BLOCK_QUERIES = 64
 
 
 class HammingIndex:
     """The codes nearest to a query, exactly, in a defined order.
 
     Results are ordered by distance, and equal distances by the order in which the codes were added. faiss and
-    numpy give the same results, so it does not matter which of them a machine has. One thread may add at a
-    time; searches from many threads are safe while nobody adds.
+    numpy give the same results, so it does not matter which of them a machine has.
+
+    Any method may be called from any number of threads: changes are made one after the other, each wholly or not
+    at all, and a search sees the index as it was when the search began. An index may be pickled and copied, and is
+    searched in forked processes as in others.
 
     Args:
         bits: int >= 1, code length. Codes are packed: uint8 (n, ceil(bits / 8)), pad bits zero.
@@ -40,202 +42,246 @@ class HammingIndex:
         ImportError: `engine` is "faiss" and faiss is not installed.
     """
 
-    def __init__(
-        self, bits: int, *, engine: Literal["faiss", "numpy"] | None = None, source: Source | None = None
-    ):
+    def __init__(self, bits: int, *, engine: EngineName | None = None, source: Source | None = None):
         self.bits = whole("bits", bits, 1)
         self.source = source
-        one_of("engine", engine, ("faiss", "numpy"), optional=True)
-        installed = find_spec("faiss") is not None
-        if engine == "faiss" and not installed:
-            raise ImportError("engine 'faiss' needs the package faiss: pip install 'scbch_keras[faiss]'")
-        self.engine = engine or ("faiss" if installed else "numpy")
-        self._size = 0
-        self._ids_are_positions = True
-        self._codes = np.empty((0, -(-self.bits // 8)), np.uint8)
-        self._ids = np.empty(0, np.int64)
+        self.engine = chosen_engine(engine)
+        self._requested_engine = engine
+        empty = np.empty((0, -(-self.bits // 8)), np.uint8), np.empty(0, np.int64)
+        self._rows = Rows(*empty, None, 0, 0)
+        self._lookup = Lookup()
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Make a lock that no thread holds."""
+        self._lock = Lock()
 
     def __len__(self) -> int:
-        return self._size
+        return self._rows.size
+
+    def __contains__(self, id: object) -> bool:
+        if isinstance(id, bool) or not isinstance(id, str | Integral):
+            return False
+        try:
+            wanted = checked_ids("id", [id])  # type: ignore[list-item]
+        except ValueError:
+            return False
+        with self._lock:
+            return bool((self._lookup.rows(wanted, self._rows) >= 0).all())
 
     def __repr__(self) -> str:
         return f"HammingIndex(bits={self.bits}, engine={self.engine!r}): {len(self)} codes"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        rows = self._rows
+        content = index_file.Content(
+            self.bits, rows.codes[: rows.size], rows.ids[: rows.size], rows.added, self.source
+        )
+        return _restored, (type(self), content, self._requested_engine)
+
     @property
     def codes(self) -> NDArray[np.uint8]:
-        """The packed codes in the order of adding, uint8 (size, ceil(bits / 8)). Not to be written to."""
-        return self._codes[: self._size]
+        """The packed codes in the order of adding, uint8 (size, ceil(bits / 8)), as they are now. Read-only."""
+        rows = self._rows
+        return _read_only(rows.codes[: rows.size])
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """The ids in the order of adding, int64 (size,). Not to be written to."""
-        return self._ids[: self._size]
+    def ids(self) -> Ids:
+        """The ids in the order of adding, (size,), int64 or str objects, as they are now. Read-only."""
+        rows = self._rows
+        return _read_only(rows.ids[: rows.size])
 
     def add(self, codes: NDArray[np.uint8], ids: ArrayLike | None = None) -> None:
-        """Add codes (n, ceil(bits / 8)), uint8, under ids (n,), integers >= 0 that are in no use yet.
+        """Add codes under ids that are in no use yet.
 
-        Without ids a code's id is its position, which is what faiss does too. Checking ids that are
-        given costs time in proportion to the size of the index: add many codes at once.
+        Args:
+            codes: (n, ceil(bits / 8)), uint8.
+            ids: (n,), integers from 0 to 2^63 - 1 or strings, the same kind in the whole index. Without them a
+                code's id is the number of codes that were added before it, removed ones counted: its position
+                where none was removed.
 
         Raises:
-            ValueError: codes of another length; ids of another length, not integer, negative or used twice.
+            ValueError: codes of another length; ids of another length or kind, negative, too large, or used twice.
                 Nothing is added then.
         """
         check_packed("codes", codes, self.bits)
-        new_size = self._size + len(codes)
-        positions = np.arange(self._size, new_size, dtype=np.int64)
-        new_ids = positions if ids is None else _checked_ids(ids, len(codes))
-        if ids is not None or not self._ids_are_positions:
-            used = np.isin(new_ids, self.ids)
+        given = None if ids is None else checked_ids("ids", ids, len(codes))
+        if given is not None:
+            check_distinct("ids", given)
+        if len(codes) == 0:
+            return
+        with self._lock:
+            rows = self._rows
+            new = np.arange(rows.added, rows.added + len(codes)) if given is None else given
+            self._check_kind(
+                "ids", new, rows, " (the default ids are positions; pass ids here too)" * (ids is None)
+            )
+            used = self._lookup.rows(new, rows) >= 0
             if used.any():
-                hint = "" if ids is not None else " (the default ids are positions; pass ids here too)"
-                raise ValueError(f"ids must be new to the index; id {new_ids[used][0]} is in use{hint}")
-        if new_size > len(self._codes):
-            capacity = max(new_size, 2 * self._size)
-            self._codes = _grown(self._codes, self._size, capacity)
-            self._ids = _grown(self._ids, self._size, capacity)
-        self._codes[self._size : new_size] = codes
-        self._ids[self._size : new_size] = new_ids
-        self._size = new_size
-        self._ids_are_positions &= bool((new_ids == positions).all())
+                remedy = (
+                    "the default ids are positions; pass ids here too"
+                    if ids is None
+                    else "update replaces the code of an id, remove frees it"
+                )
+                raise ValueError(
+                    f"ids must be new to the index; id {_shown(new[used][0])} is in use ({remedy})"
+                )
+            more = rows.with_more(codes, new)
+            self._lookup.note(new, rows)
+            self._rows = more
 
-    def search(self, codes: NDArray[np.uint8], k: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Queries (q, ceil(bits / 8)), uint8 -> ids (q, k) int64 and distances (q, k) int32 in [0, bits].
+    def update(self, codes: NDArray[np.uint8], ids: ArrayLike) -> None:
+        """Replace the codes of ids that are in use; their place in the order stays.
 
-        Ordered by distance, then by the order of adding. Where the index holds fewer than k codes the rest of
-        a row is filled as faiss fills it: id -1 (no code has a negative id) and distance 2147483647.
+        It takes time in proportion to the size of the index, whatever the number of ids.
+
+        Args:
+            codes: (n, ceil(bits / 8)), uint8.
+            ids: (n,), each once.
 
         Raises:
-            ValueError: codes of another length, or k not an int >= 1.
+            ValueError: as of `add`, and for an id that is not in the index. Nothing is replaced then.
+        """
+        check_packed("codes", codes, self.bits)
+        wanted = checked_ids("ids", ids, len(codes))
+        check_distinct("ids", wanted)
+        with self._lock:
+            found = self._found("ids", wanted, "add adds codes")
+            if len(found):
+                self._rows = self._rows.with_codes(found, codes)
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Remove the codes of these ids. The others keep their order, and the ids are free again.
+
+        It takes time in proportion to the size of the index, whatever the number of ids.
+
+        Args:
+            ids: (n,), each once.
+
+        Raises:
+            ValueError: an id that is not in the index or comes twice. Nothing is removed then.
+        """
+        wanted = checked_ids("ids", ids)
+        check_distinct("ids", wanted)
+        with self._lock:
+            found = self._found("ids", wanted, "`id in index` tells")
+            if len(found):
+                self._rows = self._rows.without(found)
+                self._lookup.forget(wanted)
+
+    def search(
+        self,
+        codes: NDArray[np.uint8],
+        k: int,
+        *,
+        among: ArrayLike | None = None,
+        pad: bool = False,
+        threads: int | None = None,
+    ) -> tuple[Ids, NDArray[np.int32]]:
+        """The k codes nearest to each query, by distance, then by the order of adding.
+
+        Args:
+            codes: queries (q, ceil(bits / 8)), uint8.
+            k: int >= 1.
+            among: ids (m,) to search in alone; None for all. An id that comes twice counts once.
+            pad: whether results shall be k wide also where there are fewer codes: the rest of a row is filled as
+                faiss fills it, with id -1 (None among strings; no code has such an id) and distance 2147483647.
+            threads: of faiss, int >= 1, at most so many; None for one a 32 queries, and one at least. The numpy
+                engine has one, and so has faiss in a forked process.
+
+        Returns:
+            ids (q, w), int64 or str objects, and distances (q, w) int32 in [0, bits]. w is k, or the number of
+            codes searched if that is smaller and `pad` is not set.
+
+        Raises:
+            ValueError: codes of another length, k or threads not an int >= 1, or `among` with an id that is not in
+                the index.
         """
         check_packed("codes", codes, self.bits)
         k = whole("k", k, 1)
-        # The rows beyond the size never enter an engine: k as large as "all of them" must cost no memory.
-        found = min(k, self._size)
-        ids = np.full((len(codes), k), _NO_ID, np.int64)
-        distances = np.full((len(codes), k), _NO_DISTANCE, np.int32)
-        if found and len(codes):
-            engine = _faiss_nearest if self.engine == "faiss" else _numpy_nearest
-            positions, distances[:, :found] = engine(codes, self.codes, found, self.bits)
-            ids[:, :found] = self._ids[positions]
+        threads = whole("threads", threads, 1, optional=True)
+        pad = flag("pad", pad)
+        chosen: NDArray[np.int64] | None = None
+        if among is None:
+            rows = self._rows
+            searched = rows.codes[: rows.size]
+        else:
+            wanted = checked_ids("among", among)
+            with self._lock:
+                chosen = np.unique(self._found("among", wanted, "`id in index` tells"))
+                rows = self._rows
+            searched = rows.codes[chosen]
+        count = min(k, len(searched))
+        width = k if pad else count
+        fill = None if rows.ids.dtype == object else _NO_ID
+        ids = np.full((len(codes), width), fill, rows.ids.dtype)
+        distances = np.full((len(codes), width), _NO_DISTANCE, np.int32)
+        if count and len(codes):
+            engine = ENGINES[self.engine]
+            positions, distances[:, :count] = engine.nearest(codes, searched, count, self.bits, threads)
+            ids[:, :count] = rows.ids[positions if chosen is None else chosen[positions]]
         return ids, distances
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, under exactly this name.
 
-        An older file there is replaced at once or not at all. The content is an
-        uncompressed .npz of plain arrays (bits, codes, ids, source as JSON) with a checksum over them.
+        An older file there is replaced at once or not at all. The content is an uncompressed .npz of plain arrays
+        with a checksum over them.
         """
-        source = "" if self.source is None else json.dumps(self.source.to_json())
-        with replaced(Path(path)) as file:
-            np.savez(
-                file,
-                schema=np.int64(_SCHEMA),
-                bits=np.int64(self.bits),
-                codes=self.codes,
-                ids=self.ids,
-                source=np.array(source),
-                sha256=np.array(_checksum(self.bits, self.codes, self.ids, source)),
-            )
+        rows = self._rows
+        content = index_file.Content(
+            self.bits, rows.codes[: rows.size], rows.ids[: rows.size], rows.added, self.source
+        )
+        index_file.write(Path(path), content)
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike, *, engine: Literal["faiss", "numpy"] | None = None
-    ) -> "HammingIndex":
-        """Read what `save` wrote.
+    def load(cls, path: str | os.PathLike[str], *, engine: EngineName | None = None) -> Self:
+        """Read what `save` wrote, now or in an earlier version.
 
         Raises:
             ValueError: the file is not an index, is damaged, or was written by a later schema.
             FileNotFoundError: there is no such file.
         """
-        content = _read_arrays(Path(path))
-        if content["schema"].shape or content["schema"] != _SCHEMA:
-            raise ValueError(f"{path} has schema {content['schema']}; this version reads schema {_SCHEMA}")
-        codes, ids = content["codes"], content["ids"]
-        if content["bits"].shape or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
-            raise ValueError(f"{path} is not a HammingIndex file: its arrays do not belong together")
-        bits, source = int(content["bits"]), str(content["source"])
-        if str(content["sha256"]) != _checksum(bits, codes, ids, source):
-            raise ValueError(f"{path} is damaged: its checksum does not match its content")
-        index = cls(bits, engine=engine, source=Source.from_json(json.loads(source)) if source else None)
-        index.add(codes, ids)
-        return index
-
-
-def _faiss_nearest(
-    queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, bits: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Positions (q, k) and distances (q, k), by faiss' exact binary search.
-
-    faiss keeps the k smallest by (distance, position) in its heap, which is our order; the tests hold it to
-    that, ties at the cut included. Zero pad bits add nothing to a distance, so any length works.
-    """
-    import faiss
-
-    distances, positions = faiss.knn_hamming(
-        np.ascontiguousarray(queries), np.ascontiguousarray(codes), k, variant="hc"
-    )
-    return positions, distances
-
-
-def _numpy_nearest(
-    queries: NDArray[np.uint8], codes: NDArray[np.uint8], k: int, bits: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Positions (q, k) and distances (q, k), the same as faiss gives."""
-    size = len(codes)
-    positions = np.empty((len(queries), k), np.int64)
-    distances = np.empty((len(queries), k), np.int32)
-    for row in range(0, len(queries), _BLOCK_QUERIES):
-        block = queries[row : row + _BLOCK_QUERIES]
-        best = np.empty((len(block), 0), np.int64)
-        for start in range(0, size, _BLOCK_CODES):
-            part = codes[start : start + _BLOCK_CODES]
-            # One integer holds the whole order: distance first, then position. No two keys are equal.
-            keys = hamming_distance(block, part, bits).astype(np.int64) * size
-            keys += np.arange(start, start + len(part))
-            best = np.concatenate([best, keys], axis=1)
-            if best.shape[1] > k:
-                best = np.partition(best, k - 1, axis=1)[:, :k]
-        best.sort(axis=1)
-        distances[row : row + len(block)], positions[row : row + len(block)] = np.divmod(best, size)
-    return positions, distances
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with path.open("rb") as file:
+        content = index_file.read(Path(path))
         try:
-            arrays = np.load(file, allow_pickle=False)
-            needed = ("schema", "bits", "codes", "ids", "sha256")
-            # Indexes were written without a source once; the checksum of an empty one is theirs.
-            return {"source": np.array(""), **{name: arrays[name] for name in (*needed, *arrays.files)}}
-        except Exception as error:  # a damaged zip file or array header fails in a dozen ways
+            return _restored(cls, content, engine)
+        except ValueError as error:
             raise ValueError(f"{path} is not a HammingIndex file, or it is damaged: {error}") from error
 
+    def _found(self, name: str, wanted: Ids, remedy: str) -> NDArray[np.int64]:
+        """The rows of ids, all of which must be there. Called with the lock held."""
+        rows = self._rows
+        self._check_kind(name, wanted, rows)
+        found = self._lookup.rows(wanted, rows)
+        if (found < 0).any():
+            missing = _shown(wanted[found < 0][0])
+            raise ValueError(
+                f"{name} must be in the index; {(found < 0).sum()} of {len(found)} are not, the first is {missing} "
+                f"({remedy})"
+            )
+        return found
 
-def _checked_ids(ids: ArrayLike, count: int) -> NDArray[np.int64]:
-    values = as_array("ids", ids) if isinstance(ids, np.ma.MaskedArray) else np.asarray(ids)
-    if values.shape != (count,):
-        raise ValueError(f"ids must have shape ({count},), one for each code, got shape {values.shape}")
-    if count and (values.dtype.kind not in "iu" or not np.can_cast(values.dtype, np.int64)):
-        raise ValueError(f"ids must be integers that fit int64, got dtype {values.dtype}")
-    values = values.astype(np.int64)
-    if count and values.min() < 0:
-        raise ValueError(f"ids must be >= 0 (-1 marks an empty place in results), got {values.min()}")
-    unique, counts = np.unique(values, return_counts=True)
-    if len(unique) < count:
-        raise ValueError(f"ids must differ from each other; id {unique[counts > 1][0]} comes twice")
-    return values
-
-
-def _grown(array: NDArray[Any], size: int, capacity: int) -> NDArray[Any]:
-    grown = np.empty((capacity, *array.shape[1:]), array.dtype)
-    grown[:size] = array[:size]
-    return grown
+    @staticmethod
+    def _check_kind(name: str, ids: Ids, rows: Rows, hint: str = "") -> None:
+        if rows.size and len(ids) and ids.dtype != rows.ids.dtype:
+            mine, other = ("strings", "integers") if rows.ids.dtype == object else ("integers", "strings")
+            raise ValueError(f"{name} must be {mine}, as the ids of this index are, got {other}{hint}")
 
 
-def _checksum(bits: int, codes: NDArray[np.uint8], ids: NDArray[np.int64], source: str) -> str:
-    digest = hashlib.sha256(f"{_SCHEMA} {bits} {len(codes)} ".encode())
-    digest.update(np.ascontiguousarray(codes).data)
-    digest.update(np.ascontiguousarray(ids, "<i8").data)
-    digest.update(source.encode())
-    return digest.hexdigest()
+def _restored(cls: type[HammingIndex], content: index_file.Content, engine: Any) -> Any:
+    """An index of that content."""
+    index = cls(content.bits, engine=engine, source=content.source)
+    index.add(content.codes, content.ids)
+    index._rows = index._rows._replace(added=max(content.added, len(index)))
+    return index
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _shown(id: Any) -> str:
+    return repr(id) if isinstance(id, str) else str(id)

@@ -1,14 +1,13 @@
 """Pictures to codes in production: image_raw.onnx of a release, opened when the first picture comes."""
 
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.serving.session import StartSession, open_session
+from scbch_keras.export.serving.session import Session, StartSession
 from scbch_keras.preprocessing.image import read_settings
 from scbch_keras.preprocessing.pictures import blocks, checked_pictures
 
@@ -37,9 +36,7 @@ class PictureEncoder:
             )
         self.size = (settings["size"][0], settings["size"][1])
         signature = manifests.signature("pictures", [None, None, None, 3], self.bits, "uint8")
-        self._arguments = (start, folder, manifest, relative, signature)
-        self._lock = Lock()
-        self._session: Any = None
+        self._session = Session(start, folder, manifest, relative, signature)
 
     def encode(self, pictures: Any, batch_size: int, packed: bool) -> NDArray[Any]:
         """Pictures, as `pictures.checked_pictures` says -> codes."""
@@ -48,11 +45,5 @@ class PictureEncoder:
         width = -(-self.bits // 8) if packed else self.bits
         codes = [np.empty((0, width), np.uint8 if packed else np.float32)]
         for block in blocks(pictures, self.size, batch_size):
-            codes += self._opened().run([output], {"pictures": block})
+            codes += self._session.run([output], {"pictures": block})
         return np.concatenate(codes)
-
-    def _opened(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = open_session(*self._arguments)
-        return self._session

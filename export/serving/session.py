@@ -1,15 +1,83 @@
 """An ONNX file of a release as an onnxruntime session: checked, and of the signature that is expected."""
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
+from weakref import finalize
 
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.serving.external_data import check_no_external_data
+from scbch_keras.export.serving.forks import renew_in_children
 
 StartSession = Callable[[bytes], Any]
 """Content of an ONNX file -> its onnxruntime session."""
 
 _ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
+
+
+def onnxruntime() -> Any:
+    """The package onnxruntime, its telemetry off unless the environment says otherwise. Raises ImportError."""
+    if "onnxruntime" not in sys.modules:
+        # Its builds for Linux and macOS report to their vendor, by a thread for which a forked child waits for
+        # ever when it ends.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+class Session:
+    """An ONNX file of a release, opened at the first use and in each forked child anew. Safe to call from many threads.
+
+    The threads of a session do not come along into a forked child: it would wait for them when it drops the session.
+    The file is held open: it can be read also when the release was deleted since.
+
+    Args:
+        start: opens the content.
+        folder: of the release.
+        manifest: of the release.
+        relative: the file's path in the release.
+        signature: of the manifest.
+
+    Raises ValueError or FileNotFoundError as `manifest.open_listed` does.
+    """
+
+    def __init__(
+        self,
+        start: StartSession,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        relative: str,
+        signature: Mapping[str, Any],
+    ):
+        self._file = manifests.open_listed(folder, manifest, relative)
+        finalize(self, self._file.close)
+        self._arguments = (start, folder, manifest, relative, signature)
+        self._session: Any = None
+        self._lock = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Leave the parent's session alone: not even its memory can be freed in a forked child."""
+        self._lock = Lock()
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+
+    def opened(self) -> Any:
+        """The session of this process. Raises as `open_session`."""
+        with self._lock:
+            if self._session is None:
+                self._session = open_session(*self._arguments, file=self._file)
+            return self._session
+
+    def run(self, outputs: list[str], inputs: Mapping[str, Any]) -> list[Any]:
+        """What onnxruntime's own `run` gives."""
+        return self.opened().run(outputs, inputs)  # type: ignore[no-any-return]
 
 
 def open_session(
@@ -18,13 +86,18 @@ def open_session(
     manifest: Mapping[str, Any],
     relative: str,
     signature: Mapping[str, Any],
+    file: BinaryIO | None = None,
 ) -> Any:
-    """The session of the file `relative` in the release `folder`.
+    """The session of the file `relative` in the release `folder`, or of that file when it is open already.
 
-    Raises ValueError or FileNotFoundError as `manifest.read_verified` does, and ValueError if onnxruntime cannot
-    open it or its inputs and outputs are not those of `signature`.
+    Raises ValueError or FileNotFoundError as `manifest.read_verified` does, and ValueError if it keeps tensors in other
+    files, onnxruntime cannot open it, or its inputs and outputs are not those of `signature`.
     """
-    content = manifests.read_verified(folder, manifest, relative)
+    if file is None:
+        content = manifests.read_verified(folder, manifest, relative)
+    else:
+        content = manifests.verified(file, folder, manifest, relative)
+    check_no_external_data(content, str(folder / relative))
     try:
         session = start(content)
     except Exception as error:  # onnxruntime's own error types share no public base class

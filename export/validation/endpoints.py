@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
-from scbch_keras.export.serving.session import open_session
+from scbch_keras.export.serving.session import onnxruntime, open_session
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""
@@ -79,12 +79,10 @@ class Served:
         return encode
 
     def _onnx(self, encoder: str, form: str) -> Encode:
-        import onnxruntime
-
         entry = self.manifest["encoders"][encoder][form]
         signature = self.manifest["signatures"][entry["signature"]]
         (argument,) = signature["inputs"]
-        start = partial(onnxruntime.InferenceSession, providers=["CPUExecutionProvider"])
+        start = partial(onnxruntime().InferenceSession, providers=["CPUExecutionProvider"])
         session = open_session(start, self.folder, self.manifest, entry["path"], signature)
         prepare = self._preparation(encoder)
 

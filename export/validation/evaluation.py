@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, check_features
 from scbch_keras.export.format.manifest import MODALITIES
+from scbch_keras.export.serving.npz import read_npz
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
@@ -69,18 +70,20 @@ class Evaluation:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` wrote. Raises ValueError if it is something else, FileNotFoundError if there is nothing."""
+        needed = [f"{part}_{name}" for part in ("query", "database") for name in (*MODALITIES, "labels")]
+        expected = "query_image, query_text, query_labels and the same of database in an .npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = dict(file)
-            query, database = (
-                ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
-                for part in ("query", "database")
-            )
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"{path}: expected query_image, query_text, query_labels and the same of database in an .npz: {error}"
-            ) from error
-        return cls.of(query, database)
+            stored = read_npz(Path(path), "file of Evaluation.save", needed)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected {expected}: {error}") from error
+        query, database = (
+            ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
+            for part in ("query", "database")
+        )
+        try:
+            return cls.of(query, database)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _checked(name: str, given: Any) -> RetrievalSet:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, opened, replaced
 from scbch_keras.preprocessing.pictures import PREPARATION, Size, blocks, checked_pictures, grey_features
 
 PIPELINE_FILE = "image_pipeline.json"
@@ -79,7 +79,8 @@ class ImagePipeline:
         Raises ValueError if it is something else, FileNotFoundError if there is nothing.
         """
         path = Path(folder, PIPELINE_FILE)
-        stored = read_settings(path.read_bytes(), str(path))
+        with opened(path) as file:
+            stored = read_settings(file.read(), str(path))
         backbone = None
         if stored["features"] == "backbone":
             from scbch_keras.preprocessing.keras_file import load_in_float32
@@ -99,7 +100,7 @@ def read_settings(content: bytes, source: str) -> dict[str, Any]:
     Raises ValueError if it is something else.
     """
     try:
-        stored = json.loads(content)
+        stored = loads(content)
         form = (stored["schema"], stored["preparation"])
         if form != (_SCHEMA, PREPARATION["name"]):
             raise ValueError(f"its schema and preparation are {form}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.checks import one_of
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, opened, replaced
 
 Weighting = Literal["presence", "counts", "tfidf"]
 Ranges = tuple[tuple[int, int], ...]
@@ -216,16 +216,19 @@ class TextPipeline:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` wrote. Raises ValueError if it is something else, FileNotFoundError if there is nothing."""
-        return cls.from_json(Path(path).read_bytes(), str(path))
+        with opened(Path(path)) as file:
+            return cls.from_json(file.read(), str(path))
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Self:
         """What `save` wrote to the file `source`, from its bytes. Raises ValueError if it is something else."""
         try:
-            stored = json.loads(content)
+            stored = loads(content)
             form = (stored["schema"], stored["normalization"])
             if form != (_SCHEMA, NORMALIZATION["name"]):
                 raise ValueError(f"its schema and normalization are {form}")
+            if not isinstance(stored["vocabulary"], list):
+                raise ValueError(f"its vocabulary is a {type(stored['vocabulary']).__name__}")
             return cls(stored["vocabulary"], stored["weighting"], stored["idf"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{source}: expected a file of TextPipeline.save: {error}") from error

@@ -137,12 +137,11 @@ def _results(
     queries: list[str], packed: NDArray[Any], index: HammingIndex, names: list[str] | None, k: int
 ) -> list[dict[str, Any]]:
     """A row for each code found: query, rank from 1, id, distance."""
-    ids, distances = index.search(packed, min(k, max(len(index), 1)))
+    ids, distances = (array.tolist() for array in index.search(packed, k))
     return [
-        {"query": query, "rank": rank, "id": names[id] if names else int(id), "distance": int(distance)}
+        {"query": query, "rank": rank, "id": names[id] if names else id, "distance": distance}
         for query, found, far in zip(queries, ids, distances, strict=True)
         for rank, (id, distance) in enumerate(zip(found, far, strict=True), 1)
-        if id >= 0
     ]
 
 

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from scbch_keras import files
 from scbch_keras.export import promote, prune, releases, rollback
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing import store
@@ -103,6 +105,29 @@ def test_prune_keeps_the_highest_and_latest(folder):
     for keep in (0, True, "1"):
         with pytest.raises(ValueError, match="keep must be an int of at least 1"):
             prune(folder, keep)
+
+
+@pytest.mark.parametrize("change", [lambda folder: promote(folder, 4), rollback])
+def test_latest_moves_although_another_process_begins_an_export_or_a_prune(folder, change, monkeypatch):
+    made = Path.symlink_to
+    program = "import sys; from pathlib import Path; from scbch_keras.export import store\n"
+    program += "with store.at_work(Path(sys.argv[1])): pass"
+
+    def and_another_begins(link, *arguments, **options):
+        made(link, *arguments, **options)
+        subprocess.run([sys.executable, "-c", program, folder], check=True)
+
+    monkeypatch.setattr(Path, "symlink_to", and_another_begins)
+    assert change(folder).name == latest(folder)
+
+
+def test_hidden_names_differ_and_keep_their_suffix(tmp_path):
+    for name in ("checkpoint-2.keras", "c.npy.json", "latest", "3", ".keras"):
+        names = {files.hidden_sibling(tmp_path / name) for _ in range(100)}
+        assert len(names) == 100
+        assert {(path.parent, path.suffix) for path in names} == {(tmp_path, Path(name).suffix)}
+        assert len({path.with_suffix(".keras") for path in names}) == 100
+        assert all(path.name.startswith(".") for path in names)
 
 
 def test_what_was_left_unfinished_goes_once_nobody_works_there(folder):

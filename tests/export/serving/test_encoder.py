@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -256,6 +258,30 @@ def test_latest_is_followed_once(folder):
     assert encoder.path == folder.resolve()
 
 
+@pytest.mark.parametrize("reads", [manifests.NAME, "image.onnx", "text.onnx", manifests.TEXT_PIPELINE])
+def test_latest_opens_although_its_version_is_deleted_meanwhile(folder, monkeypatch, reads):
+    add_pipeline(folder)
+    latest = folder.parent / "latest"
+    latest.symlink_to("1")
+    newer = shutil.copytree(folder, folder.with_name("2"))
+    really_open = os.open
+
+    def deleted_before(path, *arguments, **options):
+        if path == folder / reads and folder.exists():
+            latest.unlink()
+            latest.symlink_to("2")
+            shutil.rmtree(folder)
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", deleted_before)
+    encoder = HashEncoder(latest)
+    assert encoder.path == newer
+    assert len(encoder.text(["a dog"])) == 1
+    shutil.rmtree(newer)
+    with pytest.raises(FileNotFoundError, match="is no release"):
+        HashEncoder(latest)
+
+
 def test_one_modality_can_be_loaded_alone(folder):
     (folder / "image.onnx").unlink()
     encoder = HashEncoder(folder, modalities=("text",))
@@ -272,7 +298,7 @@ def test_one_modality_can_be_loaded_alone(folder):
 def test_the_cpu_is_used_unless_providers_are_given(folder):
     encoder = HashEncoder(folder)
     for modality in encoder._encoders.values():
-        assert modality.session.get_providers() == ["CPUExecutionProvider"]
+        assert modality.session.opened().get_providers() == ["CPUExecutionProvider"]
     with pytest.raises(ValueError, match="'TeaLeafExecutionProvider'; this onnxruntime has"):
         HashEncoder(folder, providers=["TeaLeafExecutionProvider"])
     with pytest.raises(ValueError, match="providers"):
@@ -400,7 +426,7 @@ def test_a_file_that_is_no_onnx_is_refused(folder):
     (folder / "text.onnx").write_bytes(b"nonsense")
     entry = {"sha256": hashlib.sha256(b"nonsense").hexdigest(), "bytes": 8}
     edit(folder, lambda manifest: manifest["files"].update({"text.onnx": entry}))
-    with pytest.raises(ValueError, match="onnxruntime cannot open"):
+    with pytest.raises(ValueError, match=r"text\.onnx is no ONNX file"):
         HashEncoder(folder)
 
 

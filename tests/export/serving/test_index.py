@@ -94,11 +94,11 @@ def test_given_ids_come_back_and_default_ids_are_positions(engine):
 def test_places_that_cannot_be_filled_are_marked_as_faiss_marks_them(engine):
     index = HammingIndex(8, engine=engine)
     query = np.array([[255], [0]], np.uint8)
-    ids, distances = index.search(query, 2)
+    ids, distances = index.search(query, 2, pad=True)
     assert (ids == -1).all()
     assert (distances == 2**31 - 1).all()
     index.add(np.array([[254]], np.uint8), ids=[9])
-    ids, distances = index.search(query, 3)
+    ids, distances = index.search(query, 3, pad=True)
     assert ids.tolist() == [[9, -1, -1], [9, -1, -1]]
     assert distances.tolist() == [[1, 2**31 - 1, 2**31 - 1], [7, 2**31 - 1, 2**31 - 1]]
     faiss = pytest.importorskip("faiss")
@@ -132,8 +132,18 @@ def test_codes_that_are_not_contiguous_are_searched_by_value(engine):
         ([1, 7], "id 1 is in use"),
         ([-1, 3], ">= 0"),
         ([1.0, 2.0], "integers"),
-        (["a", "b"], "integers"),
-        (np.array([3, 4], np.uint64), "fit int64"),
+        (["a", "b"], "must be integers, as the ids of this index are, got strings"),
+        ([3, "b"], "all integers or all strings, got int at 0"),
+        ([3, True], "got a bool"),
+        (np.array([True, False]), "got dtype bool"),
+        ([b"a", b"b"], "integers that fit int64, or strings"),
+        (["a", "\ud800"], "lone surrogate"),
+        (["a", "a"], "id a comes twice"),
+        (np.array([3, 2**63], np.uint64), "fit int64, got 9223372036854775808"),
+        ([3, 2**63], "fit int64"),
+        ([3, 2**70], "fit int64"),
+        ([3, None], "integers"),
+        (np.array([["a"], ["b"]]), r"shape \(2,\)"),
         ([3], r"shape \(2,\)"),
         ([[3, 4]], r"shape \(2,\)"),
     ],
@@ -280,8 +290,8 @@ def test_other_files_are_refused(saved, tmp_path):
     with np.load(path) as file:
         arrays = dict(file)
     with (tmp_path / "later").open("wb") as file:
-        np.savez(file, **{**arrays, "schema": np.int64(2)})
-    with pytest.raises(ValueError, match="schema 2"):
+        np.savez(file, **{**arrays, "schema": np.int64(3)})
+    with pytest.raises(ValueError, match="schema 3"):
         HammingIndex.load(tmp_path / "later")
     (tmp_path / "short").write_bytes(path.read_bytes()[:200])
     (tmp_path / "text").write_text("not an index")
