@@ -9,8 +9,9 @@ from typing import Any
 from scbch_keras.export import layouts
 from scbch_keras.export import manifest as manifests
 from scbch_keras.export.image import ImagePipeline
+from scbch_keras.export.normalization import NORMALIZATIONS
 from scbch_keras.export.pictures import PREPARATION
-from scbch_keras.export.text import NORMALIZATION, TextPipeline
+from scbch_keras.export.text import TextPipeline
 
 _LIBRARIES = (
     "scbch_keras keras numpy pillow tensorflow tensorflow-text jax torch "  # noqa: SIM905
@@ -89,7 +90,7 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
             "path": manifests.TEXT_PIPELINE,
             "weighting": text.weighting,
             "words": text.dimensions,
-            "normalization": NORMALIZATION,
+            "normalization": NORMALIZATIONS[text.normalization],
         },
         "saved_model": {
             "path": saved_model,

@@ -17,7 +17,7 @@ from scbch_keras.export.probes import ROWS, text_probes
 
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 BITS = 20
-WORDS = ("dog", "beach", "strasse", "é", "été", "ᄒ", "\U0001fae8", "🚀", "a", "the", "don't,", "\u0301")
+WORDS = ("dog", "beach", "strasse", "é", "été", "ᄒ", "\U0001fae8", "🚀", "a", "the", "don't", "\u0301")
 IDF = np.linspace(1, 7, len(WORDS))
 
 
