@@ -101,7 +101,9 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
             "path": manifests.RAW_TEXT_ONNX,
             "opset": manifests.RAW_TEXT_OPSET,
             "signature": "encode_raw_text",
-            "input": "normalised before, as pipeline.normalization says; at least one",
+            "input": "normalised before by the client, as pipeline.normalization says (TextPipeline.normalize in "
+            f"Python, TextPipeline of {manifests.JAVASCRIPT} in JavaScript): raw strings give wrong codes without an "
+            "error; at least one",
         },
     }
 

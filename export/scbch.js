@@ -81,10 +81,10 @@ function checkRule(rule) {
 
 function checkTexts(texts) {
   if (!Array.isArray(texts)) throw new TypeError(`texts must be an array of strings, got ${typeof texts}`);
-  texts.forEach((text, row) => {
+  for (const [row, text] of texts.entries()) {
     if (typeof text !== "string") throw new TypeError(`texts must be strings, got ${typeof text} at ${row}`);
     if (LONE_SURROGATE.test(text)) throw new RangeError(`texts must be valid Unicode, got a lone surrogate at ${row}`);
-  });
+  }
 }
 
 /** The words of a text, by the rule of that name. */
