@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import queue
+import shlex
 import shutil
 import socket
 import subprocess
@@ -126,28 +127,30 @@ def _free_port():
 
 @contextlib.contextmanager
 def triton(repository, folder):
-    """The tritonserver of nvidia-pytriton on a model repository: its address, and the folder of its packages.
+    """The tritonserver of nvidia-pytriton on a model repository: its address, and a Python with tritonclient.
 
     It has the python backend only. folder: empty, for what the server writes.
     """
     if sys.platform != "linux":
         unavailable("tritonserver is for Linux")
-    name = f"pytriton-0.7.0-{sys.version_info.major}.{sys.version_info.minor}"
-    install = (sys.executable, "-m", "pip", "install", "--quiet", *TRITON, "--target")
-    site = _cached(name, *install)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    # Its pins are not ours, so it has an environment of its own.
+    install = '"$0" -m venv "$1" && "$1/bin/python" -m pip install --quiet ' + shlex.join(TRITON)
+    environment = _cached(f"pytriton-0.7.0-{version}", "sh", "-c", install, sys.executable)
+    site = environment / "lib" / f"python{version}" / "site-packages"
     server = site / "pytriton" / "tritonserver"
     backends = Path(folder) / "backends"
     shutil.copytree(server / "backends" / "python", backends / "python")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.exists():
         unavailable(f"{TRITON[0]} has no python backend for Python {version}")
     shutil.copy(stub, backends / "python")
     port = _free_port()
     log = Path(folder) / "server.log"
-    environment = {
+    variables = {
         **os.environ,
-        "PYTHONPATH": str(site),
+        # The interpreter in the server takes its packages from the environment that PATH leads to.
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "LD_LIBRARY_PATH": f"{site / 'nvidia_pytriton.libs'}:{Path(sys.base_prefix) / 'lib'}",
     }
     command = (
@@ -156,14 +159,14 @@ def triton(repository, folder):
         *("--http-address=127.0.0.1", f"--http-port={port}", "--allow-grpc=false", "--allow-metrics=false"),
     )
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not _answers(f"http://127.0.0.1:{port}/v2/health/ready"):
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"tritonserver did not start: {log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
-        yield f"127.0.0.1:{port}", site
+        yield f"127.0.0.1:{port}", environment / "bin" / "python"
     finally:
         process.terminate()
         try:

@@ -1,7 +1,6 @@
 """A release that takes strings: HashEncoder, text_raw.onnx and encode_raw_text give the model's codes."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -255,10 +254,9 @@ long = infer(np.array([b"dog " * 300_000, b"beach"] * 4, object))
 columns = [np.concatenate(each) for each in zip(*found, strict=True)]
 np.savez({str(tmp_path / "out.npz")!r}, error=wrong.result(), long=long[0], **dict(zip(names, columns, strict=True)))
 """
-    with triton(released.path / described["model_repository"], tmp_path / "server") as (address, site):
-        environment = {**os.environ, "PYTHONPATH": str(site)}
-        command = [sys.executable, "-c", client, address]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    with triton(released.path / described["model_repository"], tmp_path / "server") as (address, python):
+        command = [python, "-c", client, address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "out.npz") as came:
         assert differing_bits(came["packed_codes"], expected["packed_codes"]) == 0

@@ -81,7 +81,7 @@ def encode_queries(
     kinds = np.array(modalities)
     for modality in sorted(set(modalities)):
         rows = np.flatnonzero(kinds == modality)
-        packed[rows] = getattr(encoder, modality)([queries[row] for row in rows])
+        packed[rows] = getattr(encoder, modality)([queries[row] for row in rows.tolist()])
     return packed
 
 
