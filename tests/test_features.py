@@ -14,7 +14,7 @@ import pytest
 PIL = pytest.importorskip("PIL.Image")
 h5py = pytest.importorskip("h5py")
 
-from scbch_keras.export.normalization import CURRENT, WITH_PUNCTUATION
+from scbch_keras.export.normalization import CURRENT, WITH_PUNCTUATION  # noqa: E402
 from scbch_keras.export.pictures import read_picture  # noqa: E402
 from scbch_keras.export.text import TextPipeline  # noqa: E402
 from scbch_keras.training.features.cache import extract  # noqa: E402
