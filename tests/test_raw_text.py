@@ -233,11 +233,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tritonclient.http as triton
-client = triton.InferenceServerClient(sys.argv[1], concurrency=8)
 names = ("packed_codes", "codes", "known_words")
 def infer(rows):
     text = triton.InferInput("text", [len(rows), 1], "BYTES")
     text.set_data_from_numpy(rows[:, None])
+    client = triton.InferenceServerClient(sys.argv[1], network_timeout=300)  # one must not go from thread to thread
     answer = client.infer({described["model"]!r}, [text], outputs=[triton.InferRequestedOutput(n) for n in names])
     return [answer.as_numpy(name) for name in names]
 def refused(rows):
