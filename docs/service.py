@@ -277,6 +277,15 @@ class Service:
         except OverloadedError as error:
             raise HTTPException(503, "too many requests wait", {"Retry-After": "1"}) from error
 
+    async def words(self, inputs: Inputs) -> dict[str, Any]:
+        """Of texts: how many words of each the model knows, and which it does not; else nothing."""
+        texts = inputs.texts
+        if texts is None:
+            return {}
+        known = await asyncio.to_thread(self.encoder.known_words, texts)
+        unknown = await asyncio.to_thread(self.encoder.unknown_words, texts)
+        return {"known_words": known.tolist(), "unknown_words": unknown}
+
 
 def application(settings: Settings) -> FastAPI:
     """The application, to be run by an ASGI server."""
@@ -302,7 +311,8 @@ def application(settings: Settings) -> FastAPI:
     @app.post("/encode")
     async def encode(inputs: Inputs) -> dict[str, Any]:
         codes = await app.state.service.encode(inputs)
-        return {"bits": app.state.service.encoder.bits, "codes": [row.tobytes().hex() for row in codes]}
+        answer = {"bits": app.state.service.encoder.bits, "codes": [row.tobytes().hex() for row in codes]}
+        return answer | await app.state.service.words(inputs)
 
     @app.post("/search")
     async def search(query: Query) -> dict[str, Any]:
@@ -312,12 +322,15 @@ def application(settings: Settings) -> FastAPI:
         codes = await service.encode(query)
         ids, distances = await asyncio.to_thread(service.index.search, codes, query.k)
         names = service.names
-        return {
-            "results": [
-                [{"id": names[id] if names else id, "distance": far} for id, far in zip(*row, strict=True)]
-                for row in zip(ids.tolist(), distances.tolist(), strict=True)
-            ]
-        }
+        results = [
+            [{"id": names[id] if names else id, "distance": far} for id, far in zip(*row, strict=True)]
+            for row in zip(ids.tolist(), distances.tolist(), strict=True)
+        ]
+        words = await service.words(query)
+        if words:
+            # The code of a text without a known word says nothing: what lies near it is no answer.
+            results = [row if known else [] for row, known in zip(results, words["known_words"], strict=True)]
+        return {"results": results} | words
 
     @app.get("/healthz")
     async def healthz() -> str:

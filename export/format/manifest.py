@@ -33,6 +33,8 @@ RAW_TEXT = "raw_text"
 TEXT_PIPELINE = "text_pipeline.json"
 RAW_TEXT_ONNX = "text_raw.onnx"
 RAW_TEXT_OPSET = 20  # the first with StringSplit
+JAVASCRIPT = "scbch.js"
+"""What normalises strings for that file in JavaScript."""
 RAW_IMAGE = "raw_image"
 """The entry of a raw picture front end among the encoders."""
 IMAGE_PIPELINE = PIPELINE_FILE

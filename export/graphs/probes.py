@@ -37,11 +37,11 @@ def probes(shape: Sequence[int | None], rows: int) -> NDArray[np.float32]:
 
 def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> list[str]:
     """Texts (rows): words of the vocabulary among unknown ones, in other cases and normal forms, parted by all
-    sorts of white space; the second and the last are empty.
+    sorts of white space and punctuation; the second and the last are empty.
     """
     rng = np.random.default_rng(seed)
     forms = (str.upper, str.title, lambda word: unicodedata.normalize("NFD", word), str)
-    between = (" ", "\t", "\u00a0", "\u3000\n", "\u2028")
+    between = (" ", ", ", "!\u3000\u00bf", "\t", "\u00a0", "\u3000\n", "\u2028")
     texts = []
     for _ in range(rows):
         chosen = [pipeline.vocabulary[column] for column in rng.integers(pipeline.dimensions, size=12)]

@@ -41,12 +41,14 @@ def write_raw_text_onnx(pipeline: TextPipeline, encoder: Path, path: Path) -> No
     graph.initializer.extend(constants)
     del graph.input[:]
     graph.input.append(_text_input())
+    helper.set_model_props(model, {"normalization": pipeline.normalization})
     model.ir_version = max(model.ir_version, helper.find_min_ir_version_for(list(model.opset_import)))
     onnx.save_model(model, str(path))
 
 
 def _text_input() -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info("text", TensorProto.STRING, [_BATCH])
+    doc = "Normalised before (TextPipeline.normalize, or scbch.js): raw strings give wrong codes without an error."
+    return helper.make_tensor_value_info("text", TensorProto.STRING, [_BATCH], doc_string=doc)
 
 
 def _feed(graph: onnx.GraphProto) -> None:

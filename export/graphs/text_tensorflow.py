@@ -1,21 +1,30 @@
 """Raw texts -> features as a TensorFlow graph, equal to `TextPipeline`. Needs tensorflow and tensorflow-text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_text
 
-from scbch_keras.preprocessing.text import SEPARATORS, UNASSIGNED, Ranges, TextPipeline
+from scbch_keras.preprocessing.normalization import (
+    CURRENT,
+    PUNCTUATION,
+    SEPARATORS,
+    UNASSIGNED,
+    WITH_PUNCTUATION,
+)
+from scbch_keras.preprocessing.text import TextPipeline
 
 
-def _class_of(ranges: Ranges) -> str:
+def _class_of(ranges: Iterable[tuple[int, int]]) -> str:
     return "[" + "".join(rf"\x{{{first:x}}}-\x{{{last:x}}}" for first, last in ranges) + "]+"
 
 
 _UNASSIGNED = _class_of(UNASSIGNED)
 _SEPARATOR = _class_of(SEPARATORS)
+_PUNCTUATION = _class_of([(ord(character), ord(character)) for character in PUNCTUATION])
+_PUNCTUATION_AT_ENDS = rf"\A{_PUNCTUATION}|{_PUNCTUATION}\z"
 
 
 def vocabulary_table(pipeline: TextPipeline, path: Path) -> tf.lookup.StaticHashTable:
@@ -43,7 +52,7 @@ def features_function(pipeline: TextPipeline, table: tf.lookup.StaticHashTable) 
     """A function of UTF-8 strings (n,) to what `pipeline` gives, float32 (n, dimensions). Errors as in `words`."""
 
     def features(text: Any) -> Any:
-        found = words(text)
+        found = words(text, pipeline.normalization)
         columns = table.lookup(found.flat_values)
         places = tf.stack([found.value_rowids(), columns], axis=1)[columns >= 0]
         shape = tf.stack([found.nrows(), pipeline.dimensions])
@@ -60,8 +69,8 @@ def features_function(pipeline: TextPipeline, table: tf.lookup.StaticHashTable) 
     return features
 
 
-def words(text: Any) -> Any:
-    """UTF-8 strings (n,) -> their words, ragged (n, words), as `scbch_keras.preprocessing.text.words` gives them.
+def words(text: Any, normalization: str = CURRENT) -> Any:
+    """UTF-8 strings (n,) -> their words, ragged (n, words), as `scbch_keras.preprocessing.normalization.words` does.
 
     Strings that are no valid UTF-8 are an error of the graph (InvalidArgumentError).
     """
@@ -74,4 +83,8 @@ def words(text: Any) -> Any:
     flat = tf.where(tf.strings.regex_full_match(flat, _UNASSIGNED), flat, folded)
     joined = tf.strings.reduce_join(stretches.with_flat_values(flat), axis=-1)
     # The whitespace tokenizer leaves the first bytes of a multi-byte space in the word before it.
-    return tensorflow_text.regex_split(joined, _SEPARATOR)
+    parts = tensorflow_text.regex_split(joined, _SEPARATOR)
+    if normalization == WITH_PUNCTUATION:
+        return parts
+    trimmed = tf.strings.regex_replace(parts.flat_values, _PUNCTUATION_AT_ENDS, "")
+    return tf.ragged.boolean_mask(parts.with_flat_values(trimmed), parts.with_flat_values(trimmed != ""))

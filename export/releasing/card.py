@@ -177,6 +177,7 @@ def _serving(manifest: Mapping[str, Any]) -> Iterator[str]:
             "nvcr.io/nvidia/tritonserver:<tag>-py3 tritonserver --model-repository=/models",
         )
         yield f"Models: {', '.join(f'`{model}`' for model in described['triton']['models'])}.\n"
+        yield from _raw_strings(described)
     if "saved_model" in manifest["formats"]:
         serving = described["tensorflow_serving"]
         yield _command(
@@ -191,6 +192,18 @@ def _serving(manifest: Mapping[str, Any]) -> Iterator[str]:
             f"  name: {manifest['name'].lower().replace('_', '-').strip('-')}\nspec:\n  predictor:\n    model:\n"
             f"      modelFormat:\n        name: {described['kserve']['model_format']}\n"
             f"      storageUri: pvc://<claim>/<path to this folder>/{described['kserve']['storage']}\n```\n"
+        )
+
+
+def _raw_strings(described: Mapping[str, Any]) -> Iterator[str]:
+    if "triton_strings" in described:
+        strings = described["triton_strings"]
+        yield (
+            f"Strings that enter `{manifests.RAW_TEXT_ONNX}`, in Triton too, must be normalised before: raw ones give "
+            f"wrong codes without an error. `{described['javascript']['module']}` does that in JavaScript, "
+            "`TextPipeline.normalize` in Python. On Triton "
+            f"the model `{strings['model']}` takes raw strings, with {' and '.join(strings['needs'])} in the server's "
+            f"Python (3.11 or later): `--model-repository=.../{strings['model_repository']}`.\n"
         )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.normalization import NORMALIZATIONS
 from scbch_keras.preprocessing.pictures import PREPARATION
-from scbch_keras.preprocessing.text import NORMALIZATION, TextPipeline
+from scbch_keras.preprocessing.text import TextPipeline
 
 _LIBRARIES = (
     "scbch_keras keras numpy pillow tensorflow tensorflow-text jax torch "  # noqa: SIM905
@@ -89,7 +90,7 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
             "path": manifests.TEXT_PIPELINE,
             "weighting": text.weighting,
             "words": text.dimensions,
-            "normalization": NORMALIZATION,
+            "normalization": NORMALIZATIONS[text.normalization],
         },
         "saved_model": {
             "path": saved_model,
@@ -100,7 +101,9 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
             "path": manifests.RAW_TEXT_ONNX,
             "opset": manifests.RAW_TEXT_OPSET,
             "signature": "encode_raw_text",
-            "input": "normalised before, as pipeline.normalization says; at least one",
+            "input": "normalised before by the client, as pipeline.normalization says (TextPipeline.normalize in "
+            f"Python, TextPipeline of {manifests.JAVASCRIPT} in JavaScript): raw strings give wrong codes without an "
+            "error; at least one",
         },
     }
 

@@ -85,7 +85,8 @@ def release(
         name: by which servers know the model: A-Z, a-z, 0-9, - and _. None for the folder's name.
         text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
             strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
-            encode_raw_text, and text_raw.onnx for strings that were normalised before.
+            encode_raw_text, text_raw.onnx for strings that were normalised before, scbch.js, which does that in
+            JavaScript, and triton_strings/, which does it on Triton.
         image: how the image features were made from pictures (`ImageFeatures.pipeline`); the release then takes
             pictures as well: in `HashEncoder.image`, the SavedModel signature encode_image_bytes (JPEG and PNG
             files), and image_raw.onnx (pixels of any size). Its backbone is stored in image_backbone.keras.
@@ -147,7 +148,7 @@ def release(
                     "quantizing the ONNX files",
                 )
             manifest = describe(model, name, version, formats, text, image, quantize, label_names, training)
-            layouts.write_triton(staging, manifest)
+            layouts.write_onnx_clients(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
             answer = _verified(model, staging, criteria, tolerance, text, image)

@@ -154,7 +154,8 @@ class HashEncoder:
         """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
 
         texts: strings as a list or a one-dimensional array; a single string is one row. They become the features
-            that the model was trained on (`TextPipeline`); a string without a known word is a row of zeros.
+            that the model was trained on (`TextPipeline`). A string without a known word is a row of zeros, and
+            its code says nothing of it: `known_words` and `unknown_words` tell.
 
         Raises:
             ValueError: also for strings if the release was made without `text`, and for one with a lone
@@ -165,17 +166,40 @@ class HashEncoder:
             texts = [texts]
         if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
             return encoder.encode(texts, size, packed)
+        pipeline, strings = self._strings_pipeline(), checked(texts)
+        # Features here and the encoder's own file, not text_raw.onnx: the weights are in memory once, and a
+        # long string does not widen its whole batch.
+        starts = range(0, max(len(strings), 1), size)
+        codes = [encoder.encode(pipeline(strings[at : at + size]), size, packed) for at in starts]
+        return np.concatenate(codes)
+
+    @property
+    def takes_strings(self) -> bool:
+        """Whether `text` takes strings: the release was made with `text`, and the text encoder is loaded."""
+        return self._pipeline is not None
+
+    def unknown_words(self, texts: Sequence[str]) -> list[list[str]]:
+        """Strings (n) -> the words of each that the model does not know, each once: they do not change the code.
+
+        Raises ValueError as `text` does.
+        """
+        return self._strings_pipeline().unknown(texts)
+
+    def known_words(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Strings (n) -> how many different words of each the model knows, (n,); with 0 the code says nothing.
+
+        Raises ValueError as `text` does.
+        """
+        return self._strings_pipeline().known(texts)
+
+    def _strings_pipeline(self) -> TextPipeline:
+        self._checked("text", 1)
         if self._pipeline is None:
             raise ValueError(
                 f"text features must be float32, got strings: the release {self.path} takes none. Make one "
                 "with export.release(model, folder, text=pipeline)"
             )
-        strings = checked(texts)
-        # Features here and the encoder's own file, not text_raw.onnx: the weights are in memory once, and a
-        # long string does not widen its whole batch.
-        starts = range(0, max(len(strings), 1), size)
-        codes = [encoder.encode(self._pipeline(strings[at : at + size]), size, packed) for at in starts]
-        return np.concatenate(codes)
+        return self._pipeline
 
     def _checked(self, modality: str, batch_size: int) -> tuple["_Encoder", int]:
         encoder = self._encoders.get(modality)

@@ -12,12 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scbch_keras.export import TextPipeline
-from scbch_keras.preprocessing.text import SEPARATORS, UNASSIGNED, checked, words
+from scbch_keras.preprocessing.normalization import (
+    CURRENT,
+    KEPT_AT_ENDS,
+    NORMALIZATIONS,
+    PUNCTUATION,
+    SEPARATORS,
+    UNASSIGNED,
+    WITH_PUNCTUATION,
+    words,
+)
+from scbch_keras.preprocessing.text import checked
 
 pytestmark = pytest.mark.numpy_only
 
+RULES = tuple(NORMALIZATIONS)
 WEIGHTINGS = ("presence", "counts", "tfidf")
-FORMS = ("{}", "a\u0345{}\u0334\u0301")
+FORMS = ("{}", "a\u0345{}\u0334\u0301", "{0}a{0}\u0301 .{0}")
 CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
@@ -56,24 +67,24 @@ def random_texts(rows, seed):
     pieces = ["".join(rng.choices(INTERESTING, k=rng.randint(1, 3))) for _ in range(1000)]
     pieces += [chr(code) + mark for code in range(0x41, 0x250, 5) for mark in ("", "\u0301", "\u0323\u0307")]
     rng = random.Random(seed)
-    between = [" ", "\t", "\0", "\u00a0", "\u2028 ", "\u3000", "\x1c", "\u1680"]
+    between = [" ", ", ", "! (", "\u3001\u00bf", "\t", "\0", "\u00a0", "\u2028 ", "\u3000", "\x1c", "\u1680"]
     return [
         "".join(piece + rng.choice(between) for piece in rng.choices(pieces, k=rng.randint(0, 29)))
         for _ in range(rows)
     ]
 
 
-@pytest.fixture(scope="module")
-def vocabulary():
-    found = sorted({word for text in random_texts(400, 1) for word in words(text)})
-    assert len(found) > 800
-    return found
-
-
-@pytest.fixture(scope="module", params=WEIGHTINGS)
-def pipeline(request, vocabulary):
-    idf = np.random.default_rng(2).uniform(1, 12, len(vocabulary)) if request.param == "tfidf" else None
-    return TextPipeline(vocabulary, request.param, idf)
+@pytest.fixture(
+    scope="module",
+    params=[(weighting, CURRENT) for weighting in WEIGHTINGS] + [("tfidf", WITH_PUNCTUATION)],
+    ids="-".join,
+)
+def pipeline(request):
+    weighting, rule = request.param
+    vocabulary = sorted({word for text in random_texts(400, 1) for word in words(text, rule)})
+    assert len(vocabulary) > 800
+    idf = np.random.default_rng(2).uniform(1, 12, len(vocabulary)) if weighting == "tfidf" else None
+    return TextPipeline(vocabulary, weighting, idf, rule)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,16 @@ def pipeline(request, vocabulary):
         ("cafe\u0301 café", ["café", "café"]),
         ("a\u3000b\u00a0c\u2028d\te\u0085f\x1cg", list("abcdefg")),
         ("zero\u200bwidth soft\u00adware ❤\ufe0f", ["zerowidth", "software", "❤"]),
-        ("Don't, stop-motion! #x", ["don't,", "stop-motion!", "#x"]),
+        ("Don't, stop-motion! #x", ["don't", "stop-motion", "#x"]),
+        ("mug mug, mug! (Mug) «mug» “mug”… _mug_ ¿mug? mug。 －mug－", ["mug"] * 10),  # noqa: RUF001
+        (
+            "c c++ c# #1 1 $5 50% @home R&D \uff031 ©",
+            ["c", "c++", "c#", "#1", "1", "$5", "50%", "@home", "r&d", "#1", "©"],
+        ),
+        ("a - b -- ... — & !?", ["a", "b", "&"]),
+        ("mug,\u0301 mug,\u00ad \u200bmug,\ufe0f", ["mug,\u0301", "mug", "mug"]),
+        ("mug,\U0001fae8 \U0001fae8,", ["mug,\U0001fae8", "\U0001fae8"]),
+        ("mug,cup mother-in-law o'clock", ["mug,cup", "mother-in-law", "o'clock"]),
         ("ΣΊΣΥΦΟΣ σίσυφος", ["σίσυφοσ"] * 2),
         ("ǰ J\u030c", ["ǰ", "ǰ"]),
         ("a\x00b\x7fc\x9fd", list("abcd")),
@@ -93,8 +113,22 @@ def pipeline(request, vocabulary):
         ("", []),
     ],
 )
-def test_words_are_normalised_folded_and_parted_by_space_and_controls(text, expected):
+def test_words_are_normalised_folded_parted_by_space_and_controls_and_trimmed(text, expected):
     assert words(text) == expected
+
+
+def test_the_former_rule_leaves_punctuation_with_its_word():
+    text = "Mug mug, (MUG!) - \u3000… c#"
+    assert words(text, WITH_PUNCTUATION) == ["mug", "mug,", "(mug!)", "-", "...", "c#"]
+    assert words(text, CURRENT) == words(text) == ["mug", "mug", "mug", "c#"]
+
+
+def test_punctuation_is_that_of_unicode_14():
+    listed = set(PUNCTUATION) | set(KEPT_AT_ENDS)
+    assert len(listed) == len(PUNCTUATION) + len(KEPT_AT_ENDS)
+    assert not listed & set(map(chr, members(UNASSIGNED)))
+    if unicodedata.unidata_version == "14.0.0":
+        assert listed == set(characters("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po"))
 
 
 def test_separators_are_what_python_calls_space_and_controls():
@@ -112,20 +146,54 @@ def test_what_this_python_does_not_assign_is_kept_as_it_is():
 
 
 @pytest.mark.slow
-def test_words_are_the_same_in_every_version_of_python():
+@pytest.mark.parametrize(
+    ("rule", "forms", "expected"),
+    [
+        (WITH_PUNCTUATION, FORMS[:2], "879378850160582759fca63b8c98488b41e16db648fe055af8101e317285c4ae"),
+        (CURRENT, FORMS, "051fd55adf3f5d4930339dc4d98e54129356d7b55c3bb67d4dce56990a9bdd59"),
+    ],
+)
+def test_words_are_the_same_in_every_version_of_python(rule, forms, expected):
     digest = hashlib.sha256()
-    for form in FORMS:
-        digest.update("\n".join(" ".join(words(form.format(chr(code)))) for code in CODES).encode())
-    assert digest.hexdigest() == "879378850160582759fca63b8c98488b41e16db648fe055af8101e317285c4ae"
+    for form in forms:
+        digest.update("\n".join(" ".join(words(form.format(chr(code)), rule)) for code in CODES).encode())
+    assert digest.hexdigest() == expected
 
 
+@pytest.mark.parametrize("rule", RULES)
 @settings(deadline=None)
-@given(TEXTS)
-def test_a_normalised_text_is_its_own_normal_form(texts):
-    normal = TextPipeline(["a"]).normalize(texts)
+@given(texts=TEXTS)
+def test_a_normalised_text_is_its_own_normal_form(rule, texts):
+    pipeline = TextPipeline(["a"], normalization=rule)
+    normal = pipeline.normalize(texts)
     assert normal.dtype == object
-    assert [text.split(" ") if text else [] for text in normal] == [words(text) for text in texts]
-    assert normal.tolist() == TextPipeline(["a"]).normalize(normal).tolist()
+    assert [text.split(" ") if text else [] for text in normal] == [words(text, rule) for text in texts]
+    assert normal.tolist() == pipeline.normalize(normal).tolist()
+
+
+def test_unknown_words_are_named_once_each_and_known_ones_counted():
+    pipeline = TextPipeline(["mug", "red", "c#"])
+    texts = ["A red mug, MUG, zebra Zebra! c#", "zebra", "", "...", "Mug"]
+    assert pipeline.unknown(texts) == [["a", "zebra"], ["zebra"], [], [], []]
+    assert pipeline.known(texts).tolist() == [3, 0, 0, 0, 1]
+    assert (pipeline.unknown([]), pipeline.known([]).tolist()) == ([], [])
+    assert TextPipeline(["mug,"], normalization=WITH_PUNCTUATION).unknown(["mug mug,"]) == [["mug"]]
+
+
+def test_a_pipeline_stored_by_the_former_rule_is_read_by_it(tmp_path):
+    stored = {
+        "schema": 1,
+        "normalization": "nfkc-casefold-14",
+        "weighting": "presence",
+        "vocabulary": ["mug,", "mug", "!"],
+        "idf": None,
+    }
+    (tmp_path / "text.json").write_text(json.dumps(stored))
+    pipeline = TextPipeline.load(tmp_path / "text.json")
+    assert pipeline.normalization == WITH_PUNCTUATION
+    np.testing.assert_array_equal(pipeline(["Mug, !", "mug"]), [[1, 0, 1], [0, 1, 0]])
+    pipeline.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == stored
 
 
 def test_counts_against_hand_counts():
@@ -149,6 +217,7 @@ def test_a_saved_pipeline_is_the_same_again(pipeline, tmp_path):
     for change in (
         {"schema": 2},
         {"normalization": "nfc"},
+        {"normalization": ["nfkc-casefold-14"]},
         {"vocabulary": ["A"]},
         {"vocabulary": 3},
         {"weighting": "bm25"},
@@ -173,6 +242,10 @@ def test_a_saved_pipeline_is_the_same_again(pipeline, tmp_path):
         ((["a b"],), r"got 'a b' at 0, which texts give as \['a', 'b'\]"),
         (([""],), "normal form, got ''"),
         ((["a", "b", "a"],), "each word once, got 'a' at"),
+        ((["mug,"],), r"got 'mug,' at 0, which texts give as \['mug'\]"),
+        ((["-"],), r"got '-' at 0, which texts give as \[\]"),
+        ((["a"], "presence", None, "nfc"), "normalization must be one of nfkc-casefold-14, .*got 'nfc'"),
+        ((["a"], "presence", None, 3), "normalization must be one of .*got 3"),
         ((["a"], "bm25"), "weighting must be one of .* got 'bm25'"),
         ((["a"], "tfidf"), "idf is for \"tfidf\" and needed there, got None for 'tfidf'"),
         ((["a"], "counts", [1]), 'idf is for "tfidf"'),
@@ -198,7 +271,8 @@ def test_bad_settings_are_refused(arguments, message):
     ],
 )
 def test_what_is_no_list_of_valid_strings_is_refused(texts, message):
-    for act in (checked, TextPipeline(["a"]), TextPipeline(["a"]).normalize):
+    pipeline = TextPipeline(["a"])
+    for act in (checked, pipeline, pipeline.normalize, pipeline.unknown, pipeline.known):
         with pytest.raises(ValueError, match=message):
             act(texts)
 
@@ -291,6 +365,7 @@ def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow
         ["\0", "a\0", "\0a", known[0] + "\0" + known[1]],
         ["a" * 1_000_000, "\u0301" * 5_000, "e" + "\u0323\u0301" * 2_000],
         [" ".join(known * 40), f"{known[3]} " * 100_000],
+        ["." * 1_000_000, "a" + "!" * 1_000_000 + "a", "?", "? !", f"({known[5]}), \u00bf{known[6]}?"],
         ["\ufeff" + known[-1], "\ufffe \uffff \U0010ffff", "\x85\xa0".join(known[:5])],
     ):
         check_equal(pipeline, by_onnx, by_tensorflow, texts)
@@ -298,19 +373,22 @@ def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("form", FORMS)
-def test_tensorflow_parts_and_folds_every_code_point_as_python_does(form):
+def test_tensorflow_parts_folds_and_trims_every_code_point_as_python_does(form, rule):
     tf = pytest.importorskip("tensorflow")
     pytest.importorskip("tensorflow_text")
     from scbch_keras.export.graphs import text_tensorflow
 
-    split = tf.function(text_tensorflow.words, input_signature=[tf.TensorSpec([None], tf.string)])
+    split = tf.function(
+        lambda text: text_tensorflow.words(text, rule), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
     texts = [form.format(chr(code)) for code in CODES]
     came = tf.strings.reduce_join(split(tf.constant([text.encode() for text in texts])), -1, separator=" ")
     different = [
         ascii(text)
         for text, normal in zip(texts, came.numpy(), strict=True)
-        if " ".join(words(text)).encode() != normal
+        if " ".join(words(text, rule)).encode() != normal
     ]
     assert not different
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
 from scbch_keras.files import replaced
 from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.cli.search_queries import KnownWords, encode_queries, modalities_of, unknown_words
 from scbch_keras.training.data.own.stream import open_inputs
 from scbch_keras.training.progress import display
 
@@ -50,19 +52,22 @@ def encode(
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
-        encoder = _opened(release, source.modality, precision, providers)
+        encoder = _opened(release, (source.modality,), precision, providers)
+        words = KnownWords(encoder)
         with display() as shown:
             task = shown.add_task(f"{source.modality} codes", total=source.rows)
             rows = encode_file(
                 encoder,
                 source.modality,
-                source.blocks,
+                words.counted(source.blocks),
                 out,
                 batch_size=batch_size,
                 progress=lambda done: shown.advance(task, done),
             )
             shown.update(task, total=rows)
     typer.echo(f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}")
+    if words.warning():
+        typer.echo(f"Warning: {words.warning()}", err=True)
 
 
 @app.command()
@@ -78,8 +83,16 @@ def search(
         ),
     ],
     release: Annotated[Path | None, typer.Option(help="The release that encodes the queries.")] = None,
-    modality: Annotated[str, typer.Option(help="With --release: image or text.")] = "text",
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="With --release: image or text; else image for paths of picture files, and text for the rest."
+        ),
+    ] = None,
     k: Annotated[int, typer.Option(help="Results of each query.", min=1)] = 10,
+    force: Annotated[
+        bool, typer.Option(help="Search for texts without a known word too; the results say nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write all results to this .csv or .json.")] = None,
     precision: Precision = "float32",
     providers: Providers = None,
@@ -88,14 +101,22 @@ def search(
     with bad_input_ends():
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
-        if modality not in ("image", "text"):
+        if modality not in (None, "image", "text"):
             raise ValueError(f"modality: expected image or text, got {modality!r}")
         index, names = open_index(codes)
         results = []
         if release is not None:
-            encoder = _opened(release, modality, precision, providers)
+            modalities, notes = modalities_of(queries, modality)
+            encoder = _opened(release, sorted(set(modalities)), precision, providers)
             _check_model(codes, index, str(release), Source.of(encoder))
-            results = _results(queries, getattr(encoder, modality)(queries), index, names, k)
+            notes += unknown_words(encoder, queries, modalities, force)
+            results = _results(queries, encode_queries(encoder, queries, modalities), index, names, k)
+            for note in notes:
+                typer.echo(note, err=True)
+        elif modality is not None or force:
+            raise ValueError(
+                "modality and force are for queries that --release encodes; here they are files of codes"
+            )
         else:
             for path in queries:
                 query = CodesFile.open(path)
@@ -113,10 +134,12 @@ def search(
         console.print(f"Results: {out}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _opened(release: Path, modality: str, precision: str, providers: list[str] | None) -> HashEncoder:
+def _opened(
+    release: Path, modalities: Sequence[str], precision: str, providers: list[str] | None
+) -> HashEncoder:
     return HashEncoder(
         release,
-        modalities=(modality,),
+        modalities=modalities,
         precision=precision,
         providers=providers or ("CPUExecutionProvider",),
     )

@@ -1,7 +1,7 @@
 """Texts -> feature rows: bag of words, TF-IDF, Doc2Vec, or a function of one's own.
 
-What a word is, and how words are counted, is said in `scbch_keras.preprocessing.text`, which serving uses too.
-numpy only; gensim is imported by "doc2vec" alone.
+What a word is, is said in `scbch_keras.preprocessing.normalization`, and how words are counted in
+`scbch_keras.preprocessing.text`; serving uses both. numpy only; gensim is imported by "doc2vec" alone.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.files import replaced
-from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked, words
+from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION, check_rule, words
+from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
@@ -39,6 +40,7 @@ class TextFeatures:
         min_count: leave out words that `fit` sees fewer times than this.
         dimensions: for "doc2vec".
         epochs: for "doc2vec", in training and in inference.
+        normalization: the rule that parts texts into words (`NORMALIZATIONS`).
         seed: for "doc2vec": the same texts and seed give the same features, in every process.
 
     The columns of "bow" and "tfidf" are `vocabulary`. A text without a known word becomes a row of zeros.
@@ -55,6 +57,7 @@ class TextFeatures:
         dimensions: int = 300,
         epochs: int = 20,
         seed: int = 0,
+        normalization: str = CURRENT,
     ) -> None:
         if not callable(kind) and kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)} or a function, got {kind!r}")
@@ -70,6 +73,7 @@ class TextFeatures:
             if type(value) is not int or not low <= value < 2**32:
                 raise ValueError(f"{name} must be a whole number from {low} to {2**32 - 1}, got {value!r}")
         self.kind = kind
+        self.normalization = check_rule(normalization)
         self.vocabulary: tuple[str, ...] = ()
         """The words of the columns, most frequent first; of "doc2vec" those that it knows."""
         self._settings: dict[str, Any] = {"max_words": max_words, "min_count": min_count}
@@ -101,7 +105,7 @@ class TextFeatures:
         if callable(self.kind):
             self._dimensions = self._called(given[:1]).shape[1]
             return self
-        tokens = [words(text) for text in given]
+        tokens = [words(text, self.normalization) for text in given]
         frequency = Counter(word for row in tokens for word in row)
         kept = [word for word, count in frequency.items() if count >= self._settings["min_count"]]
         kept.sort(key=lambda word: (-frequency[word], word))
@@ -139,7 +143,8 @@ class TextFeatures:
             return self._pipeline(given)
         features, known = np.zeros((len(given), dimensions)), set(self.vocabulary)
         for row, text in enumerate(given):
-            features[row] = self._doc2vec.infer([word for word in words(text) if word in known])
+            tokens = words(text, self.normalization)
+            features[row] = self._doc2vec.infer([word for word in tokens if word in known])
         return features.astype(np.float32)
 
     def pipeline(self) -> TextPipeline:
@@ -155,7 +160,10 @@ class TextFeatures:
         raise ValueError(f'a release takes the text features "bow" and "tfidf", got {kind}')
 
     def config(self) -> dict[str, Any]:
-        """What these features are, JSON-able: kind, settings, dimensions and the sha256 of all that was learned."""
+        """What these features are, JSON-able: kind, settings, rule, dimensions, and the sha256 of all that was learned.
+
+        The former rule is not named: what was recorded while it was the only one stays valid.
+        """
         if callable(self.kind):
             name = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
             if hasattr(self.kind, "__qualname__"):
@@ -165,9 +173,11 @@ class TextFeatures:
         for key, value in sorted(self._arrays.items()):
             digest.update(f"{key} {value.dtype} {value.shape};".encode())
             digest.update(np.ascontiguousarray(value).data)
+        rule = {} if self.normalization == WITH_PUNCTUATION else {"normalization": self.normalization}
         return {
             "kind": self.kind,
             **self._settings,
+            **rule,
             "dimensions": self.dimensions,
             "sha256": digest.hexdigest(),
         }
@@ -193,6 +203,7 @@ class TextFeatures:
             stored = json.loads(arrays.pop("json").tobytes())
             if stored.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
+            stored.setdefault("normalization", WITH_PUNCTUATION)
             kind, dimensions, sha256 = stored.pop("kind"), stored.pop("dimensions"), stored.pop("sha256")
             vocabulary = stored.pop("vocabulary")
             features = cls(kind, **stored, **({"dimensions": dimensions} if kind == "doc2vec" else {}))
@@ -229,7 +240,7 @@ class TextFeatures:
             weighting = "tfidf"
         elif self._settings.get("counts"):
             weighting = "counts"
-        self._pipeline = TextPipeline(vocabulary, weighting, idf)
+        self._pipeline = TextPipeline(vocabulary, weighting, idf, self.normalization)
         self.vocabulary = self._pipeline.vocabulary
         self._dimensions = self._pipeline.dimensions
         self._arrays = {} if self._pipeline.idf is None else {"idf": self._pipeline.idf}

@@ -1,6 +1,7 @@
 """A release that takes pictures: HashEncoder, image_raw.onnx and encode_image_bytes give the model's codes."""
 
 import importlib
+import json
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,40 @@ def test_every_encoder_of_pictures_was_verified(released):
         assert found[name]["bits_compared"] == PICTURES * BITS
         assert found[name]["bits_different"] <= found[name]["bits_near_zero"]
         assert found[name]["largest_code_difference"] <= 1e-5
+
+
+@pytest.mark.release
+def test_search_takes_the_path_of_a_picture_file_for_a_picture(released, files, tmp_path, monkeypatch):
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from scbch_keras.training.cli import serving as commands_serving
+
+    monkeypatch.chdir(tmp_path)
+    names = [f"{row} {kind}.JPG" for row, kind in enumerate(["a dog", "x", "y"])]
+    for name, content in zip(names, files, strict=False):
+        (tmp_path / name).write_bytes(content)
+    encoder = HashEncoder(released.path)
+    export.encode_file(encoder, "image", [(names, names)], "codes.npy")
+    arguments = [
+        "search",
+        "codes.npy",
+        *names,
+        "--release",
+        str(released.path),
+        "--k",
+        "3",
+        "--out",
+        "r.json",
+    ]
+    found = {}
+    for extra in ([], ["--modality", "image"]):
+        done = CliRunner().invoke(commands_serving.app, [*arguments, *extra])
+        assert done.exit_code == 0, done.output
+        assert (f"{names[0]} is searched for as a picture" in done.output) == (not extra)
+        found[bool(extra)] = json.loads((tmp_path / "r.json").read_text())
+    assert found[False] == found[True]
+    assert [row["distance"] for row in found[False] if row["id"] == row["query"]] == [0] * 3
 
 
 @pytest.mark.release

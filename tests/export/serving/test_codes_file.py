@@ -145,6 +145,15 @@ def test_texts_are_read_line_by_line_and_none_is_dropped(run, release, encoder, 
         codes = CodesFile.open(f"{name}.npy")
         np.testing.assert_array_equal(codes.codes, encoder.text(TEXTS))
         assert codes.ids == (None if name == "t.txt" else [row["id"] for row in rows])
+    told = run("encode", release, "t.txt", "--batch-size", 1, "--out", "again.npy")
+    assert (
+        "Warning: the model knows no word of 2 of 6 texts, whose codes say nothing of them; rows from 0: 1, 4"
+        in told
+    )
+    Path("known.txt").write_text("A dog!\nthe beach")
+    assert "Warning" not in run("encode", release, "known.txt", "--out", "known.npy")
+    np.save("features.npy", encoder.text(TEXTS, packed=False)[:, :6])
+    assert "Warning" not in run("encode", release, "features.npy", "--modality", "text", "--out", "f.npy")
 
 
 def test_an_input_without_rows_gives_no_codes(run, release, tmp_path):
@@ -296,7 +305,7 @@ def test_damaged_codes_are_refused(codes, name):
 
 
 def _search_json(run, release, codes, *queries):
-    run("search", codes, *queries, "--release", release, "--k", 3, "--out", "r.json")
+    run("search", codes, *queries, "--release", release, "--k", 3, "--force", "--out", "r.json")
     return Path("r.json").read_text(encoding="utf-8")
 
 
@@ -330,6 +339,59 @@ def test_search_with_codes_as_queries_and_csv(run, encoder, codes):
 
 def test_a_query_is_shown_as_it_is(run, release, codes):
     assert "[red] :dog:" in run("search", codes, "[red] :dog:", "--release", release)
+
+
+@pytest.mark.parametrize(
+    "queries", [["zebra"], [""], ["..."], ["a dog", "zebra", "the beach"], ["dog\u00e9"]]
+)
+def test_a_query_of_which_no_word_is_known_is_an_error_unless_forced(run, release, encoder, codes, queries):
+    lost = [text for text in queries if not encoder.known_words([text])[0]]
+    told = run("search", codes, *queries, "--release", release, "--out", "r.json", status=2)
+    assert f"the model knows no word of {lost[0]!r}, so that nothing found would be near it" in told
+    assert "--force" in told
+    assert not Path("r.json").exists()
+    run("search", codes, *queries, "--release", release, "--force", "--out", "r.json")
+    assert {row["query"] for row in json.loads(Path("r.json").read_text())} == set(queries)
+
+
+def test_unknown_words_beside_known_ones_are_named(run, release, codes):
+    told = run("search", codes, "a Zebra, dog", "the dog \u2014 Zebra! okapi", "--release", release)
+    assert "Warning: the model does not know, and leaves out: 'zebra', 'okapi'" in told
+    assert "Warning" not in run("search", codes, "A dog!", "(the) beach...", "--release", release)
+
+
+def test_punctuation_at_the_ends_of_words_makes_no_difference(run, release, codes):
+    plain, marked = (
+        [(row["id"], row["distance"]) for row in json.loads(_search_json(run, release, codes, query))]
+        for query in ("a dog", "\u00abA\u00bb, dog!\u2026")
+    )
+    assert plain == marked
+
+
+def test_a_picture_is_not_searched_for_as_text(run, release, codes):
+    Path("dog.jpg").write_bytes(b"\xff\xd8")
+    # This release takes no pictures, and says so.
+    assert "image" in run("search", codes, "dog.jpg", "--release", release, status=2)
+    told = run("search", codes, "a dog", "missing.PNG", "--release", release, status=2)
+    assert "'missing.PNG' is named like a picture, and there is no such file; --modality text" in told
+    assert "knows no word of 'dog.jpg'" in run(
+        "search", codes, "dog.jpg", "--release", release, "--modality", "text", status=2
+    )
+
+
+def test_a_query_that_is_also_a_file_or_folder_is_searched_for_as_text_and_said(run, release, codes):
+    Path("dog").mkdir()
+    Path("beach").write_text("")
+    told = run("search", codes, "dog", "beach", "a", "the dog.jpg a", "x" * 5000 + " a", "--release", release)
+    assert "dog is also a folder: searched for as text" in told
+    assert "beach is also a file, but named like no picture: searched for as text" in told
+    assert told.count("is also") == 2
+    assert "is also" not in run("search", codes, "dog", "--release", release, "--modality", "text")
+
+
+def test_options_of_queries_that_are_encoded_are_refused_for_codes(run, codes):
+    for option in (("--modality", "image"), ("--force",)):
+        assert "--release" in run("search", codes, codes, *option, status=2)
 
 
 def test_codes_of_two_models_are_not_compared(run, release, encoder, codes, features):
@@ -389,7 +451,11 @@ def test_the_service_gives_the_codes_of_the_batch_path(service, encoder, feature
         ({"text_features": x.tolist()}, encoder.text(x.astype(np.float32))),
     ):
         np.testing.assert_array_equal(packed(post(service, "/encode", body)), expected)
-    assert post(service, "/encode", {"texts": TEXTS}).json()["bits"] == BITS
+    answer = post(service, "/encode", {"texts": TEXTS}).json()
+    assert answer["bits"] == BITS
+    assert answer["known_words"] == encoder.known_words(TEXTS).tolist() == [2, 0, 2, 3, 0, 2]
+    assert answer["unknown_words"] == [[], [], [], [], ["red", "unknown"], []]
+    assert post(service, "/encode", {"image_features": features.tolist()}).json().keys() == {"bits", "codes"}
 
 
 def test_the_service_searches(service, encoder, features):
@@ -400,7 +466,18 @@ def test_the_service_searches(service, encoder, features):
         [{"id": IDS[id], "distance": int(far)} for id, far in zip(*row, strict=True)]
         for row in zip(ids, distances, strict=True)
     ]
-    assert post(service, "/search", {"texts": TEXTS, "k": 4}).json() == {"results": wanted}
+    answer = post(service, "/search", {"texts": TEXTS, "k": 4}).json()
+    known = encoder.known_words(TEXTS)
+    # Nothing is near a text without a known word.
+    assert answer["results"] == [row if count else [] for row, count in zip(wanted, known, strict=True)]
+    assert answer["known_words"] == known.tolist()
+    assert answer["unknown_words"] == encoder.unknown_words(TEXTS)
+    ids, _ = index.search(encoder.image(features[:2]), 3)
+    found = post(service, "/search", {"image_features": features[:2].tolist(), "k": 3}).json()
+    assert [[one["id"] for one in row] for row in found["results"]] == [
+        [IDS[id] for id in row] for row in ids
+    ]
+    assert found.keys() == {"results"}
     assert len(post(service, "/search", {"texts": ["a"], "k": 1000}).json()["results"][0]) == ROWS
 
 

@@ -176,6 +176,28 @@ def test_strings_become_the_codes_of_their_features(folder):
         assert encoder.text(np.array([], "U1"), packed=False).shape == (0, BITS)
 
 
+def test_the_words_that_the_model_does_not_know_are_named(folder):
+    add_pipeline(folder)
+    encoder = HashEncoder(folder)
+    texts = ["A dog, (DOG) zebra! zebra", "zebra", "", "stra\u00dfe?"]
+    assert encoder.takes_strings
+    assert encoder.unknown_words(texts) == [["zebra"], ["zebra"], [], []]
+    assert encoder.known_words(texts).tolist() == [2, 0, 0, 1]
+
+
+def test_words_need_a_text_encoder_that_takes_strings(folder):
+    plain = HashEncoder(folder)
+    assert not plain.takes_strings
+    with pytest.raises(ValueError, match=r"got strings: the release .* takes none"):
+        plain.unknown_words(["a"])
+    add_pipeline(folder)
+    image_only = HashEncoder(folder, modalities=("image",))
+    assert not image_only.takes_strings
+    for act in (image_only.unknown_words, image_only.known_words):
+        with pytest.raises(ValueError, match="opened without modality 'text'"):
+            act(["a"])
+
+
 def test_features_are_taken_beside_strings(folder):
     x = features("text", 9)
     expected = HashEncoder(folder).text(x)

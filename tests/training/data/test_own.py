@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from scbch_keras.training.data.own.vocabulary import (
     alike,
     check_same_vocabulary,
     load_vocabulary,
+    near_duplicates,
     save_vocabulary,
 )
 
@@ -681,3 +683,47 @@ def test_reading_needs_neither_keras_nor_pyarrow():
         "assert not {'keras', 'pyarrow', 'h5py', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+
+
+@pytest.mark.parametrize(
+    ("words", "groups"),
+    [
+        (["mug", "cup", "mugs"], [("mug", "mugs")]),
+        (["mugs", "mug's", "mug"], [("mug", "mugs", "mug's")]),
+        (["t-shirt", "tshirt", "T-Shirts", "shirt"], [("t-shirt", "tshirt", "T-Shirts")]),
+        (
+            ["don't", "don\u2019t", "dont", "#sunset", "sunset"],
+            [("don't", "don\u2019t", "dont"), ("#sunset", "sunset")],
+        ),
+        (["glass", "glas", "as", "a", "bus", "bu", "its", "it"], []),
+        (["e\u0301t\u00e9", "\u00e9t\u00e9"], [("e\u0301t\u00e9", "\u00e9t\u00e9")]),
+        (["\u2764", "\U0001f680", "&", "s"], []),
+        (["mug", "mug"], []),
+        ([], []),
+    ],
+)
+def test_near_duplicates_differ_in_case_punctuation_or_a_plural_s(words, groups):
+    assert near_duplicates(words) == tuple(groups)
+
+
+def test_near_duplicates_of_many_words_take_linear_time():
+    def seconds(count):
+        words = [f"w{number}{ending}" for number in range(count) for ending in ("", "s", "!")]
+        start = time.perf_counter()
+        assert len(near_duplicates(words)) == count
+        return time.perf_counter() - start
+
+    assert min(seconds(80_000) for _ in range(3)) < 16 * min(seconds(10_000) for _ in range(3))
+
+
+def test_words_written_alike_are_shown_and_do_not_stand_in_the_way(folder):
+    write(folder, ["a,1.png,a t-shirt,cat;dog", 'b,2.jpg,"mugs, Mug!",dog', "c,sub/3.png,tshirt mug,"])
+    found = quiet_describe(folder)
+    assert set(map(frozenset, found.similar_words)) == {
+        frozenset({"mug", "mugs"}),
+        frozenset({"t-shirt", "tshirt"}),
+    }
+    assert found.similar_words[0] == ("mug", "mugs")  # the most frequent first
+    assert "words written alike" in shown(found)
+    assert "mug = mugs" in shown(found)
+    assert found.usable

@@ -14,6 +14,7 @@ import pytest
 PIL = pytest.importorskip("PIL.Image")
 h5py = pytest.importorskip("h5py")
 
+from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION  # noqa: E402
 from scbch_keras.preprocessing.pictures import read_picture  # noqa: E402
 from scbch_keras.preprocessing.text import TextPipeline  # noqa: E402
 from scbch_keras.training.features.cache import extract  # noqa: E402
@@ -393,6 +394,25 @@ def test_the_pipeline_of_a_release_gives_the_features_of_training(tmp_path, topi
     features.save(tmp_path / "text.npz")
     again = TextFeatures.load(tmp_path / "text.npz").pipeline()
     np.testing.assert_array_equal(again(topics), features(topics), strict=True)
+
+
+@numpy_only
+@pytest.mark.parametrize("kind", ["bow", "tfidf"])
+def test_text_features_that_name_no_rule_are_read_by_the_former_one(tmp_path, kind):
+    texts = ["A mug, red!", "a mug", "red"]
+    former = TextFeatures(kind, normalization=WITH_PUNCTUATION).fit(texts)
+    assert set(former.vocabulary) == {"a", "mug,", "red!", "mug", "red"}
+    assert "normalization" not in former.config()  # as before there was another
+    former.save(tmp_path / "text.npz")
+    again = TextFeatures.load(tmp_path / "text.npz")
+    assert again.normalization == again.pipeline().normalization == WITH_PUNCTUATION
+    np.testing.assert_array_equal(again(texts), former(texts), strict=True)
+    now = TextFeatures(kind).fit(texts)
+    assert set(now.vocabulary) == {"a", "mug", "red"}
+    assert now.config()["normalization"] == now.pipeline().normalization == CURRENT
+    np.testing.assert_array_equal(now(["MUG..."]), now(["mug"]))
+    with pytest.raises(ValueError, match="normalization must be one of"):
+        TextFeatures(kind, normalization="nfc")
 
 
 @numpy_only

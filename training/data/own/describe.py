@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scbch_keras.preprocessing.normalization import words
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import gather
-from scbch_keras.training.data.own.vocabulary import alike
+from scbch_keras.training.data.own.vocabulary import alike, near_duplicates
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import SPLITS, Problem
 from scbch_keras.training.progress import display as progress_display
@@ -49,6 +51,8 @@ class Description:
     """Rows a label, in the order of the vocabulary."""
     similar_labels: tuple[tuple[str, ...], ...]
     """Names that differ only in case, blanks, '-', '_' or Unicode form: likely one label written in many ways."""
+    similar_words: tuple[tuple[str, ...], ...]
+    """Words of the texts that differ only in punctuation or a plural s; the most frequent groups first."""
     unlabelled: Rows
     differing: Rows | None
     """Rows whose labels are not their clean ones; None: no clean ones known."""
@@ -124,6 +128,7 @@ def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, An
         for text, labels in zip(pairs.texts, pairs.labels, strict=True)
     ]
     return {
+        "similar_words": _similar_words(pairs.texts),
         "empty_texts": tuple(row for row, text in enumerate(pairs.texts) if not text.strip()),
         "duplicates": {
             "id": _alike_rows(name or None for name in pairs.ids.tolist()),
@@ -134,10 +139,16 @@ def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, An
     }
 
 
+def _similar_words(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    counts = Counter(word for text in texts for word in words(text))
+    return near_duplicates(word for word, _ in counts.most_common())
+
+
 def _of_arrays(pairs: ArrayPairs) -> dict[str, Any]:
     hashes = {side: _row_hashes(features) for side, features in _sides(pairs)}
     both = list(zip(*hashes.values(), strict=False)) if len(hashes) == 2 else []
     return {
+        "similar_words": (),
         "empty_texts": _zero_rows(pairs.text),
         "duplicates": {
             "id": _alike_rows(pairs.ids.tolist()),
@@ -274,6 +285,7 @@ def _oddities(description: Description) -> Table:
     never = [name for name, count in description.label_counts.items() if not count]
     add("label of no row", never, str, "labels")
     add("label of every row", _everywhere(description), str, "labels")
+    add("words written alike", description.similar_words, lambda words: " = ".join(words), "groups")
     add("labels written alike", description.similar_labels, lambda names: " = ".join(names), "groups")
     return table
 

@@ -42,6 +42,23 @@ def alike(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
+def near_duplicates(words: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of words that differ only in case, punctuation and symbols, Unicode form, or an s at the end.
+
+    The s counts where the word without it, three letters at least, is there too: "mug", "mugs", but not "glas",
+    "glass". Takes time linear in the number of words.
+    """
+    groups: dict[str, list[str]] = {}
+    for word in dict.fromkeys(words):
+        plain = unicodedata.normalize("NFKC", word).casefold()
+        groups.setdefault("".join(filter(str.isalnum, plain)) or word, []).append(word)
+    for plain in list(groups):
+        singular = plain[:-1]
+        if plain[-1:] == "s" and plain[-2:] != "ss" and len(singular) >= 3 and singular in groups:
+            groups[singular] += groups.pop(plain)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
 def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
     """`names` as a tuple, if it is one or more strings, each once, none blank or with blanks around it.
 
