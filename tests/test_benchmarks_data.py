@@ -465,7 +465,7 @@ BAD = [
     ),
     (IMAGE, rewrite(mat5, XAll={"a": 1.0}), "XAll in .* must hold real numbers, got a struct"),
     (IMAGE, rewrite(mat5, XAll=ramp() * 1j), "XAll in .* must hold real numbers, got complex numbers"),
-    (IMAGE, rewrite(hdf5, **{"XAll/data": ramp(9)}), "XAll in .* it is a group, expected an array"),
+    (IMAGE, rewrite(hdf5, **{"XAll/data": ramp(9)}), "it is a group, expected an array"),
     (LABELS, rewrite(mat5, LAll=np.ones((20_014, 24))), "MIRFlickr-25K has 20015 rows, got labels of 20014"),
     (LABELS, rewrite(mat5, LAll=2 * np.ones((20_015, 24))), r"LAll in .* must hold only 0 and 1; .* is 0 "),
     (LABELS, rewrite(mat5, LAll=np.ones((20_015, 23))), r"LAll in .* must have shape \(rows, 24\), got"),

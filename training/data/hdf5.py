@@ -1,14 +1,35 @@
 """Datasets of HDF5 files, whose values lie in the file itself and unfold in proportion to it."""
 
+import json
 import math
-from typing import Any
+import subprocess
+import sys
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.limits import check_unfolded
+from scbch_keras.export.limits import allowed, check_unfolded
 from scbch_keras.export.npz import string_array
+
+SECONDS, BYTES_A_SECOND = 20, 2**20
+"""How long the reading of strings may take: at least so long, and longer for large files."""
+_PROGRAM = """
+import json, sys
+path, name, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**31 + 4 * room,) * 2)
+except ImportError:
+    pass
+import h5py
+with h5py.File(path, "r") as file:
+    strings = file[name].asstr()[()]
+    listed = [strings] if isinstance(strings, str) else strings.ravel().tolist()
+if sum(map(len, listed)) > room:
+    raise ValueError("they are out of proportion to the file")
+sys.stdout.write(json.dumps(listed))
+"""
 
 
 def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
@@ -27,7 +48,7 @@ def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
     if link is None:
         raise KeyError(f"there is no dataset {name!r}")
     if not isinstance(link, h5py.HardLink):
-        raise ValueError("it is a link, to another file or place, which is not followed")
+        raise ValueError("it is a link to another file or place, which is not followed")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise ValueError("it is a group, expected an array")
@@ -43,5 +64,22 @@ def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def strings_in(dataset: h5py.Dataset) -> NDArray[np.str_]:
-    """All strings of a dataset of strings. ValueError if they unfold out of proportion to the file."""
-    return string_array(dataset.name, dataset.asstr()[()], dataset.file.id.get_filesize())
+    """All strings of a dataset of strings, in UTF-8.
+
+    The HDF5 library can loop for ever in a damaged heap of strings, so another process reads them.
+
+    Raises:
+        ValueError: they cannot be read, not in time, or unfold out of proportion to the file.
+    """
+    stored = dataset.file.id.get_filesize()
+    seconds = SECONDS + stored / BYTES_A_SECOND
+    command = [sys.executable, "-I", "-c", _PROGRAM, dataset.file.filename, dataset.name, str(allowed(stored))]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"its strings are damaged: not read within {seconds:.0f} s") from error
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise ValueError(f"its strings are damaged: {last[0]}")
+    strings = np.array(json.loads(done.stdout), dtype=object)
+    return string_array(dataset.name, strings, stored).reshape(dataset.shape)
