@@ -15,10 +15,12 @@ def main() -> None:
             commands_serving,
         )
         from scbch_keras.training.commands import app
+        from scbch_keras.training.stopping import exit_by_signal
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
         sys.exit(f"scbch needs {error.name}: pip install 'scbch_keras[quickstart]'")
+    exit_by_signal()
     app(prog_name="scbch")
 
 

@@ -52,8 +52,9 @@ def train(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train on a benchmark or on your own data. Ctrl-C ends the epoch, then leaves a checkpoint to resume from."""
+    """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last finished epoch to resume from."""
     from scbch_keras.training.run_folder import RunFolder
+    from scbch_keras.training.stopping import ended_in_time
 
     flags: dict[str, Any] = {
         "data": data,
@@ -69,7 +70,7 @@ def train(
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
     }
-    with bad_input_ends():
+    with bad_input_ends(), ended_in_time():
         if resume:
             run = RunFolder.open(out)
             given = [name for name, value in flags.items() if value is not None]
@@ -100,7 +101,7 @@ def train(
             training.train(run, pairs)
         except training.RunStopped as stopped:
             console.print(f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}")
-            raise typer.Exit(130) from stopped
+            raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
     console.print(f"Run: {out.resolve()}", soft_wrap=True, markup=False, highlight=False)
 
@@ -179,8 +180,9 @@ def reproduce(
 ) -> None:
     """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
     from scbch_keras.training.grid_cells import read_cells
+    from scbch_keras.training.stopping import ended_in_time
 
-    with bad_input_ends():
+    with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
         grid = {
             "datasets": dataset,
@@ -194,7 +196,7 @@ def reproduce(
             raise ValueError(f"dataset: expected one of {', '.join(SETTINGS)}, or a path; got {unknown[0]!r}")
         with quiet_import():
             from scbch_keras.training.reproduce import Grid, reproduce
-            from scbch_keras.training.train import RunStopped
+            from scbch_keras.training.stopping import RunStopped
         recipes: list[Recipe] = list(
             Grid(**grid).recipes(
                 backend=os.environ["KERAS_BACKEND"],
@@ -208,7 +210,7 @@ def reproduce(
                 cells = reproduce(recipes, out, advance, progress)
         except RunStopped as stopped:
             typer.echo(f"{str(stopped).capitalize()}. The same command goes on from there.")
-            raise typer.Exit(130) from stopped
+            raise typer.Exit(stopped.status) from stopped
         from scbch_keras.training.grid_page import write_grid
 
         written = write_grid(read_cells(cells), out)
@@ -255,6 +257,8 @@ def _parsed(settings: list[str] | None) -> dict[str, Any]:
             raise ValueError(f"--set: expected name=value, got {setting!r}")
         try:
             parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except RecursionError:
+            raise ValueError(f"--set: the value of {name} is nested too deeply") from None
         except tomllib.TOMLDecodeError:
             parsed[name] = value
     return parsed

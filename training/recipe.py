@@ -1,5 +1,6 @@
 """What a training run is asked to do: a TOML file or flags, checked, and stored resolved with the run."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -149,6 +150,7 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
         raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if "data" not in given:
         raise ValueError("data: name a data set or the path of your own data")
+    _check_type("data", given["data"], str)
     defaults = SETTINGS.get(given["data"], {})
     lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return Recipe(**{**defaults, **lists})
@@ -159,7 +161,7 @@ def _read_toml(file: Path) -> Mapping[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"config: there is no file {file}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested out of reason
         raise ValueError(f"config: {file} is not a TOML file: {error}") from error
 
 
@@ -175,4 +177,8 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         tuple[int, ...]: isinstance(value, tuple) and all(type(item) is int for item in value),
     }[kind]
     if not (optional or fits):
-        raise ValueError(f"{name}: expected {wanted[kind]}, got {value!r}")
+        raise ValueError(f"{name}: expected {wanted[kind]}, got {ascii(value)[:80]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    if whole and abs(value) >= 2**63:
+        raise ValueError(f"{name}: expected a number below 2**63, got one of {value.bit_length()} bits")
