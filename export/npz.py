@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from scbch_keras.export.limits import check_unfolded
 
 
-
-def load_npz(
-    path: str | os.PathLike[str], names: Collection[str] | None = None
-) -> dict[str, NDArray[Any]]:
+def load_npz(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name: those of `names` that it has, or all.
 
     Raises:

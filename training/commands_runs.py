@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.commands import app, bad_input_ends, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
 from scbch_keras.training.progress import display
@@ -52,7 +54,7 @@ def train(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last finished epoch to resume from."""
+    """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
     from scbch_keras.training.run_folder import RunFolder
     from scbch_keras.training.stopping import ended_in_time
 
@@ -100,10 +102,11 @@ def train(
         try:
             training.train(run, pairs)
         except training.RunStopped as stopped:
-            console.print(f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}")
+            told = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
+            console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
             raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
-    console.print(f"Run: {out.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    console.print(terminal(f"Run: {out.resolve()}"), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -150,7 +153,7 @@ def audit(
         audited = audit_run(run, limit)
     console = Console()
     for line in audited.told:
-        console.print(line, soft_wrap=True)
+        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -160,7 +163,7 @@ def figures(run: RunPath) -> None:
 
     with bad_input_ends():
         for path in draw_figures(run):
-            typer.echo(path)
+            typer.echo(terminal(path))
 
 
 @app.command()
@@ -209,33 +212,33 @@ def reproduce(
             with _cell_progress() as (advance, progress):
                 cells = reproduce(recipes, out, advance, progress)
         except RunStopped as stopped:
-            typer.echo(f"{str(stopped).capitalize()}. The same command goes on from there.")
+            typer.echo(f"{terminal(stopped).capitalize()}. The same command goes on from there.")
             raise typer.Exit(stopped.status) from stopped
         from scbch_keras.training.grid_page import write_grid
 
         written = write_grid(read_cells(cells), out)
-    typer.echo((out / "table.md").read_text(encoding="utf-8"))
+    typer.echo(terminal((out / "table.md").read_text(encoding="utf-8"), lines=True))
     for path in written:
-        typer.echo(path)
+        typer.echo(terminal(path))
 
 
 def show_sources(console: Console, data: Any) -> None:
     """Print what was loaded: files, checksums, shapes, rows."""
-    console.print(
+    lines = [
         f"{data.title}: {len(data.train):,} training pairs, {len(data.query):,} queries, "
-        f"{len(data.database):,} in the database, {data.train.labels.shape[1]} labels",
-        highlight=False,
-    )
+        f"{len(data.database):,} in the database, {data.train.labels.shape[1]} labels"
+    ]
     for source in data.sources:
         arrays = ", ".join(f"{key} {shape}" for key, shape in source.arrays.items())
-        console.print(f"  {source.name}  sha256 {source.sha256[:16]}  {arrays}", highlight=False)
-    for name, note in data.notes.items():
-        console.print(f"  {name}: {note}", highlight=False)
+        lines.append(f"  {source.name}  sha256 {source.sha256[:16]}  {arrays}")
+    lines += [f"  {name}: {note}" for name, note in data.notes.items()]
+    for line in lines:
+        console.print(terminal(line), markup=False, highlight=False)
 
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
     """Print the metrics of both directions."""
-    table = Table(title=f"{data['title']}, last epoch", title_justify="left")
+    table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     names = {"map": "mAP@all", "map_at_50": "mAP@50", "map_reference": "mAP@all, ties='reference'"}
     table.add_column("metric")
     for direction in ("i2t", "t2i"):
@@ -272,7 +275,7 @@ def _cell_progress() -> Iterator[Any]:
 
         def advance(done: int, total: int, cell: str) -> None:
             shown.update(cells, completed=done, total=total)
-            shown.reset(epochs, description=cell or "done")
+            shown.reset(epochs, description=terminal(cell) or "done")
 
         def progress(epoch: int, of: int) -> None:
             shown.update(epochs, completed=epoch, total=of)

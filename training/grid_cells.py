@@ -62,7 +62,8 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
     is what an interrupted write leaves: it is left out with a UserWarning that names it.
 
     Raises:
-        ValueError: another line is damaged, a field is missing or out of range, or a cell is there twice with other results.
+        ValueError: another line is damaged, a field is missing or out of range, or a cell is there twice with
+            other results.
     """
     path = Path(path)
     lines = path.read_bytes().split(b"\n")

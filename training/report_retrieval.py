@@ -1,7 +1,6 @@
 """The report's sections on what is found: the table, the curves, and the shown searches."""
 
-from html import escape
-
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training import figures
 from scbch_keras.training.page import figure, listed, picture, table
 from scbch_keras.training.results import Direction, Results, Search

@@ -100,9 +100,7 @@ def cell_name(recipe: Recipe) -> str:
     )
 
 
-def _run(
-    recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: Stop
-) -> RunFolder:
+def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: Stop) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
         if run.recipe != recipe:
@@ -157,7 +155,9 @@ def _finished(cells: Path) -> dict[str, Recipe]:
             recipe = resolve(**json.loads(line)["settings"])
             done[cell_name(recipe)] = recipe
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunError(f"{cells}: line {number} is not a cell: {error}; delete it, and its run is read") from error
+            raise RunError(
+                f"{cells}: line {number} is not a cell: {error}; delete it, and its run is read"
+            ) from error
     return done
 
 

@@ -40,7 +40,9 @@ def held_by_this_process(folder: Path, what: str) -> Iterator[None]:
     """
     with held_alone(folder / LOCK) as alone:
         if not alone:
-            raise RunError(f"{folder}: another process is at work on this {what}; wait until it ends, or stop it")
+            raise RunError(
+                f"{folder}: another process is at work on this {what}; wait until it ends, or stop it"
+            )
         yield
 
 
@@ -208,7 +210,9 @@ class RunFolder:
             told = "a file was lost" if self.finished else "the run is not finished: resume it"
             raise RunError(f"{self.path}: {file.name} is missing; {told}") from None
         except Exception as error:  # numpy raises nearly anything for a damaged file
-            raise RunError(f"{file} is damaged: {error}; take it from a backup, or train the run anew") from error
+            raise RunError(
+                f"{file} is damaged: {error}; take it from a backup, or train the run anew"
+            ) from error
         return values
 
     def has_array(self, name: str) -> bool:
@@ -223,7 +227,7 @@ class RunFolder:
 def _is_new(folder: Path) -> bool:
     """Whether there is nothing but what a run leaves that was killed as it began."""
     names = {path.name for path in folder.iterdir()}
-    return all(name == RECIPE or name == LOCK or name.startswith(f".{STATE}-") for name in names)
+    return all(name in (RECIPE, LOCK) or name.startswith(f".{STATE}-") for name in names)
 
 
 def describe_data(data: RetrievalData) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def read_state(file: Path) -> dict[str, Any]:
         try:
             file_in(file.parent, state["model"])
         except FileNotFoundError:
-            raise RunError(f"{file.parent}: the run's model file {state['model']} is missing; {remedy}") from None
+            raise RunError(
+                f"{file.parent}: the run's model file {state['model']} is missing; {remedy}"
+            ) from None
         except ValueError as error:
             raise RunError(f"{file} is damaged: model: {error}; {remedy}") from error
     return state

@@ -13,8 +13,8 @@ import numpy as np
 
 from scbch_keras.export.codes_file import Block
 from scbch_keras.export.npz import load_npz, npy_header, npz_names
-from scbch_keras.training.data.problems import short
-from scbch_keras.training.data.tables import CORRUPT, as_strings, unique_keys
+from scbch_keras.training.data.problems import CORRUPT, short
+from scbch_keras.training.data.tables import as_strings, unique_keys
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5")

@@ -5,7 +5,6 @@ stored columns first as MATLAB 7.3 does, in a MATLAB 5 file, or in two parts) is
 time, to a .npy file in a cache folder, named after the SHA-256 of its source, and memory-mapped from there.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -20,19 +19,20 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
-from scbch_keras.export.files import replaced, sha256_of
+from scbch_keras.export.files import NO_ROOM, replaced, sha256_of
 from scbch_keras.export.limits import check_unfolded
 from scbch_keras.export.npz import load_npz
 from scbch_keras.labels import check_labels
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.data import matlab5
 from scbch_keras.training.data.hdf5 import dataset_in
 from scbch_keras.training.data.pairs import SourceFile
 
 BLOCK_BYTES = 2**26
 REMEMBERED_BYTES = 2**24  # smaller files are hashed anew each time, which takes a few milliseconds
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 class DataError(ValueError):
@@ -357,7 +357,7 @@ def _writing(copy: Path, size: int) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             free = shutil.disk_usage(copy.parent).free
             reason += f"; it takes {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free: make room there"
         raise DataError(
@@ -387,4 +387,4 @@ def _sha256_with_progress(path: Path) -> str:
 def _progress(steps: Sequence[Any], text: str) -> Iterable[Any]:
     if len(steps) < 2:
         return steps
-    return track(steps, text, console=Console(stderr=True), transient=True)
+    return track(steps, escape(terminal(text)), console=Console(stderr=True), transient=True)

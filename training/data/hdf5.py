@@ -73,7 +73,15 @@ def strings_in(dataset: h5py.Dataset) -> NDArray[np.str_]:
     """
     stored = dataset.file.id.get_filesize()
     seconds = SECONDS + stored / BYTES_A_SECOND
-    command = [sys.executable, "-I", "-c", _PROGRAM, dataset.file.filename, dataset.name, str(allowed(stored))]
+    command = [
+        sys.executable,
+        "-I",
+        "-c",
+        _PROGRAM,
+        dataset.file.filename,
+        dataset.name,
+        str(allowed(stored)),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:

@@ -189,9 +189,7 @@ def _parts(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         place = after
 
 
-def _described(
-    parts: Iterator[tuple[int, memoryview]], order: str
-) -> tuple[int, bool, tuple[int, ...], str]:
+def _described(parts: Iterator[tuple[int, memoryview]], order: str) -> tuple[int, bool, tuple[int, ...], str]:
     """Class, whether complex, dimensions and name, which stand before the numbers."""
     kind, content = next(parts, (0, memoryview(b"")))
     if kind != 6 or len(content) < 8:

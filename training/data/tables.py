@@ -9,7 +9,6 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -22,16 +21,11 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.limits import check_unfolded
 from scbch_keras.export.npz import load_npz, npz_names, string_array
-from scbch_keras.training.data.problems import Problem, Report, short
+from scbch_keras.training.data.problems import CORRUPT, Problem, Report, short
 
 ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split")
 _STRINGS = ("ids", "label_names", "split")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-CORRUPT = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
-)
-"""What numpy, zipfile and h5py raise for files that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,9 @@ def _csv_rows(path: Path, report: Report) -> tuple[tuple[str, ...], list[dict[st
 def _check_header(place: str, columns: tuple[str, ...], report: Report) -> None:
     twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
-        report(Problem("column named twice", f"{place}: expected each column once, got twice: {short(twice)}"))
+        report(
+            Problem("column named twice", f"{place}: expected each column once, got twice: {short(twice)}")
+        )
     if len(columns) == 1 and (other := re.search("[;\t|]", columns[0])):
         message = f"columns must be parted by ',', got {other[0]!r} in {columns[0]!r}"
         report(Problem("column separator", f"{place}: {message}; save the table with commas"))

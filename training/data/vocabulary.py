@@ -59,7 +59,9 @@ def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
     seen = set()
     for place, name in enumerate(checked):
         if not isinstance(name, str) or not name or name != name.strip():
-            raise ValueError(f"{where}: expected names without blanks around them, got {short(name)} at {place}")
+            raise ValueError(
+                f"{where}: expected names without blanks around them, got {short(name)} at {place}"
+            )
         if name in seen:
             raise ValueError(f"{where}: expected each name once, got {short(name)} again at {place}")
         seen.add(name)
