@@ -16,9 +16,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     name, bits = manifest["name"], manifest["bits"]
     parts = [
         f"# {markdown(name)}, version {manifest['version']}\n",
-        f"A {markdown(manifest['method'])} model: images and texts become binary codes of {bits} bits, so that a picture and a "
-        f"text that share labels have a small Hamming distance. Released {markdown(manifest['created'])}, trained on the "
-        f"Keras backend {markdown(manifest['training_backend'])}. This page is made from `{manifests.NAME}`.\n",
+        f"A {markdown(manifest['method'])} model: images and texts become binary codes of {bits} bits, so that a "
+        "picture and a text that share labels have a small Hamming distance. Released "
+        f"{markdown(manifest['created'])}, trained on the Keras backend {markdown(manifest['training_backend'])}. This page is made from `{manifests.NAME}`.\n",
         "## Inputs and outputs\n",
         *_signatures(manifest),
         "## Codes\n",
@@ -57,10 +57,11 @@ def _sentence(text: str) -> str:
 
 
 def _tensors(tensors: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{markdown_code(key)} {markdown(tensor['dtype'])} ({', '.join('n' if size is None else str(size) for size in tensor['shape'])})"
-        for key, tensor in tensors.items()
-    )
+    told = []
+    for key, tensor in tensors.items():
+        shape = ", ".join("n" if size is None else str(size) for size in tensor["shape"])
+        told.append(f"{markdown_code(key)} {markdown(tensor['dtype'])} ({shape})")
+    return ", ".join(told)
 
 
 def _signatures(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if math.prod(shape) * size_of > max(size, 4):
         raise ValueError(f"the array {name!r} declares the shape {shape} {dtype} and holds {size:,} bytes")
     values = np.empty(math.prod(shape), dtype)
-    left = memoryview(values.view(np.uint8)) if dtype.itemsize else memoryview(b"")
+    left = memoryview(values.view(np.uint8) if dtype.itemsize else b"")  # type: ignore[arg-type]
     while left:
         if not (count := member.readinto(left)):  # type: ignore[attr-defined]
             raise ValueError(f"the array {name!r} ends too early")

@@ -7,7 +7,6 @@ gensim is imported by "doc2vec" alone.
 import hashlib
 import json
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.files import replaced
+from scbch_keras.export.npz import load_npz
 from scbch_keras.export.text import TextPipeline, Weighting, checked, words
+from scbch_keras.training.data.problems import CORRUPT
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
@@ -188,8 +189,7 @@ class TextFeatures:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` wrote. Raises ValueError if the file is missing, damaged or something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
+            arrays = load_npz(path)
             stored = json.loads(arrays.pop("json").tobytes())
             if stored.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
@@ -203,24 +203,17 @@ class TextFeatures:
                 features._count(vocabulary, arrays.get("idf"))
             if features.config()["sha256"] != sha256:
                 raise ValueError("its checksum is wrong")
+            if kind == "doc2vec":
+                from scbch_keras.training.features.doc2vec import Doc2Vec
+
+                settings = stored["epochs"], stored["seed"]
+                features._doc2vec = Doc2Vec.restored(vocabulary, arrays, dimensions, *settings)
         except FileNotFoundError as error:
             raise ValueError(f"{path}: there is no such file") from error
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise ValueError(f"{path}: expected a file of TextFeatures.save: {error}") from error
-        if kind == "doc2vec":
-            from scbch_keras.training.features.doc2vec import Doc2Vec
-
-            features._doc2vec = Doc2Vec.restored(
-                vocabulary, arrays, dimensions, stored["epochs"], stored["seed"]
-            )
+        except (*CORRUPT, AssertionError) as error:
+            raise ValueError(
+                f"{path}: expected a file of TextFeatures.save: {error}; save the features again"
+            ) from error
         return features
 
     def _count(self, vocabulary: Sequence[str], idf: NDArray[np.float64] | None) -> None:
