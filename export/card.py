@@ -18,7 +18,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"# {markdown(name)}, version {manifest['version']}\n",
         f"A {markdown(manifest['method'])} model: images and texts become binary codes of {bits} bits, so that a "
         "picture and a text that share labels have a small Hamming distance. Released "
-        f"{markdown(manifest['created'])}, trained on the Keras backend {markdown(manifest['training_backend'])}. This page is made from `{manifests.NAME}`.\n",
+        f"{markdown(manifest['created'])}, trained on the Keras backend {markdown(manifest['training_backend'])}. "
+        f"This page is made from `{manifests.NAME}`.\n",
         "## Inputs and outputs\n",
         *_signatures(manifest),
         "## Codes\n",

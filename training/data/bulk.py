@@ -102,11 +102,11 @@ def _npy(path: Path, modality: str, size: int) -> Inputs:
 def _hdf5(path: Path, modality: str, key: str, size: int) -> Inputs:
     import h5py
 
-    from scbch_keras.training.data.hdf5 import dataset_in, strings_in
+    from scbch_keras.training.data.hdf5 import dataset_in, names_in, strings_in
 
     try:
         file = h5py.File(path, "r")
-        names = list(file)
+        names = names_in(file)
     except CORRUPT as error:
         raise ValueError(f"{path}: expected an HDF5 file: {error}") from error
     try:

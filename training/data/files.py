@@ -28,7 +28,7 @@ from scbch_keras.export.npz import load_npz
 from scbch_keras.labels import check_labels
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.data import matlab5
-from scbch_keras.training.data.hdf5 import dataset_in
+from scbch_keras.training.data.hdf5 import dataset_in, names_in
 from scbch_keras.training.data.pairs import SourceFile
 
 BLOCK_BYTES = 2**26
@@ -98,7 +98,8 @@ class Reader:
                     if not known:
                         for _ in _blocks(path, keys[0], only, "Checking"):
                             pass
-                    array = np.memmap(path, np.float32, "r", only.offset, only.shape)
+                    with _reading(path):
+                        array = np.memmap(path, np.float32, "r", only.offset, only.shape)
                 known = _rows_and_dtypes(stored)
             self._remember("arrays", name, known)
         self._note(path, known, columns)
@@ -226,7 +227,9 @@ def _arrays(
         with _reading(path):
             file = h5py.File(path, "r")
         with file:
-            _check_keys(path, keys, file)
+            with _reading(path):
+                names = names_in(file)
+            _check_keys(path, keys, names)
             yield {key: _in_hdf5(path, key, file, shape) for key, shape in shapes.items()}
 
 
@@ -269,19 +272,25 @@ def _in_matlab5(path: Path, variable: matlab5.Variable, shape: _Shape) -> _Store
 def _in_hdf5(path: Path, key: str, file: h5py.File, shape: _Shape) -> _Stored:
     with _reading(path):
         data = dataset_in(file, key)
-        kind = data.dtype.kind
-    if kind not in "biuf":
+        # both may be damaged where the shape is not
+        offset, chunks = data.id.get_offset(), data.chunks
+    if data.dtype.kind not in "biuf":
         raise DataError(f"{key} in {path} must hold real numbers, got dtype {data.dtype}")
     rows_first, columns_first = _fits(data.shape, shape), _fits(data.shape[::-1], shape)
     if not (rows_first or columns_first):
         raise _misshapen(path, key, data.shape, shape)
     # MATLAB 7.3 has its own order of the axes, which HDF5 shows turned round, and a block before the HDF5 part
     if not rows_first or (columns_first and file.userblock_size):
-        chunk = data.chunks[::-1] if data.chunks else (1, shape[1])
+        chunk = chunks[::-1] if chunks else (1, shape[1])
         return _Stored(data.shape[::-1], data.dtype, chunk, lambda r, c: data[c, r].T, None)
-    plain = data.chunks is None and data.dtype == np.dtype("<f4")
-    offset = data.id.get_offset() if plain else None
-    return _Stored(data.shape, data.dtype, data.chunks or (1, shape[1]), lambda r, c: data[r, c], offset)
+    plain = chunks is None and data.dtype == np.dtype("<f4")
+    return _Stored(
+        data.shape,
+        data.dtype,
+        chunks or (1, shape[1]),
+        lambda r, c: data[r, c],
+        offset if plain else None,
+    )
 
 
 def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:

@@ -32,6 +32,14 @@ sys.stdout.write(json.dumps(listed))
 """
 
 
+def names_in(file: h5py.File) -> list[str]:
+    """What stands in the root of an open file. ValueError if that is damaged."""
+    try:
+        return [name if isinstance(name, str) else repr(name) for name in file]
+    except (RuntimeError, KeyError, UnicodeError) as error:
+        raise ValueError(f"its root group is damaged: {error}") from error
+
+
 def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset `name` in the root of an open file, its size checked before anything of it is read.
 

@@ -152,9 +152,11 @@ def read_hdf5(path: Path, report: Report) -> dict[str, Any]:
     """Those of `ARRAYS` that an HDF5 file holds; contiguous ones stay on disk. ValueError: it is no HDF5 file."""
     import h5py
 
+    from scbch_keras.training.data.hdf5 import names_in
+
     try:
         file = h5py.File(path, "r")
-        names = list(file)
+        names = names_in(file)
     except CORRUPT as error:
         raise ValueError(f"{path.name}: expected an HDF5 file: {error}") from error
     with file:
