@@ -86,11 +86,14 @@ def no_room_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        by_numpy = error.errno is None and " requested and " in str(error)  # it keeps no error number
+        if error.errno not in NO_ROOM and not by_numpy:
             raise
         kept = "what it held before is still there" if path.exists() else "nothing of it was left"
-        told = f"{error.strerror}: {path} could not be written, {kept}; make room there and try again"
-        raise OSError(error.errno, told) from error
+        told = (
+            f"{error.strerror or error}: {path} could not be written, {kept}; make room there and try again"
+        )
+        raise OSError(error.errno or errno.ENOSPC, told) from error
 
 
 @contextmanager

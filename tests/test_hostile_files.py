@@ -1,5 +1,6 @@
 """Files that were damaged or made to harm: declared errors only, in time and memory of their size."""
 
+import gzip
 import io
 import json
 import random
@@ -20,6 +21,7 @@ import scipy.sparse  # noqa: E402
 from scbch_keras.export.files import file_in, hidden_with_suffix  # noqa: E402
 from scbch_keras.export.npz import load_npz  # noqa: E402
 from scbch_keras.training.data.bulk import open_inputs  # noqa: E402
+from scbch_keras.training.data.examples import read_examples  # noqa: E402
 from scbch_keras.training.data.files import DataError, Reader  # noqa: E402
 from scbch_keras.training.data.own import read_own  # noqa: E402
 from scbch_keras.training.data.vocabulary import load_vocabulary, save_vocabulary  # noqa: E402
@@ -381,3 +383,12 @@ def test_a_recipe_that_cannot_be_meant_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match=r"config|data|margin"):
         resolve(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_record_that_declares_more_than_follows_is_refused_before_it_is_read(tmp_path, compressed):
+    path = tmp_path / ("x.tfrecord.gz" if compressed else "x.tfrecord")
+    content = (2**29).to_bytes(8, "little") + bytes(8)
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    with pytest.raises(ValueError, match=r"record 0: (cut short|it takes 536,870,928 bytes unpacked)"):
+        read_examples("train_files", [str(path)], {"image": "i", "text": "t", "labels": "l"})

@@ -15,13 +15,14 @@ def main() -> None:
             commands_serving,
         )
         from scbch_keras.training.commands import app
-        from scbch_keras.training.stopping import exit_by_signal
+        from scbch_keras.training.stopping import ended_at_once, exit_by_signal
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
         sys.exit(f"scbch needs {error.name}: pip install 'scbch_keras[quickstart]'")
     exit_by_signal()
-    app(prog_name="scbch")
+    with ended_at_once():
+        app(prog_name="scbch")
 
 
 if __name__ == "__main__":

@@ -89,11 +89,25 @@ def exit_by_signal() -> None:
 
 
 @contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Where the block ends by a signal, end the process without taking its libraries down, which takes seconds."""
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code in (128 + number for number in _NUMBERS):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(ended.code))  # type: ignore[arg-type]
+        raise
+
+
+@contextmanager
 def ended_in_time(exit_now: Callable[[int], Any] = os._exit) -> Iterator[None]:
     """End the process `SECONDS` after a signal if the block has not ended by then.
 
-    Python runs its handlers between two of its instructions, and one may last: a compilation, a large matrix. All
-    files that matter are replaced as a whole, so that the end may come at any moment.
+    Python runs its handlers between two of its instructions, and one may last: a compilation, a large matrix. (One
+    that keeps Python's global lock for longer, as few do, delays the end.) All files that matter are replaced as a
+    whole, so that the end may come at any moment.
     """
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
