@@ -1,10 +1,12 @@
 """The model card of a release: its manifest as a page for people. Nothing in it is written by hand."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.safe_text import markdown, markdown_code, terminal
 
 _SHOWN_LABELS = 200
 
@@ -13,10 +15,11 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """The Markdown of MODEL_CARD.md."""
     name, bits = manifest["name"], manifest["bits"]
     parts = [
-        f"# {name}, version {manifest['version']}\n",
-        f"A {manifest['method']} model: images and texts become binary codes of {bits} bits, so that a picture and a "
-        f"text that share labels have a small Hamming distance. Released {manifest['created']}, trained on the "
-        f"Keras backend {manifest['training_backend']}. This page is made from `{manifests.NAME}`.\n",
+        f"# {markdown(name)}, version {manifest['version']}\n",
+        f"A {markdown(manifest['method'])} model: images and texts become binary codes of {bits} bits, so that a "
+        "picture and a text that share labels have a small Hamming distance. Released "
+        f"{markdown(manifest['created'])}, trained on the Keras backend {markdown(manifest['training_backend'])}. "
+        f"This page is made from `{manifests.NAME}`.\n",
         "## Inputs and outputs\n",
         *_signatures(manifest),
         "## Codes\n",
@@ -38,18 +41,16 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         *_verification(manifest["verification"]),
         *_losses(manifest),
         "## Made with\n",
-        ", ".join(f"{library} {version}" for library, version in manifest["libraries"].items()) + "\n",
+        ", ".join(markdown(f"{library} {version}") for library, version in manifest["libraries"].items())
+        + "\n",
     ]
     return "\n".join(parts)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table of cells in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def _sentence(text: str) -> str:
@@ -57,22 +58,23 @@ def _sentence(text: str) -> str:
 
 
 def _tensors(tensors: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"`{key}` {tensor['dtype']} ({', '.join('n' if size is None else str(size) for size in tensor['shape'])})"
-        for key, tensor in tensors.items()
-    )
+    told = []
+    for key, tensor in tensors.items():
+        shape = ", ".join("n" if size is None else str(size) for size in tensor["shape"])
+        told.append(f"{markdown_code(key)} {markdown(tensor['dtype'])} ({shape})")
+    return ", ".join(told)
 
 
 def _signatures(manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = [
-        (f"`{name}`", _tensors(signature["inputs"]), _tensors(signature["outputs"]))
+        (markdown_code(name), _tensors(signature["inputs"]), _tensors(signature["outputs"]))
         for name, signature in manifest["signatures"].items()
     ]
     yield _table(("signature", "takes", "gives"), rows)
     features = manifest["signatures"].get("serving_default", {}).get("features")
     if features:
         lists = [
-            (f"`{key}`", f"{spec['values']} float values, shape {tuple(spec['shape'])} in C order")
+            (markdown_code(key), f"{spec['values']} float values, shape {tuple(spec['shape'])} in C order")
             for key, spec in features.items()
         ]
         yield "`examples` are serialized tf.Example; each feature may be absent:\n"
@@ -85,7 +87,7 @@ def _text(manifest: Mapping[str, Any]) -> Iterator[str]:
         pipeline = raw["pipeline"]
         yield "## Words\n"
         yield (
-            f"Strings become features by the {pipeline['words']} words of `{pipeline['path']}` (weighting "
+            f"Strings become features by the {pipeline['words']} words of {markdown_code(pipeline['path'])} (weighting "
             f"{pipeline['weighting']}), with Unicode {pipeline['normalization']['unicode']}: "
             f"{pipeline['normalization']['rule']}. Words are "
             f"{pipeline['normalization']['words']}.\n"
@@ -97,7 +99,9 @@ def _pictures(manifest: Mapping[str, Any]) -> Iterator[str]:
     if raw:
         pipeline = raw["pipeline"]
         height, width = pipeline["size"]
-        features = "their grey values" if pipeline["backbone"] is None else f"`{pipeline['backbone']}`"
+        features = (
+            "their grey values" if pipeline["backbone"] is None else markdown_code(pipeline["backbone"])
+        )
         yield "## Pictures\n"
         yield (
             f"Pictures become {height} x {width} pixels, and features by {features}. "
@@ -109,12 +113,15 @@ def _labels(names: Sequence[str] | None) -> str:
     if names is None:
         return "The names of the labels were not given.\n"
     more = "" if len(names) <= _SHOWN_LABELS else f", and {len(names) - _SHOWN_LABELS} more"
-    return f"{len(names)}: " + ", ".join(map(_cell, names[:_SHOWN_LABELS])) + more + "\n"
+    return f"{len(names)}: " + ", ".join(map(markdown, names[:_SHOWN_LABELS])) + more + "\n"
 
 
 def _facts(facts: Mapping[str, Any]) -> Iterator[str]:
     rows = [
-        (f"`{key}`", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        (
+            markdown_code(key),
+            markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)),
+        )
         for key, value in _flat(facts)
     ]
     yield _table(("what", "value"), rows) if rows else "Nothing is recorded.\n"
@@ -138,7 +145,7 @@ def _metrics(evaluation: Mapping[str, Any] | None) -> Iterator[str]:
         "they share a label.\n"
     )
     rows = [
-        (form, *(f"{score[key]:.4f}" for key in ("i2t", "t2i", "mean")))
+        (markdown(form), *(f"{score[key]:.4f}" for key in ("i2t", "t2i", "mean")))
         for form, score in evaluation["map"].items()
     ]
     yield _table(("format", "image to text", "text to image", "mean"), rows)
@@ -148,7 +155,7 @@ def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
     limits = ["Codes of other models, or of other versions, cannot be compared with these."]
     if "onnx" in manifest["formats"]:
         refusing = [
-            f"`{what}`"
+            markdown_code(what)
             for what, found in manifest["verification"]["encoders"].items()
             if 0 not in found["batches"]
         ]
@@ -157,7 +164,7 @@ def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
     for raw, told in ((manifests.RAW_TEXT, "strings"), (manifests.RAW_IMAGE, "pictures")):
         for form, entry in manifest["encoders"].get(raw, {}).items():
             if form in manifests.FORMATS:
-                limits.append(f"`{form}` of {told}: {entry['input']}.")
+                limits.append(f"{markdown_code(form)} of {told}: {markdown(entry['input'])}.")
     if manifest["evaluation"] is None:
         limits.append("How well it finds was not measured.")
     yield "".join(f"- {limit}\n" for limit in limits)
@@ -176,13 +183,13 @@ def _serving(manifest: Mapping[str, Any]) -> Iterator[str]:
             f'docker run --rm -p 8000:8000 -v "$PWD/{described["triton"]["model_repository"]}:/models" '
             "nvcr.io/nvidia/tritonserver:<tag>-py3 tritonserver --model-repository=/models",
         )
-        yield f"Models: {', '.join(f'`{model}`' for model in described['triton']['models'])}.\n"
+        yield f"Models: {', '.join(markdown_code(model) for model in described['triton']['models'])}.\n"
         yield from _raw_strings(described)
     if "saved_model" in manifest["formats"]:
         serving = described["tensorflow_serving"]
         yield _command(
             "TensorFlow Serving",
-            f"tensorflow_model_server --rest_api_port=8501 --model_name={serving['model_name']} "
+            f"tensorflow_model_server --rest_api_port=8501 --model_name={shlex.quote(serving['model_name'])} "
             f'--model_base_path="$PWD/{serving["model_base_path"]}"',
         )
         yield "KServe (`storageUri` is wherever this folder was copied to):\n"
@@ -208,7 +215,7 @@ def _raw_strings(described: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _command(title: str, line: str) -> str:
-    return f"{title}:\n\n```bash\n{line}\n```\n"
+    return f"{title}:\n\n```bash\n{terminal(line)}\n```\n"
 
 
 def _verification(verification: Mapping[str, Any]) -> Iterator[str]:
@@ -219,7 +226,7 @@ def _verification(verification: Mapping[str, Any]) -> Iterator[str]:
     )
     rows = [
         (
-            f"`{what}`",
+            markdown_code(what),
             ", ".join(map(str, found["batches"])),
             found["bits_compared"],
             found.get("bits_near_zero", "any"),
@@ -235,7 +242,7 @@ def _verification(verification: Mapping[str, Any]) -> Iterator[str]:
 def _losses(manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         (
-            f"`{entry['path']}`",
+            markdown_code(entry["path"]),
             f"{entry['changed_bits']:.3%}",
             f"{entry['map_loss']:.3f}" if "map_loss" in entry else "not measured",
         )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.ids import Ids
-from scbch_keras.export.serving.npz import read_npz
 from scbch_keras.files import loads, replaced
+from scbch_keras.npz import read_npz
 
 _SCHEMA = 2
 """1 had neither strings as ids nor `added`."""
@@ -67,7 +67,7 @@ def read(path: Path) -> Content:
         FileNotFoundError: there is no such file.
     """
     kind = "HammingIndex file"
-    arrays = read_npz(path, kind, ("schema", "bits", "codes", "ids", "sha256"), compressed=False)
+    arrays = read_npz(path, kind, ("schema", "bits", "codes", "ids", "sha256"))
     schema = _number(path, arrays, "schema")
     if schema not in (1, _SCHEMA):
         raise ValueError(f"{path} has schema {schema}; this version reads schema {_SCHEMA} and 1")

@@ -17,13 +17,13 @@ from scbch_keras.arrays import as_array, check_features
 from scbch_keras.checks import one_of, share, whole
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.safe_text import csv_cell
 
 Order = Literal["suspicion", "confidence"]
 
 # Added to soft labels before they are divided: about one neighbour of 20, the least that they can tell apart.
 _ONE_NEIGHBOR = 0.05
 # Text that a spreadsheet takes for a formula begins with one of these, plain or full-width.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _ALL = slice(None)
 _FIRST = (10, 30, 100, 300, 1000)
 _COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
@@ -234,10 +234,9 @@ class LabelAudit:
 
         Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with
         CR LF (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash
-        goes before each backslash, semicolon and colon of a name. Text that a spreadsheet would run as a
-        formula (it begins with = + - @, their full-width forms, a tab or a line break), or that begins with an
-        apostrophe, has an apostrophe before it: to read the text back, drop one leading apostrophe. An existing
-        file is replaced as a whole.
+        goes before each backslash, semicolon and colon of a name. Text
+        that a spreadsheet would run as a formula, or a terminal obey, is written as `safe_text.csv_cell` says;
+        `safe_text.from_csv_cell` reads it back. An existing file is replaced as a whole.
         """
         rows = self.suspects(None, by)
         content = io.StringIO(newline="")
@@ -246,12 +245,12 @@ class LabelAudit:
         for rank, sample in enumerate(self.samples(rows, threshold), 1):
             writer.writerow(
                 (
-                    _inert(sample.id),
+                    csv_cell(sample.id),
                     f"{sample.confidence:.6g}",
                     f"{sample.suspicion:.6g}",
-                    _inert(";".join(_escaped(label) for label, _ in sample.given)),
-                    _inert(_with_soft(sample.contradicted)),
-                    _inert(_with_soft(sample.suggested)),
+                    csv_cell(";".join(_escaped(label) for label, _ in sample.given)),
+                    csv_cell(_with_soft(sample.contradicted)),
+                    csv_cell(_with_soft(sample.suggested)),
                     rank,
                 )
             )
@@ -385,10 +384,6 @@ def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Ranks 1..n of values (n,), the lowest first; ties share their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return (count.cumsum() - (count - 1) / 2)[place]
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
 
 
 def _escaped(name: str) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scbch_keras import __version__
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.environment import BACKENDS, BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
 from scbch_keras.training.quickstart.results import Results
@@ -69,7 +70,7 @@ def quickstart(
         check_arguments(noise=noise, bits=bits, seed=seed, epochs=epochs)
         claim_folder(out)
     except (BackendError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(terminal(error, lines=True)) from error
     with quiet_import():
         from scbch_keras.training.quickstart.quickstart import quickstart as run
 
@@ -92,7 +93,7 @@ def _show(console: Console, results: Results, out: Path) -> None:
     console.print(f"Exported codes equal to the model's: {served.equal:,} of {served.bits:,} bits.")
     # A path is there to be copied: it must stay in one piece.
     report = (out / "report.html").resolve()
-    console.print(f"Report: {report}", soft_wrap=True, markup=False, highlight=False)
+    console.print(terminal(f"Report: {report}"), soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def bad_input_ends() -> Iterator[None]:
     try:
         yield
     except (BackendError, ImportError, OSError, ValueError) as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {terminal(error, lines=True)}", err=True)
         raise typer.Exit(2) from error
 
 

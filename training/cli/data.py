@@ -10,6 +10,7 @@ from rich.console import Console
 
 from scbch_keras.files import replaced
 from scbch_keras.labels import noise as label_noise
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -87,7 +88,7 @@ def features(
                 if values is not None:
                     file[name] = values
         unfinished.unlink()
-    typer.echo(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}")
+    typer.echo(terminal(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}"))
 
 
 @app.command()
@@ -119,7 +120,8 @@ def noise(
                 ids=own.ids,
                 label_names=np.array(own.label_names),
             )
-    typer.echo(
+    told = (
         f"{out}: {noisy.corrupted.sum():,} of {len(noisy.labels):,} samples corrupted, "
         f"{noisy.changed.sum():,} labels changed"
     )
+    typer.echo(terminal(told))

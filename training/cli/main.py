@@ -12,12 +12,16 @@ _NEEDED = ("typer", "rich")
 def main() -> None:
     """Run `scbch`, or say what to install for it."""
     try:
+        from scbch_keras.training.runs.stopping import ended_at_once, exit_by_signal
+
         app = commands()
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
         sys.exit(f"scbch needs {error.name}: pip install 'scbch_keras[quickstart]'")
-    app(prog_name="scbch")
+    exit_by_signal()
+    with ended_at_once():
+        app(prog_name="scbch")
 
 
 def commands() -> "typer.Typer":

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
 from scbch_keras.training.environment import choose_backend
 
@@ -46,7 +48,7 @@ def export(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it is told below, with the exit status
             made = release_run(run, out, formats or _FORMATS, quantize or (), min_map, max_map_loss)
-    typer.echo(made.path)
+    typer.echo(terminal(made.path))
     _end(made.validation.infra, made.validation.quality)
 
 
@@ -63,7 +65,8 @@ def list_versions(folder: Versions) -> None:
         scores = "" if version.map is None else ", ".join(f"{k} {v:.4f}" for k, v in version.map.items())
         state = "yes" if version.blessed else "no: " + "; ".join(version.reasons)
         latest = "latest" if version.is_latest else ""
-        table.add_row(str(version.version), version.created or "", state, scores, latest)
+        cells = (version.version, version.created or "", state, scores, latest)
+        table.add_row(*(Text(terminal(cell)) for cell in cells))
     console.print(table)
 
 
@@ -97,7 +100,7 @@ def promote(folder: Versions, version: Annotated[int, typer.Argument(help="A ble
     from scbch_keras.export import promote as promote_version
 
     with bad_input_ends():
-        typer.echo(promote_version(folder, version))
+        typer.echo(terminal(promote_version(folder, version)))
 
 
 @release.command()
@@ -106,7 +109,7 @@ def rollback(folder: Versions) -> None:
     from scbch_keras.export import rollback as roll_back
 
     with bad_input_ends():
-        typer.echo(roll_back(folder))
+        typer.echo(terminal(roll_back(folder)))
 
 
 @release.command()
@@ -118,12 +121,12 @@ def prune(
 
     with bad_input_ends():
         for version in prune_versions(folder, keep):
-            typer.echo(f"deleted {folder / str(version)}")
+            typer.echo(terminal(f"deleted {folder / str(version)}"))
 
 
 def _end(infra: tuple[str, ...], quality: tuple[str, ...]) -> None:
     for reason in (*infra, *quality):
-        typer.echo(f"Not blessed: {reason}", err=True)
+        typer.echo(terminal(f"Not blessed: {reason}", lines=True), err=True)
     if infra or quality:
         raise typer.Exit(1)
     typer.echo("Blessed.")

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
 from scbch_keras.training.progress import display
@@ -52,8 +54,9 @@ def train(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train on a benchmark or on your own data. Ctrl-C ends the epoch, then leaves a checkpoint to resume from."""
+    """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
     from scbch_keras.training.runs.folder import RunFolder
+    from scbch_keras.training.runs.stopping import ended_in_time
 
     flags: dict[str, Any] = {
         "data": data,
@@ -69,7 +72,7 @@ def train(
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
     }
-    with bad_input_ends():
+    with bad_input_ends(), ended_in_time():
         if resume:
             run = RunFolder.open(out)
             given = [name for name, value in flags.items() if value is not None]
@@ -99,10 +102,11 @@ def train(
         try:
             training.train(run, pairs)
         except training.RunStopped as stopped:
-            console.print(f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}")
-            raise typer.Exit(130) from stopped
+            told = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
+            console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+            raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
-    console.print(f"Run: {out.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    console.print(terminal(f"Run: {out.resolve()}"), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -149,7 +153,7 @@ def audit(
         audited = audit_run(run, limit)
     console = Console()
     for line in audited.told:
-        console.print(line, soft_wrap=True)
+        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -159,7 +163,7 @@ def figures(run: RunPath) -> None:
 
     with bad_input_ends():
         for path in draw_figures(run):
-            typer.echo(path)
+            typer.echo(terminal(path))
 
 
 @app.command()
@@ -179,8 +183,9 @@ def reproduce(
 ) -> None:
     """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
     from scbch_keras.training.grid.cells import read_cells
+    from scbch_keras.training.runs.stopping import ended_in_time
 
-    with bad_input_ends():
+    with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
         grid = {
             "datasets": dataset,
@@ -194,7 +199,7 @@ def reproduce(
             raise ValueError(f"dataset: expected one of {', '.join(SETTINGS)}, or a path; got {unknown[0]!r}")
         with quiet_import():
             from scbch_keras.training.grid.reproduce import Grid, reproduce
-            from scbch_keras.training.runs.train import RunStopped
+            from scbch_keras.training.runs.stopping import RunStopped
         recipes: list[Recipe] = list(
             Grid(**grid).recipes(
                 backend=os.environ["KERAS_BACKEND"],
@@ -207,33 +212,33 @@ def reproduce(
             with _cell_progress() as (advance, progress):
                 cells = reproduce(recipes, out, advance, progress)
         except RunStopped as stopped:
-            typer.echo(f"{str(stopped).capitalize()}. The same command goes on from there.")
-            raise typer.Exit(130) from stopped
+            typer.echo(f"{terminal(stopped).capitalize()}. The same command goes on from there.")
+            raise typer.Exit(stopped.status) from stopped
         from scbch_keras.training.pages.grid_page import write_grid
 
         written = write_grid(read_cells(cells), out)
-    typer.echo((out / "table.md").read_text(encoding="utf-8"))
+    typer.echo(terminal((out / "table.md").read_text(encoding="utf-8"), lines=True))
     for path in written:
-        typer.echo(path)
+        typer.echo(terminal(path))
 
 
 def show_sources(console: Console, data: Any) -> None:
     """Print what was loaded: files, checksums, shapes, rows."""
-    console.print(
+    lines = [
         f"{data.title}: {len(data.train):,} training pairs, {len(data.query):,} queries, "
-        f"{len(data.database):,} in the database, {data.train.labels.shape[1]} labels",
-        highlight=False,
-    )
+        f"{len(data.database):,} in the database, {data.train.labels.shape[1]} labels"
+    ]
     for source in data.sources:
         arrays = ", ".join(f"{key} {shape}" for key, shape in source.arrays.items())
-        console.print(f"  {source.name}  sha256 {source.sha256[:16]}  {arrays}", highlight=False)
-    for name, note in data.notes.items():
-        console.print(f"  {name}: {note}", highlight=False)
+        lines.append(f"  {source.name}  sha256 {source.sha256[:16]}  {arrays}")
+    lines += [f"  {name}: {note}" for name, note in data.notes.items()]
+    for line in lines:
+        console.print(terminal(line), markup=False, highlight=False)
 
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
     """Print the metrics of both directions."""
-    table = Table(title=f"{data['title']}, last epoch", title_justify="left")
+    table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     names = {"map": "mAP@all", "map_at_50": "mAP@50", "map_reference": "mAP@all, ties='reference'"}
     table.add_column("metric")
     for direction in ("i2t", "t2i"):
@@ -255,6 +260,8 @@ def _parsed(settings: list[str] | None) -> dict[str, Any]:
             raise ValueError(f"--set: expected name=value, got {setting!r}")
         try:
             parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except RecursionError:
+            raise ValueError(f"--set: the value of {name} is nested too deeply") from None
         except tomllib.TOMLDecodeError:
             parsed[name] = value
     return parsed
@@ -268,7 +275,7 @@ def _cell_progress() -> Iterator[Any]:
 
         def advance(done: int, total: int, cell: str) -> None:
             shown.update(cells, completed=done, total=total)
-            shown.reset(epochs, description=cell or "done")
+            shown.reset(epochs, description=terminal(cell) or "done")
 
         def progress(epoch: int, of: int) -> None:
             shown.update(epochs, completed=epoch, total=of)

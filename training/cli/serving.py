@@ -15,6 +15,7 @@ from rich.text import Text
 
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
 from scbch_keras.files import replaced
+from scbch_keras.safe_text import csv_cell, terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.cli.search_queries import KnownWords, encode_queries, modalities_of, unknown_words
 from scbch_keras.training.data.own.stream import open_inputs
@@ -65,9 +66,10 @@ def encode(
                 progress=lambda done: shown.advance(task, done),
             )
             shown.update(task, total=rows)
-    typer.echo(f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}")
+    told = f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}"
+    typer.echo(terminal(told))
     if words.warning():
-        typer.echo(f"Warning: {words.warning()}", err=True)
+        typer.echo(terminal(f"Warning: {words.warning()}"), err=True)
 
 
 @app.command()
@@ -128,10 +130,10 @@ def search(
                 file.write(_WRITERS[out.suffix](results).encode())
     console = Console()
     told = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
-    console.print(told, soft_wrap=True, markup=False, highlight=False)
+    console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
     _show(console, results)
     if out is not None:
-        console.print(f"Results: {out}", soft_wrap=True, markup=False, highlight=False)
+        console.print(terminal(f"Results: {out}"), soft_wrap=True, markup=False, highlight=False)
 
 
 def _opened(
@@ -149,11 +151,11 @@ def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) ->
     if index.source is not None:
         source.check_same_model(what, index.source, str(codes))
     else:
-        typer.echo(
+        told = (
             f"Warning: {codes} does not say which model made its codes; only their length is compared with "
-            f"that of {what}. HammingIndex(bits, source=Source.of(encoder)) keeps it.",
-            err=True,
+            f"that of {what}. HammingIndex(bits, source=Source.of(encoder)) keeps it."
         )
+        typer.echo(terminal(told), err=True)
 
 
 def _results(
@@ -178,7 +180,7 @@ def _show(console: Console, results: list[dict[str, Any]]) -> None:
         if row["query"] in shown:
             name = row["query"] if row["rank"] == 1 else ""
             # Text, as a str may hold what rich takes for markup.
-            table.add_row(*(Text(str(cell)) for cell in (name, row["rank"], row["id"], row["distance"])))
+            table.add_row(*(Text(terminal(cell)) for cell in (name, row["rank"], row["id"], row["distance"])))
     console.print(table)
     if len(queries) > SHOWN_QUERIES:
         console.print(f"... and {len(queries) - SHOWN_QUERIES:,} more queries; --out writes all")
@@ -188,7 +190,10 @@ def _csv(results: list[dict[str, Any]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ("query", "rank", "id", "distance"))
     writer.writeheader()
-    writer.writerows(results)
+    for row in results:
+        writer.writerow(
+            {name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        )
     return text.getvalue()
 
 

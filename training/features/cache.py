@@ -21,6 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scbch_keras.files import hidden_sibling, sync
 from scbch_keras.preprocessing.pictures import read_picture
+from scbch_keras.safe_text import terminal
+from scbch_keras.training.data.hdf5 import dataset_in
+from scbch_keras.training.data.problems import CORRUPT
 from scbch_keras.training.features.images import ImageFeatures
 
 _FORMAT = 1
@@ -105,10 +108,15 @@ def _fill(
     console: Console | None,
 ) -> None:
     done, count, dimensions = layout.done, len(sources), features.dimensions
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with path.open("r+b", buffering=0) as file, Progress(*columns, console=console) as bars:
         _write(file, layout.keys, keys.tobytes())
-        bar = bars.add_task(f"Features into {path.name}", total=count, completed=done)
+        bar = bars.add_task(terminal(f"Features into {path.name}"), total=count, completed=done)
         for batch in _batches(sources[done:], features, batch_size):
             rows = np.asarray(features(batch))
             if rows.shape != (len(batch), dimensions) or not np.isfinite(rows).all():
@@ -207,7 +215,7 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
             if file.attrs["scbch_features"] != _FORMAT:
                 raise ValueError("it has another format")
             stored = json.loads(file.attrs["config"])
-            parts = [file[name] for name in ("features", "keys", "done")]
+            parts = [dataset_in(file, name) for name in ("features", "keys", "done")]
             places = [part.id.get_offset() for part in parts]  # None where there is none
             there, done = parts[0].shape, int(parts[2][0])
             types = [part.dtype.str for part in parts]
@@ -216,7 +224,7 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
             if path.stat().st_size < places[0] + parts[0].nbytes:
                 raise ValueError("it is cut off")
             finished = parts[1][:done]
-    except (OSError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except CORRUPT as error:
         raise ValueError(f"path: {path} is no file of `extract`, or damaged ({error}); {another}") from error
     if _content(stored) != _content(config):
         raise ValueError(f"path: {path} holds other features: {stored}, expected {config}; {another}")

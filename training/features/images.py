@@ -131,8 +131,13 @@ def from_config(config: Mapping[str, Any]) -> ImageFeatures:
         kind, weights, path = config["kind"], config["weights"], config["path"]
         size = (int(config["size"][0]), int(config["size"][1]))
         expected = {key: config[key] for key in ("dimensions", "sha256")}
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise ValueError(f"config is not one of ImageFeatures.config, got {config!r}") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"config is not one of ImageFeatures.config, got {ascii(config)[:200]}") from error
+    texts = isinstance(kind, str) and all(
+        value is None or isinstance(value, str) for value in (weights, path)
+    )
+    if not texts or (kind != "model" and weights in (None, "file") and path is None):
+        raise ValueError(f"config is not one of ImageFeatures.config, got {ascii(config)[:200]}")
     if kind == "model" or weights == "random":
         what = "a model given as an object" if kind == "model" else "random weights"
         raise ValueError(

@@ -7,7 +7,6 @@ What a word is, is said in `scbch_keras.preprocessing.normalization`, and how wo
 import hashlib
 import json
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.files import replaced
+from scbch_keras.npz import load_npz
 from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION, check_rule, words
 from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked
+from scbch_keras.training.data.problems import CORRUPT
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
@@ -198,8 +199,7 @@ class TextFeatures:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` wrote. Raises ValueError if the file is missing, damaged or something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
+            arrays = load_npz(path)
             stored = json.loads(arrays.pop("json").tobytes())
             if stored.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
@@ -214,24 +214,17 @@ class TextFeatures:
                 features._count(vocabulary, arrays.get("idf"))
             if features.config()["sha256"] != sha256:
                 raise ValueError("its checksum is wrong")
+            if kind == "doc2vec":
+                from scbch_keras.training.features.doc2vec import Doc2Vec
+
+                settings = stored["epochs"], stored["seed"]
+                features._doc2vec = Doc2Vec.restored(vocabulary, arrays, dimensions, *settings)
         except FileNotFoundError as error:
             raise ValueError(f"{path}: there is no such file") from error
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise ValueError(f"{path}: expected a file of TextFeatures.save: {error}") from error
-        if kind == "doc2vec":
-            from scbch_keras.training.features.doc2vec import Doc2Vec
-
-            features._doc2vec = Doc2Vec.restored(
-                vocabulary, arrays, dimensions, stored["epochs"], stored["seed"]
-            )
+        except (*CORRUPT, AssertionError) as error:
+            raise ValueError(
+                f"{path}: expected a file of TextFeatures.save: {error}; save the features again"
+            ) from error
         return features
 
     def _count(self, vocabulary: Sequence[str], idf: NDArray[np.float64] | None) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,24 @@ class Cell:
 def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
     """The cells of a file, in its order. Fields beyond those of `Cell` are not read.
 
-    A last line without its end that cannot be read is what an interrupted write leaves: it is left out with a
-    UserWarning that names it.
+    A cell that is there twice with the same results is taken once. A last line without its end that cannot be read
+    is what an interrupted write leaves: it is left out with a UserWarning that names it.
 
     Raises:
-        ValueError: another line is damaged, a field is missing or out of range, or a cell is there twice.
+        ValueError: another line is damaged, a field is missing or out of range, or a cell is there twice with
+            other results.
     """
     path = Path(path)
     lines = path.read_bytes().split(b"\n")
     cells: list[Cell] = []
-    places: dict[tuple[Any, ...], int] = {}
+    places: dict[tuple[Any, ...], tuple[int, Cell]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             content = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 warnings.warn(
                     f"{where}: the last line was cut off in writing; its cell is left out", stacklevel=2
@@ -84,11 +85,20 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
             raise ValueError(f"{where}: expected a JSON object, got {short(text)}") from error
         cell = _cell(content, where)
         key = (*cell.place, cell.seed)
-        if key in places:
-            raise ValueError(f"{where}: expected each cell once, got that of line {places[key]} again: {key}")
-        places[key] = number
-        cells.append(cell)
+        if key not in places:
+            places[key] = number, cell
+            cells.append(cell)
+        elif _result(cell) != _result(places[key][1]):
+            raise ValueError(
+                f"{where}: expected each cell once, got that of line {places[key][0]} again with other results: "
+                f"{key}; delete one of the two lines"
+            )
     return cells
+
+
+def _result(cell: Cell) -> Cell:
+    """A cell without what differs from one computation of it to the next."""
+    return replace(cell, seconds=0, versions={})
 
 
 def _cell(content: Any, where: str) -> Cell:

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 import keras
 
-from scbch_keras.files import sync
+from scbch_keras.files import no_room_told, sync
 from scbch_keras.training.environment import versions
-from scbch_keras.training.runs.folder import STATE, RunError, RunFolder
+from scbch_keras.training.runs.folder import STATE, RunError, RunFolder, held_by_this_process
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import Recipe, resolve
-from scbch_keras.training.runs.train import RunStopped, stop_when_asked, train
+from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
+from scbch_keras.training.runs.train import train
 
 CELLS = "cells.jsonl"
 
@@ -62,13 +62,14 @@ def reproduce(
         The path of cells.jsonl.
 
     Raises:
-        RunError: a cell's line or run was made with other settings or other data.
-        RunStopped: Ctrl-C or SIGTERM came; the epoch was finished and a checkpoint written.
+        RunError: a cell's line or run was made with other settings or other data, or another process is at work
+            on the grid.
+        RunStopped: Ctrl-C or SIGTERM came; the same call goes on from the last finished epoch.
     """
     out.mkdir(parents=True, exist_ok=True)
     cells = out / CELLS
-    done = _finished(cells)
-    with stop_when_asked() as asked:
+    with held_by_this_process(out, "grid"), stop_when_asked() as asked:
+        done = _finished(cells)
         for number, recipe in enumerate(recipes):
             name = cell_name(recipe)
             advance(number, len(recipes), name)
@@ -79,9 +80,14 @@ def reproduce(
                     )
                 continue
             if asked.is_set():
-                raise RunStopped(f"stopped before the cell {name}")
-            _append(cells, _cell(_run(recipe, out / "runs" / name, progress, asked)))
-            keras.utils.clear_session()
+                raise RunStopped(f"stopped before the cell {name}", asked.number)
+            try:
+                run = _run(recipe, out / "runs" / name, progress, asked)
+                with asked.held():
+                    _append(cells, _cell(run))
+                keras.utils.clear_session()
+            except Stopping:
+                raise RunStopped(f"stopped in the cell {name}", asked.number) from None
     advance(len(recipes), len(recipes), "")
     return cells
 
@@ -94,9 +100,7 @@ def cell_name(recipe: Recipe) -> str:
     )
 
 
-def _run(
-    recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: threading.Event
-) -> RunFolder:
+def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: Stop) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
         if run.recipe != recipe:
@@ -150,19 +154,28 @@ def _finished(cells: Path) -> dict[str, Recipe]:
         try:
             recipe = resolve(**json.loads(line)["settings"])
             done[cell_name(recipe)] = recipe
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{cells}: line {number} is not a cell: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(
+                f"{cells}: line {number} is not a cell: {error}; delete it, and its run is read"
+            ) from error
     return done
 
 
 def _append(cells: Path, cell: dict[str, Any]) -> None:
-    """One write of one line, flushed to the disk."""
+    """Add a line and flush it to the disk, or leave the file as it was."""
     new = not cells.exists()
-    handle = os.open(cells, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, json.dumps(cell, allow_nan=False).encode() + b"\n")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    line = memoryview(json.dumps(cell, allow_nan=False).encode() + b"\n")
+    with no_room_told(cells):
+        handle = os.open(cells, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        size = os.fstat(handle).st_size
+        try:
+            while line:
+                line = line[os.write(handle, line) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+        finally:
+            os.close(handle)
     if new:
         sync(cells.parent)

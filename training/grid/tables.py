@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.safe_text import csv_cell, markdown
 from scbch_keras.training.data.problems import short
 from scbch_keras.training.grid.cells import VARIANTS, Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
@@ -136,7 +137,10 @@ def to_csv(rows: Iterable[Row]) -> str:
         numbers = [number for summary in (row.last, row.best) for moments in summary for number in moments]
         writer.writerow(
             [
-                *(getattr(row, name) for name in plain),
+                *(
+                    csv_cell(cell) if isinstance(cell, str) else cell
+                    for cell in (getattr(row, name) for name in plain)
+                ),
                 len(row.seeds),
                 *("" if number is None else f"{number:.6f}" for number in numbers),
                 row.benchmark or "",
@@ -308,12 +312,8 @@ def _markdown(table: Table) -> str:
     lines += [
         [line.name, *(" ".join(percent(value)).rstrip() for value in line.values)] for line in table.lines
     ]
-    body = "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-    return f"## {_plain(table.title)}\n\n{_plain(table.note)}\n\n{body}\n"
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    body = "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
+    return f"## {markdown(table.title)}\n\n{markdown(table.note)}\n\n{body}\n"
 
 
 def _row(cells: list[Cell]) -> Row:

@@ -4,7 +4,6 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 
 from scbch_keras.files import replaced
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, SampleAudit, SoftLabel
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.pages import plots as figures
 from scbch_keras.training.pages.frame import document, fact_list, figure, percent, table
 

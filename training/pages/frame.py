@@ -2,8 +2,8 @@
 
 import base64
 from collections.abc import Iterable
-from html import escape
 
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.quickstart.results import Icon
 
 STYLE = """

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scbch_keras.files import replaced
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.grid.published import BENCHMARKS
 from scbch_keras.training.grid.tables import (
     BEST,

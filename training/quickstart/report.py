@@ -1,10 +1,10 @@
 """The quickstart's report: one HTML file that needs nothing else, drawn from the results alone."""
 
 import os
-from html import escape
 from pathlib import Path
 
 from scbch_keras.files import replaced
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.pages.frame import document, fact_list, listed, percent
 from scbch_keras.training.quickstart import report_retrieval, report_trust
 from scbch_keras.training.quickstart.results import Results

@@ -1,7 +1,6 @@
 """The report's sections on what is found: the table, the curves, and the shown searches."""
 
-from html import escape
-
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.pages import plots as figures
 from scbch_keras.training.pages.frame import figure, listed, picture, table
 from scbch_keras.training.quickstart.results import Direction, Results, Search

@@ -1,7 +1,6 @@
 """The report's section on the confidence weights: whom the model trusts, and what it found."""
 
-from html import escape
-
+from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.pages import plots as figures
 from scbch_keras.training.pages.frame import figure, percent, picture
 from scbch_keras.training.quickstart.results import Icon, Results, Suspect

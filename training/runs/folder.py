@@ -8,7 +8,8 @@ checkpoint-N.keras  after N epochs, while the run lasts; model.keras once it is 
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,32 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from scbch_keras.files import hidden_sibling, replaced
+from scbch_keras.export.releasing.locks import held_alone
+from scbch_keras.files import NO_ROOM, hidden_with_suffix, replaced, sync
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.runs.recipe import Recipe, resolve
+from scbch_keras.training.runs.state import FORMAT, RunError, read_state
 
-FORMAT = 1
-STATE = "run.json"
+__all__ = ["LOCK", "POSTERIOR", "STATE", "RunError", "RunFolder", "describe_data", "held_by_this_process"]
+
+STATE, RECIPE = "run.json", "run.toml"
 POSTERIOR = "posterior.npz"
+LOCK = ".run.lock"
 
 
-class RunError(ValueError):
-    """The folder is not a run, is half written, or is not the run that was asked for."""
+@contextmanager
+def held_by_this_process(folder: Path, what: str) -> Iterator[None]:
+    """Keep all other processes from writing to a folder. The lock of a process that has ended holds nobody.
+
+    Raises:
+        RunError: another one is at it.
+    """
+    with held_alone(folder / LOCK) as alone:
+        if not alone:
+            raise RunError(
+                f"{folder}: another process is at work on this {what}; wait until it ends, or stop it"
+            )
+        yield
 
 
 @dataclass
@@ -44,9 +60,11 @@ class RunFolder:
         Raises:
             RunError: the path is a file, or the folder holds something.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or not _is_new(path)):
             raise RunError(f"{path}: expected a new or empty folder; resume the run in it, or name another")
         path.mkdir(parents=True, exist_ok=True)
+        if (path / RECIPE).exists():
+            (path / RECIPE).replace(path / f"before-{RECIPE}")
         state = {
             "format": FORMAT,
             "status": "preparing",
@@ -58,9 +76,9 @@ class RunFolder:
             "seconds": 0.0,
         }
         run = cls(path, state)
-        with replaced(path / "run.toml") as file:
-            file.write(tomli_w.dumps(recipe.as_dict()).encode())
+        # First of all what makes it a run: killed at any moment, the folder is one, or as good as empty.
         run.save_state()
+        run._save_recipe()
         return run
 
     @classmethod
@@ -72,23 +90,13 @@ class RunFolder:
         """
         file = path / STATE
         if not file.is_file():
-            raise RunError(f"{path}: expected a run's folder, with {STATE} in it")
-        try:
-            state = json.loads(file.read_text(encoding="utf-8"))
-            whole = state["format"] == FORMAT and set(state) >= {
-                "recipe",
-                "data",
-                "history",
-                "model",
-                "status",
-            }
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} is damaged: {error}") from error
-        if not whole:
-            raise RunError(f"{file}: expected a run in format {FORMAT}")
-        if state["model"] is not None and not (path / state["model"]).is_file():
-            raise RunError(f"{path}: the run's model file {state['model']} is missing")
-        return cls(path, state)
+            begun = path.is_dir() and _is_new(path)
+            hint = "; it holds no run yet: start it without resuming" if begun else ""
+            raise RunError(f"{path}: expected a run's folder, with {STATE} in it{hint}")
+        run = cls(path, read_state(file))
+        if not (path / RECIPE).exists():
+            run._save_recipe()
+        return run
 
     @property
     def recipe(self) -> Recipe:
@@ -126,6 +134,25 @@ class RunFolder:
                 f"{self.path}: the data is not the run's: expected the files {_names(then)}, found {_names(now)}"
             )
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes from training this run; drop what a killed one left.
+
+        Raises:
+            RunError: another process trains it, or has trained it since it was opened.
+        """
+        with held_by_this_process(self.path, "run"):
+            if read_state(self.path / STATE) != json.loads(json.dumps(self.state)):
+                raise RunError(f"{self.path}: another process went on with this run; open it again")
+            for left in self.path.glob(".*-*"):
+                if left.name != LOCK and left.is_file():
+                    left.unlink()
+            yield
+
+    def _save_recipe(self) -> None:
+        with replaced(self.path / RECIPE) as file:
+            file.write(tomli_w.dumps(self.state["recipe"]).encode())
+
     def save_state(self) -> None:
         """Replace run.json."""
         with replaced(self.path / STATE) as file:
@@ -133,22 +160,36 @@ class RunFolder:
 
     def save_model(self, model: Any, name: str) -> None:
         """Write the model, make run.json name it, then drop the file it named before."""
-        before, beside = self.state["model"], hidden_sibling(self.path / name).with_suffix(".keras")
+        before, beside = self.state["model"], hidden_with_suffix(self.path / name)
         try:
             model.save(beside)
+            # On the disk before run.json names it: a power cut must not leave a run with an empty model.
+            sync(beside)
             beside.replace(self.path / name)
+            sync(self.path)
+        except (OSError, RuntimeError, ValueError) as error:  # h5py tells a full disk by any of them
+            free = shutil.disk_usage(self.path).free
+            kept = f"{before} is still there" if before else "no earlier one is there"
+            number = getattr(error, "errno", None)
+            why = "" if number is not None and number not in NO_ROOM else ": make room and resume the run"
+            told = f"{self.path / name} could not be written ({error}); {kept}, {free / 1e6:,.0f} MB are free{why}"
+            raise OSError(number, told) from error
         finally:
             beside.unlink(missing_ok=True)
         self.state["model"] = name
         self.save_state()
-        if before not in (None, name):
-            (self.path / before).unlink(missing_ok=True)
+        self._drop(before, name)
 
     def drop_model(self) -> None:
         """Keep the numbers of a run without its weights."""
         before, self.state["model"] = self.state["model"], None
         self.save_state()
-        if before is not None:
+        self._drop(before)
+
+    def _drop(self, *names: str | None) -> None:
+        """Delete the first of the names, if it is not the other."""
+        before = names[0]
+        if before is not None and before not in names[1:] and Path(before).name == before:
             (self.path / before).unlink(missing_ok=True)
 
     def save_array(self, name: str, values: NDArray[Any]) -> None:
@@ -168,8 +209,10 @@ class RunFolder:
         except FileNotFoundError:
             told = "a file was lost" if self.finished else "the run is not finished: resume it"
             raise RunError(f"{self.path}: {file.name} is missing; {told}") from None
-        except (ValueError, OSError, EOFError) as error:
-            raise RunError(f"{file} is damaged: {error}") from error
+        except Exception as error:  # numpy raises nearly anything for a damaged file
+            raise RunError(
+                f"{file} is damaged: {error}; take it from a backup, or train the run anew"
+            ) from error
         return values
 
     def has_array(self, name: str) -> bool:
@@ -179,6 +222,12 @@ class RunFolder:
     def discard(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.path)
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether there is nothing but what a run leaves that was killed as it began."""
+    names = {path.name for path in folder.iterdir()}
+    return all(name in (RECIPE, LOCK) or name.startswith(f".{STATE}-") for name in names)
 
 
 def describe_data(data: RetrievalData) -> dict[str, Any]:

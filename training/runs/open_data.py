@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced
+from scbch_keras.files import replaced, stored_json
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
@@ -17,7 +17,7 @@ from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_dat
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.features.cache import extract
-from scbch_keras.training.features.images import from_config, image_backbone
+from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -65,6 +65,15 @@ def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
     return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run)
 
 
+def stored_backbone(run: Path) -> ImageFeatures:
+    """What made the image features of a run. ValueError if its description is damaged, or it is not to be had."""
+    try:
+        config = stored_json(run / IMAGE)
+    except ValueError as error:
+        raise ValueError(f"{run / IMAGE} is damaged: {error}; take it from a backup") from error
+    return from_config(config)
+
+
 def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], run: Path) -> None:
     if recipe.image_features is None:
         raise ValueError(
@@ -82,7 +91,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
 def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path) -> RetrievalData:
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
-    backbone = from_config(json.loads((run / IMAGE).read_text(encoding="utf-8")))
+    backbone = stored_backbone(run)
     image = extract(own.pictures, backbone, run / f"features-{own.source.sha256[:12]}.h5")
     text = TextFeatures.load(run / TEXT)(own.texts)
     data = retrieval_data(own, split, path.name, image, text)

@@ -152,6 +152,7 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
         raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if "data" not in given:
         raise ValueError("data: name a data set or the path of your own data")
+    text("data", given["data"])
     defaults = SETTINGS.get(given["data"], {})
     lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return Recipe(**{**defaults, **lists})
@@ -162,5 +163,5 @@ def _read_toml(file: Path) -> Mapping[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"config: there is no file {file}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested out of reason
         raise ValueError(f"config: {file} is not a TOML file: {error}") from error

@@ -1,6 +1,5 @@
 """A finished run of `scbch train` -> a release, with all that the run knows of itself."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.training.data.pairs import RetrievalData
-from scbch_keras.training.features.images import from_config
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.runs.folder import RunError, RunFolder
-from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data
+from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data, stored_backbone
 from scbch_keras.training.runs.train import load_model
 
 
@@ -91,8 +89,8 @@ def _image_pipeline(path: Path) -> ImagePipeline | None:
     """What makes the run's image features of pictures; None for features from files and backbones in ONNX."""
     if not (path / IMAGE).is_file():
         return None
-    config = json.loads((path / IMAGE).read_text(encoding="utf-8"))
-    return None if config["kind"] == "onnx" else from_config(config).pipeline()
+    backbone = stored_backbone(path)
+    return None if backbone.settings["kind"] == "onnx" else backbone.pipeline()
 
 
 def _training(state: dict[str, Any]) -> dict[str, Any]:

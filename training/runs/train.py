@@ -1,10 +1,9 @@
-"""A training run from a recipe: resumable, stopped by Ctrl-C at the end of an epoch, recorded for the figures."""
+"""A training run from a recipe: resumable, stopped by Ctrl-C at the next batch, recorded for the figures."""
 
-import signal
-import threading
+import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.codes import pack_codes
 from scbch_keras.confidence import check_neighbors, confidence_weights
 from scbch_keras.data import PairDataset
+from scbch_keras.files import file_in
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.layers import HashBranch
@@ -24,14 +24,15 @@ from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.recipe import VARIANTS, Recipe
+from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
+
+__all__ = ["RunStopped", "load_model", "new_model", "stop_when_asked", "train"]
 
 CHECKPOINT_SECONDS = 60.0
+REMEMBERED_BYTES = 2**29
+"""Up to this size a model is remembered as its last epoch left it, for a checkpoint when the run is stopped."""
 MAP_SAMPLES = 16
 """Training samples in the similarity maps (Fig. 5)."""
-
-
-class RunStopped(Exception):  # noqa: N818 - not an error
-    """The run was asked to stop and left a checkpoint."""
 
 
 def train(
@@ -40,7 +41,7 @@ def train(
     verbose: Any = "auto",
     keep_model: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    asked: threading.Event | None = None,
+    asked: Stop | None = None,
 ) -> CrossModalHashing:
     """Train what is left of a run, and write everything that evaluation, figures and audit read.
 
@@ -52,15 +53,33 @@ def train(
         verbose: Keras' progress bar.
         keep_model: whether the finished run keeps its weights (model.keras).
         callbacks: others, for instance to show progress.
-        asked: set when the training shall stop at the end of its epoch; None: Ctrl-C and SIGTERM ask.
+        asked: set when the training shall stop, at its next batch; None: Ctrl-C and SIGTERM ask.
 
     Returns:
         The trained model.
 
     Raises:
         RunError: the data is not the run's.
-        RunStopped: it was asked to stop; the epoch was finished and a checkpoint written.
+        RunStopped: it was asked to stop. A checkpoint of the last finished epoch was written; of a model above
+            `REMEMBERED_BYTES`, the last one stays that was on the disk.
     """
+    with run.in_use(), stop_when_asked() if asked is None else nullcontext(asked) as asked:
+        try:
+            asked.check()
+            return _train(run, data, verbose, keep_model, callbacks, asked)
+        except Stopping:
+            told = f"stopped after epoch {run.epochs_done} of {run.recipe.epochs}"
+            raise RunStopped(told, asked.number) from None
+
+
+def _train(
+    run: RunFolder,
+    data: RetrievalData,
+    verbose: Any,
+    keep_model: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+    asked: Stop,
+) -> CrossModalHashing:
     recipe = run.recipe
     check_neighbors(recipe.neighbors, len(data.train))
     run.begin(data)
@@ -70,14 +89,14 @@ def train(
     train = data.train
     fresh = run.state["model"] is None
     model = new_model(recipe, train.labels.shape[1]) if fresh else load_model(run)
-    with stop_when_asked() if asked is None else nullcontext(asked) as asked:
-        keeper = _Keeper(run, train, asked)
-        evaluation = RetrievalMetrics(
-            (data.query.inputs, data.query.labels),
-            (data.database.inputs, data.database.labels),
-            every=recipe.evaluate_every,
-        )
-        targets = _probabilities(run, train) if model.soft_labels else train.labels
+    keeper = _Keeper(run, train, asked)
+    evaluation = RetrievalMetrics(
+        (data.query.inputs, data.query.labels),
+        (data.database.inputs, data.database.labels),
+        every=recipe.evaluate_every,
+    )
+    targets = _probabilities(run, train) if model.soft_labels else train.labels
+    try:
         model.fit(
             PairDataset(
                 train.image,
@@ -92,17 +111,29 @@ def train(
             callbacks=[evaluation, keeper, *callbacks],
             verbose=verbose,
         )
-    if run.epochs_done < recipe.epochs:
-        raise RunStopped(f"stopped after epoch {run.epochs_done} of {recipe.epochs}")
+    except Stopping:
+        keeper.save_last(model)
+        raise
     _finish(run, model, data, keep_model)
     return model
 
 
 def load_model(run: RunFolder) -> CrossModalHashing:
-    """The run's model, as far as it was trained."""
+    """The run's model, as far as it was trained. RunError if there is none, or it is damaged."""
     if run.state["model"] is None:
         raise RunError(f"{run.path}: the run has no model file")
-    return keras.saving.load_model(run.path / run.state["model"], safe_mode=True)
+    try:
+        path = file_in(run.path, run.state["model"])
+        model = keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # a damaged file can raise anything in Keras, zipfile and h5py
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(
+            f"{run.path / str(run.state['model'])} is damaged, or no model of this version: {reason}; take the file "
+            "from a backup, or train the run anew"
+        ) from error
+    if not isinstance(model, CrossModalHashing) or model.bits != run.recipe.bits:
+        raise RunError(f"{path}: expected a model of {run.recipe.bits} bits as the recipe says, got {model}")
+    return model
 
 
 def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
@@ -129,39 +160,63 @@ def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
 class _Keeper(keras.callbacks.Callback):
     """Keeps a run's history, its checkpoints, and what the figures compare: early and late."""
 
-    def __init__(self, run: RunFolder, train: Pairs, asked: threading.Event):
+    def __init__(self, run: RunFolder, train: Pairs, asked: Stop):
         super().__init__()
         self.run, self.train, self.asked = run, train, asked
         self.history = list(run.state["history"])
         self.started = time.perf_counter() - run.state["seconds"]
         self.saved, self.pause = time.perf_counter(), CHECKPOINT_SECONDS
+        self.last: list[NDArray[Any]] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.asked.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.history.append({"epoch": epoch + 1, **_finite(logs or {})})
         model = self.model
         if epoch == 0:
             _save_maps(self.run, model, self.train, "first")
         if epoch == model.warmup_epochs and model.confidence_weighting:
             self.run.save_array("confidence_early", keras.ops.convert_to_numpy(model.confidence))
-        if self.asked.is_set():
-            model.stop_training = True
-        last = epoch + 1 == self.params["epochs"]
-        if last or self.asked.is_set() or time.perf_counter() - self.saved > self.pause:
-            self._checkpoint(epoch + 1)
+        with self.asked.held():
+            self.history.append({"epoch": epoch + 1, **_finite(logs or {})})
+            self.last = self._remembered()
+            last = epoch + 1 == self.params["epochs"]
+            if last or time.perf_counter() - self.saved > self.pause:
+                self._checkpoint(model)
+        self.asked.check()
 
-    def _checkpoint(self, epochs: int) -> None:
+    def _remembered(self) -> list[NDArray[Any]]:
+        variables = _variables(self.model)
+        if sum(4 * math.prod(variable.shape) for variable in variables) > REMEMBERED_BYTES:
+            return []
+        return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+
+    def save_last(self, model: CrossModalHashing) -> None:
+        """Write the checkpoint of the last finished epoch, whatever came after it."""
+        if self.last and len(self.history) > self.run.epochs_done:
+            for variable, value in zip(_variables(model), self.last, strict=True):
+                variable.assign(value)
+            with self.asked.held():
+                self._checkpoint(model)
+
+    def _checkpoint(self, model: CrossModalHashing) -> None:
         began = time.perf_counter()
         before = self.run.state["history"]
         self.run.state["history"] = self.history.copy()
         self.run.state["seconds"] = round(began - self.started, 2)
         try:
-            self.run.save_model(self.model, f"checkpoint-{epochs}.keras")
+            self.run.save_model(model, f"checkpoint-{len(self.history)}.keras")
         except BaseException:
             self.run.state["history"] = before
             raise
         self.saved = time.perf_counter()
         # At most a twentieth of the time goes into checkpoints of a large model.
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
+
+
+def _variables(model: CrossModalHashing) -> list[Any]:
+    """All that a checkpoint of the model holds."""
+    return [*model.variables, *model.optimizer.variables]
 
 
 def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:
@@ -210,25 +265,3 @@ def _save_maps(run: RunFolder, model: CrossModalHashing, train: Pairs, when: str
 def _finite(logs: dict[str, Any]) -> dict[str, float | None]:
     values = {name: float(value) for name, value in logs.items()}
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
-
-
-@contextmanager
-def stop_when_asked() -> Iterator[threading.Event]:
-    """The first Ctrl-C or SIGTERM sets the event; a second one acts as always."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: Any, frame: Any) -> None:
-        asked.set()
-        signal.signal(number, kept[number])
-
-    for number in kept:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

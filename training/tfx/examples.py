@@ -1,6 +1,8 @@
 """TFRecord files of tf.Example: every record checked, all of them as arrays. Read with TensorFlow."""
 
 import glob
+import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.limits import check_unfolded
 from scbch_keras.training.data.pairs import Pairs, SourceFile
 from scbch_keras.training.data.problems import source_file
 
@@ -84,7 +87,7 @@ def _files(argument: str, patterns: Any) -> list[Path]:
     is_list = isinstance(patterns, list | tuple) and all(isinstance(item, str) for item in patterns)
     if not is_list or not patterns:
         raise ValueError(f"{argument}: expected a list of paths or patterns, got {patterns!r}")
-    files: list[Path] = []
+    files: dict[Path, None] = {}
     for pattern in patterns:
         if "://" in pattern:
             raise ValueError(f"{argument}: expected local paths, got {pattern!r}")
@@ -96,8 +99,8 @@ def _files(argument: str, patterns: Any) -> list[Path]:
                 raise ValueError(f"{argument}: expected files, got the folder {file} by {pattern}")
             if file in files:
                 raise ValueError(f"{argument}: expected each file once, got {file} again by {pattern}")
-            files.append(file)
-    return files
+            files[file] = None
+    return list(files)
 
 
 def _records(file: Path) -> Iterator[Any]:
@@ -105,19 +108,50 @@ def _records(file: Path) -> Iterator[Any]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
+    compression = "GZIP" if file.suffix == ".gz" else ""
+    expected = "GZIP, as its name ends in .gz" if compression else "not compressed; GZIP files end in .gz"
+    if (cut := _first_cut_record(file, bool(compression))) is not None:
+        raise ValueError(f"{file}, record {cut}: cut short, damaged, or no TFRecord file ({expected})")
     number = 0
     try:
-        compression = "GZIP" if file.suffix == ".gz" else ""
         for record in tf.data.TFRecordDataset(str(file), compression).as_numpy_iterator():
             yield tf.train.Example.FromString(record)
             number += 1
     except DecodeError as error:
         raise ValueError(f"{file}, record {number}: expected a tf.Example: {error}") from error
     except tf.errors.OpError as error:
-        expected = "GZIP, as its name ends in .gz" if compression else "not compressed; GZIP files end in .gz"
         raise ValueError(
             f"{file}, record {number}: cut short, damaged, or no TFRecord file ({expected})"
         ) from error
+
+
+def _first_cut_record(file: Path, compressed: bool) -> int | None:
+    """The first record that declares more bytes than follow, None if all are whole.
+
+    TensorFlow takes the memory that a record declares before it reads it, and ends the process where there is none.
+    ValueError if a compressed file unfolds out of proportion.
+    """
+    stored, number, unpacked = file.stat().st_size, 0, 0
+    try:
+        with gzip.open(file) if compressed else file.open("rb") as stream:
+            while head := stream.read(12):
+                left = int.from_bytes(head[:8], "little") + 4
+                unpacked += 12 + left
+                if len(head) < 12 or (not compressed and unpacked > stored):
+                    return number
+                check_unfolded(f"{file}, record {number}", unpacked, stored)
+                if compressed:
+                    while left:
+                        block = stream.read(min(left, 2**20))
+                        if not block:
+                            return number
+                        left -= len(block)
+                else:
+                    stream.seek(left, 1)
+                number += 1
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return number
+    return None
 
 
 def _values(place: str, example: Any, name: str, called: str) -> NDArray[Any]:

@@ -1,6 +1,5 @@
 """TFX's Trainer contract: `run_fn`, for Trainer(run_fn=...) or Trainer(module_file=...). Imports no tfx."""
 
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -124,9 +123,6 @@ def _with_epochs(given: Arguments, rows: int) -> Recipe:
 def _run(folder: Path, recipe: Recipe) -> RunFolder:
     """The run, begun or gone on with."""
     if not (folder / STATE).is_file():
-        if folder.is_dir() and {path.name for path in folder.glob("[!.]*")} <= {"run.toml"}:
-            # Killed while it was created: nothing else has that.
-            shutil.rmtree(folder)
         return RunFolder.create(folder, recipe, versions(recipe.backend or ""))
     run = RunFolder.open(folder)
     if run.recipe != recipe:

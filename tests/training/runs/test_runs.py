@@ -72,10 +72,10 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_ran_through(file, t
     whole = begin(file, tmp_path / "whole")
     trained(whole)
     stopped = begin(file, tmp_path / "stopped")
-    with pytest.raises(RunStopped, match="stopped after epoch 2 of 4"):
+    with pytest.raises(RunStopped, match="stopped after epoch 1 of 4"):
         trained(stopped, callbacks=[Interrupt()])
     reopened = RunFolder.open(tmp_path / "stopped")
-    assert (reopened.epochs_done, reopened.finished) == (2, False)
+    assert (reopened.epochs_done, reopened.finished) == (1, False)
     with pytest.raises(RunError, match="not finished"):
         reopened.array("confidence")
     trained(reopened)

@@ -5,7 +5,6 @@ stored columns first as MATLAB 7.3 does, in a MATLAB 5 file, or in two parts) is
 time, to a .npy file in a cache folder, named after the SHA-256 of its source, and memory-mapped from there.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -17,19 +16,23 @@ from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
-import scipy.io
 import scipy.sparse
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
-from scbch_keras.files import replaced, sha256_of
+from scbch_keras.files import NO_ROOM, replaced, sha256_of
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.limits import check_unfolded
+from scbch_keras.npz import load_npz
+from scbch_keras.safe_text import terminal
+from scbch_keras.training.data import matlab5
+from scbch_keras.training.data.hdf5 import dataset_in, names_in
 from scbch_keras.training.data.pairs import SourceFile
 
 BLOCK_BYTES = 2**26
 REMEMBERED_BYTES = 2**24  # smaller files are hashed anew each time, which takes a few milliseconds
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 class DataError(ValueError):
@@ -95,7 +98,8 @@ class Reader:
                     if not known:
                         for _ in _blocks(path, keys[0], only, "Checking"):
                             pass
-                    array = np.memmap(path, np.float32, "r", only.offset, only.shape)
+                    with _reading(path):
+                        array = np.memmap(path, np.float32, "r", only.offset, only.shape)
                 known = _rows_and_dtypes(stored)
             self._remember("arrays", name, known)
         self._note(path, known, columns)
@@ -142,8 +146,8 @@ class Reader:
         """Arrays of a small .npz file, of these shapes. Raises DataError if it cannot be read or has others."""
         if not path.is_file():
             raise DataError(f"{path} is missing")
-        with _reading(path), np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in shapes if key in file}
+        with _reading(path):
+            arrays = load_npz(path, shapes)
         for key, shape in shapes.items():
             if key not in arrays or arrays[key].shape != shape or arrays[key].dtype.kind not in "biuf":
                 came = f"{arrays[key].shape} {arrays[key].dtype}" if key in arrays else "no such array"
@@ -216,15 +220,16 @@ def _arrays(
     shapes = {key: (rows[i] if rows else None, columns) for i, key in enumerate(keys)}
     if _format(path) == "MATLAB 5":
         with _reading(path):
-            held = scipy.io.loadmat(path, variable_names=list(keys))
-            names = [name for name, *_ in scipy.io.whosmat(path)]
-        _check_keys(path, keys, held, names)
-        yield {key: _in_memory(path, key, held[key], shape) for key, shape in shapes.items()}
+            there = matlab5.variables(path)
+        _check_keys(path, keys, there)
+        yield {key: _in_matlab5(path, there[key], shape) for key, shape in shapes.items()}
     else:
         with _reading(path):
             file = h5py.File(path, "r")
         with file:
-            _check_keys(path, keys, file, list(file))
+            with _reading(path):
+                names = names_in(file)
+            _check_keys(path, keys, names)
             yield {key: _in_hdf5(path, key, file, shape) for key, shape in shapes.items()}
 
 
@@ -243,33 +248,49 @@ def _format(path: Path) -> str:
     raise DataError(f"{path} is neither a MATLAB file (5 or 7.3) nor an HDF5 file: {content}")
 
 
-def _check_keys(path: Path, keys: Sequence[str], held: Any, names: Iterable[str]) -> None:
+def _check_keys(path: Path, keys: Sequence[str], there: Iterable[str]) -> None:
+    names = list(there)
     for key in keys:
-        if key not in held:
+        if key not in names:
             raise DataError(f"{path} has no array {key}; it holds {', '.join(sorted(names)) or 'nothing'}")
 
 
-def _in_memory(path: Path, key: str, array: Any, shape: _Shape) -> _Stored:
-    _check_array(path, key, array, shape, _fits(array.shape, shape))
+def _in_matlab5(path: Path, variable: matlab5.Variable, shape: _Shape) -> _Stored:
+    key = variable.name
+    if variable.described:
+        raise DataError(f"{key} in {path} must hold real numbers, got {variable.described}")
+    if not _fits(variable.shape, shape):
+        raise _misshapen(path, key, variable.shape, shape)
+    with _reading(path):
+        array = matlab5.read(path, variable)
+        check_unfolded(key, math.prod(array.shape) * array.dtype.itemsize, path.stat().st_size)
     if scipy.sparse.issparse(array):
-        array = array.tocsr()
         return _Stored(array.shape, array.dtype, (1, shape[1]), lambda r, c: array[r, c].toarray(), None)
     return _Stored(array.shape, array.dtype, (1, shape[1]), lambda r, c: array[r, c], None)
 
 
 def _in_hdf5(path: Path, key: str, file: h5py.File, shape: _Shape) -> _Stored:
-    data = file[key]
-    if not isinstance(data, h5py.Dataset):
-        raise DataError(f"{key} in {path} must be an array of numbers, got a group of {', '.join(data)}")
+    with _reading(path):
+        data = dataset_in(file, key)
+        # both may be damaged where the shape is not
+        offset, chunks = data.id.get_offset(), data.chunks
+    if data.dtype.kind not in "biuf":
+        raise DataError(f"{key} in {path} must hold real numbers, got dtype {data.dtype}")
     rows_first, columns_first = _fits(data.shape, shape), _fits(data.shape[::-1], shape)
-    _check_array(path, key, data, shape, rows_first or columns_first)
+    if not (rows_first or columns_first):
+        raise _misshapen(path, key, data.shape, shape)
     # MATLAB 7.3 has its own order of the axes, which HDF5 shows turned round, and a block before the HDF5 part
     if not rows_first or (columns_first and file.userblock_size):
-        chunk = data.chunks[::-1] if data.chunks else (1, shape[1])
+        chunk = chunks[::-1] if chunks else (1, shape[1])
         return _Stored(data.shape[::-1], data.dtype, chunk, lambda r, c: data[c, r].T, None)
-    plain = data.chunks is None and data.dtype == np.dtype("<f4")
-    offset = data.id.get_offset() if plain else None
-    return _Stored(data.shape, data.dtype, data.chunks or (1, shape[1]), lambda r, c: data[r, c], offset)
+    plain = chunks is None and data.dtype == np.dtype("<f4")
+    return _Stored(
+        data.shape,
+        data.dtype,
+        chunks or (1, shape[1]),
+        lambda r, c: data[r, c],
+        offset if plain else None,
+    )
 
 
 def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
@@ -277,12 +298,8 @@ def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
     return len(shape) == 2 and shape[0] == (rows or max(shape[0], 1)) and shape[1] == columns
 
 
-def _check_array(path: Path, key: str, array: Any, shape: _Shape, fits: bool) -> None:
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{key} in {path} must hold real numbers, got dtype {array.dtype}")
-    if not fits:
-        wanted = f"({shape[0] or 'rows'}, {shape[1]})"
-        raise DataError(f"{key} in {path} must have shape {wanted}, got {tuple(array.shape)}")
+def _misshapen(path: Path, key: str, got: tuple[int, ...], shape: _Shape) -> DataError:
+    return DataError(f"{key} in {path} must have shape ({shape[0] or 'rows'}, {shape[1]}), got {tuple(got)}")
 
 
 def _tiles(array: _Stored) -> list[tuple[slice, slice]]:
@@ -349,7 +366,7 @@ def _writing(copy: Path, size: int) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             free = shutil.disk_usage(copy.parent).free
             reason += f"; it takes {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free: make room there"
         raise DataError(
@@ -379,4 +396,4 @@ def _sha256_with_progress(path: Path) -> str:
 def _progress(steps: Sequence[Any], text: str) -> Iterable[Any]:
     if len(steps) < 2:
         return steps
-    return track(steps, text, console=Console(stderr=True), transient=True)
+    return track(steps, escape(terminal(text)), console=Console(stderr=True), transient=True)

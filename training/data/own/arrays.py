@@ -142,8 +142,9 @@ def _array_labels(
     names = _column_names(file, arrays.get("label_names"), labels.shape[1], vocabulary, report)
     if vocabulary is None or names == vocabulary:
         return labels, clean_labels, names
+    known = set(vocabulary)
     for number, name in enumerate(names):
-        if name not in vocabulary:
+        if name not in known:
             rows = np.flatnonzero(labels[:, number])
             where = f"{file}, row {rows[0]}" if len(rows) else f"{file}, label_names"
             message = f"{where}: expected labels of the vocabulary, got the unknown label {short(name)}"
@@ -213,9 +214,10 @@ def _in_order(
     labels: NDArray[np.uint8], names: Sequence[str], vocabulary: Sequence[str]
 ) -> NDArray[np.uint8]:
     ordered = np.zeros((len(labels), len(vocabulary)), np.uint8)
+    place = {name: number for number, name in enumerate(vocabulary)}
     for number, name in enumerate(names):
-        if name in vocabulary:
-            ordered[:, vocabulary.index(name)] = labels[:, number]
+        if name in place:
+            ordered[:, place[name]] = labels[:, number]
     return ordered
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scbch_keras.preprocessing.normalization import words
+from scbch_keras.safe_text import terminal
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import gather
@@ -312,4 +313,4 @@ def _show_problems(description: Description, console: Console) -> None:
 
 def _plain(text: str) -> Text:
     """A user's text as it is: no markup, and control characters written out."""
-    return Text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
+    return Text(terminal(text))

@@ -9,25 +9,23 @@ import io
 import json
 import re
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.training.data.problems import Problem, Report, short
+from scbch_keras.limits import check_unfolded
+from scbch_keras.npz import load_npz, npz_names, string_array
+from scbch_keras.training.data.problems import CORRUPT, Problem, Report, short
 
 ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split")
 _STRINGS = ("ids", "label_names", "split")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-CORRUPT = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
-)
-"""What numpy, zipfile and h5py raise for files that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,6 @@ def _csv_rows(path: Path, report: Report) -> tuple[tuple[str, ...], list[dict[st
                     message = f"expected {len(columns)} cells, as in the header, got {len(row)}: {short(row)}"
                     place = f"{path.name}, row {len(cells) + 1} (line {line})"
                     report(Problem("number of cells", f"{place}: {message}", len(cells)))
-                    row += [""] * (len(columns) - len(row))
                 cells.append(dict(zip(columns, row, strict=False)))
                 lines.append(line)
             line = reader.line_num + 1
@@ -83,9 +80,11 @@ def _csv_rows(path: Path, report: Report) -> tuple[tuple[str, ...], list[dict[st
 
 
 def _check_header(place: str, columns: tuple[str, ...], report: Report) -> None:
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
-        report(Problem("column named twice", f"{place}: expected each column once, got twice: {twice}"))
+        report(
+            Problem("column named twice", f"{place}: expected each column once, got twice: {short(twice)}")
+        )
     if len(columns) == 1 and (other := re.search("[;\t|]", columns[0])):
         message = f"columns must be parted by ',', got {other[0]!r} in {columns[0]!r}"
         report(Problem("column separator", f"{place}: {message}; save the table with commas"))
@@ -122,7 +121,8 @@ def _json_object(content: str, place: str, row: int, report: Report) -> dict[str
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """`object_pairs_hook` that refuses a key that stands twice, of which json would keep the last. ValueError."""
     if len(dict(pairs)) < len(pairs):
-        raise ValueError(f"a key stands there twice: {[key for key, _ in pairs]}")
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f"a key stands there twice: {short(twice)}")
     return dict(pairs)
 
 
@@ -141,75 +141,55 @@ def read_npz(path: Path, report: Report) -> dict[str, Any]:
         raise ValueError(
             f"{path.name}: expected an npz file as numpy.savez writes it; it is none, or truncated"
         )
-    faults: list[Problem] = []  # told below, where a report that raises is not taken for a damaged file
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = _read_arrays(path.name, file, faults.append)
-    except CORRUPT as error:
+        names = npz_names(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path.name}: expected an npz file as numpy.savez writes it: {error}") from error
-    for fault in faults:
-        report(fault)
-    return arrays
+    return _read_arrays(path.name, names, lambda name: load_npz(path, (name,))[name], report)
 
 
 def read_hdf5(path: Path, report: Report) -> dict[str, Any]:
     """Those of `ARRAYS` that an HDF5 file holds; contiguous ones stay on disk. ValueError: it is no HDF5 file."""
     import h5py
 
-    faults: list[Problem] = []
+    from scbch_keras.training.data.hdf5 import names_in
+
     try:
-        with h5py.File(path) as file:
-            arrays = _read_arrays(path.name, {name: _Dataset(file, name) for name in file}, faults.append)
+        file = h5py.File(path, "r")
+        names = names_in(file)
     except CORRUPT as error:
         raise ValueError(f"{path.name}: expected an HDF5 file: {error}") from error
-    for fault in faults:
-        report(fault)
-    return arrays
+    with file:
+        return _read_arrays(path.name, names, lambda name: _from_hdf5(file, name), report)
 
 
-def own_dataset(file: Any, name: str) -> Any:
-    """The dataset `name` of an open HDF5 file. ValueError if it is none, or its values lie in another file."""
+def _from_hdf5(file: Any, name: str) -> NDArray[Any]:
     import h5py
 
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise ValueError("it is a link to another file, which is not followed")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError("it is a group")
-    if dataset.external or dataset.is_virtual:
-        raise ValueError("its values lie in other files, which are not read")
-    return dataset
+    from scbch_keras.training.data.hdf5 import dataset_in, strings_in
+
+    dataset = dataset_in(file, name)
+    if h5py.check_string_dtype(dataset.dtype):
+        return strings_in(dataset)
+    offset = dataset.id.get_offset()  # None unless contiguous
+    if offset is None or dataset.dtype.kind not in "fiu" or file.userblock_size or not dataset.size:
+        return dataset[()]
+    return np.memmap(file.filename, dataset.dtype, "r", offset, dataset.shape)
 
 
-@dataclass(frozen=True)
-class _Dataset:
-    file: Any
-    name: str
-
-    def read(self) -> NDArray[Any]:
-        import h5py
-
-        dataset = own_dataset(self.file, self.name)
-        if h5py.check_string_dtype(dataset.dtype):
-            return np.asarray(dataset.asstr()[()], dtype=str)
-        offset = dataset.id.get_offset()  # None unless contiguous
-        if offset is None or dataset.dtype.kind not in "fiu" or self.file.userblock_size or not dataset.size:
-            return dataset[()]
-        return np.memmap(self.file.filename, dataset.dtype, "r", offset, dataset.shape)
-
-
-def _read_arrays(name: str, file: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _read_arrays(
+    file: str, names: Collection[str], read: Callable[[str], NDArray[Any]], report: Report
+) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
-    for key in (key for key in ARRAYS if key in file):
+    for key in (key for key in ARRAYS if key in names):
         try:
-            value = file[key]
-            value = value.read() if isinstance(value, _Dataset) else value
+            value = read(key)
             arrays[key] = as_strings(value) if key in _STRINGS else value
         except CORRUPT as error:
-            hint = ""
-            if "allow_pickle" in str(error):
-                hint = "; objects would be unpickled, which can run code: save it as numbers, or as str"
-            report(Problem("unreadable array", f"{name}: the array {key!r} cannot be read: {error}{hint}"))
+            fault = Problem("unreadable array", f"{file}: the array {key!r} cannot be read: {error}")
+        else:
+            continue
+        report(fault)
     return arrays
 
 
@@ -243,8 +223,11 @@ def read_parquet(path: Path, report: Report) -> dict[str, Any]:
         with parquet.ParquetFile(path) as file:
             there = file.schema_arrow.names
             columns = [name for key in ARRAYS if (name := names.get(key, key)) in there]
+            texts = _check_parquet(file, columns, path.stat().st_size)
+        # A string of a dictionary is held once, however often it occurs.
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read(columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, *CORRUPT) as error:
         raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error
     arrays: dict[str, Any] = {}
     for key in ARRAYS:
@@ -252,39 +235,77 @@ def read_parquet(path: Path, report: Report) -> dict[str, Any]:
         if column in columns:
             place = f"{path.name}: column {column!r}"
             read = _parquet_strings if key in _STRINGS else _parquet_lists
-            value = read(place, table.column(column), report)
+            value = read(place, table.column(column), report, path.stat().st_size)
             if value is not None:
                 arrays[key] = value
     return arrays
 
 
-def _parquet_strings(place: str, column: Any, report: Report) -> NDArray[np.str_] | None:
-    values = column.to_pylist()
+def _check_parquet(file: Any, columns: Collection[str], stored: int) -> list[str]:
+    """Refuse columns that unfold out of proportion to the file; the paths of those of strings."""
+    widths = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+    texts: set[str] = set()
+    unpacked = 0
+    for group in range(file.metadata.num_row_groups):
+        for number in range(file.metadata.num_columns):
+            column = file.metadata.row_group(group).column(number)
+            path = column.path_in_schema
+            if path.split(".")[0] not in columns:
+                continue
+            # Values, and the bits that say which are there; of strings the places in their dictionary.
+            unpacked += column.num_values * (widths.get(column.physical_type, 4) + 1)
+            if column.physical_type == "BYTE_ARRAY":
+                texts.add(path)
+                unpacked += column.total_uncompressed_size
+                if "DELTA_BYTE_ARRAY" in column.encodings:
+                    check_unfolded(path, column.num_values * column.total_uncompressed_size, stored)
+    check_unfolded("its columns", unpacked, stored)
+    return sorted(texts)
+
+
+def _shared_strings(column: Any) -> list[Any]:
+    """The values of a column of strings or other scalars, equal strings of a dictionary being one object."""
+    import pyarrow as pa
+
+    values: list[Any] = []
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            known = chunk.dictionary.to_pylist()
+            values += [None if place is None else known[place] for place in chunk.indices.to_pylist()]
+        else:
+            values += chunk.to_pylist()
+    return values
+
+
+def _parquet_strings(place: str, column: Any, report: Report, stored: int) -> NDArray[np.str_] | None:
+    values = _shared_strings(column)
     for row, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, str | int):
             report(Problem("no string", f"{place}: row {row}: expected a string, got {short(value)}", row))
-    return np.array([str(value) for value in values], dtype=str)
+    return string_array(place, [value if isinstance(value, str) else str(value) for value in values], stored)
 
 
-def _parquet_lists(place: str, column: Any, report: Report) -> Any:
+def _parquet_lists(place: str, column: Any, report: Report, stored: int) -> Any:
     import pyarrow as pa
 
     types = pa.types
-    kind = column.type
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
         report(Problem("column type", f"{place}: expected a column of lists, got {kind}"))
         return None
     inner = kind.value_type
+    if types.is_dictionary(inner):
+        inner = inner.value_type
     if types.is_string(inner) or types.is_large_string(inner):
         return _parquet_string_lists(place, column, report)
     if not (types.is_integer(inner) or types.is_floating(inner) or types.is_boolean(inner)):
         report(Problem("column type", f"{place}: expected lists of numbers, got {kind}"))
         return None
-    return _parquet_matrix(place, column, report)
+    return _parquet_matrix(place, column, report, stored)
 
 
 def _parquet_string_lists(place: str, column: Any, report: Report) -> list[list[str]]:
-    lists = column.to_pylist()
+    lists = _string_lists(column)
     for row, names in enumerate(lists):
         if names is None or None in names:
             message = f"{place}: row {row}: expected a list of strings, got {short(names)}"
@@ -293,7 +314,18 @@ def _parquet_string_lists(place: str, column: Any, report: Report) -> list[list[
     return lists
 
 
-def _parquet_matrix(place: str, column: Any, report: Report) -> NDArray[Any]:
+def _string_lists(column: Any) -> list[Any]:
+    import pyarrow as pa
+
+    lists: list[Any] = []
+    for chunk in column.chunks:
+        flat = iter(_shared_strings(pa.chunked_array([chunk.flatten()])))
+        lengths = chunk.value_lengths().to_pylist()
+        lists += [None if length is None else list(islice(flat, length)) for length in lengths]
+    return lists
+
+
+def _parquet_matrix(place: str, column: Any, report: Report, stored: int) -> NDArray[Any]:
     import pyarrow as pa
     from pyarrow import compute
 
@@ -319,6 +351,7 @@ def _parquet_matrix(place: str, column: Any, report: Report) -> NDArray[Any]:
         values = values.astype(float)
     if good.all():
         return values.reshape(len(good), width)
+    check_unfolded(place, len(good) * width * 8, stored)
     matrix = np.full((len(good), width), np.nan)
     matrix[good] = values.reshape(-1, width)
     return matrix

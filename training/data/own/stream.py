@@ -3,7 +3,6 @@
 import csv
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,8 +12,9 @@ from typing import IO, Any
 import numpy as np
 
 from scbch_keras.export.serving.codes_file import Block
-from scbch_keras.training.data.own.formats import CORRUPT, as_strings, own_dataset, unique_keys
-from scbch_keras.training.data.problems import short
+from scbch_keras.npz import load_npz, npy_header, npz_names
+from scbch_keras.training.data.own.formats import as_strings, unique_keys
+from scbch_keras.training.data.problems import CORRUPT, short
 
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
@@ -102,22 +102,25 @@ def _npy(path: Path, modality: str, size: int) -> Inputs:
 def _hdf5(path: Path, modality: str, key: str, size: int) -> Inputs:
     import h5py
 
+    from scbch_keras.training.data.hdf5 import dataset_in, names_in, strings_in
+
     try:
-        file = h5py.File(path)
-    except OSError as error:
+        file = h5py.File(path, "r")
+        names = names_in(file)
+    except CORRUPT as error:
         raise ValueError(f"{path}: expected an HDF5 file: {error}") from error
     try:
-        if key not in file:
-            raise ValueError(f"there is none; there are {', '.join(file)}")
-        dataset = own_dataset(file, key)
+        if key not in names:
+            raise ValueError(f"there is none; there are {', '.join(names)}")
+        dataset: Any = dataset_in(file, key)
         if dataset.ndim == 0:
             raise ValueError("it has no rows")
         rows = len(dataset)
         if h5py.check_string_dtype(dataset.dtype):
-            dataset = dataset.asstr()
-        ids = own_dataset(file, _IDS) if _IDS in file else None
-        if ids is not None and h5py.check_string_dtype(ids.dtype):
-            ids = np.asarray(ids.asstr()[()], dtype=str)
+            dataset = strings_in(dataset)
+        ids: Any = dataset_in(file, _IDS) if _IDS in names else None
+        if ids is not None:
+            ids = strings_in(ids) if h5py.check_string_dtype(ids.dtype) else ids[()]
         checked = _checked_ids(ids, rows)
     except CORRUPT as error:
         file.close()
@@ -132,10 +135,10 @@ def _hdf5_blocks(file: Any, dataset: Any, ids: list[str] | None, size: int) -> I
 
 def _npz(path: Path, modality: str, key: str, size: int) -> Inputs:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if key not in file.files:
-                raise ValueError(f"there is none; there are {', '.join(file.files)}")
-            ids = file[_IDS] if _IDS in file.files else None
+        names = npz_names(path)
+        if key not in names:
+            raise ValueError(f"there is none; there are {', '.join(names)}")
+        ids = load_npz(path, (_IDS,)).get(_IDS)
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
             shape, _ = _npy_header(member)
         checked = _checked_ids(ids, shape[0])
@@ -159,16 +162,12 @@ def _npz_blocks(path: Path, key: str, ids: list[str] | None, size: int) -> Itera
             # The archive's checksum is compared when the end is read.
             if member.read(1):
                 raise ValueError("it goes on after its last row")
-    except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except CORRUPT as error:
         raise ValueError(f"{path}: the array {key!r} is damaged: {error}") from error
 
 
 def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(member)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"expected an array of one plain type, got .npy version {version}")
-    shape, by_columns, dtype = readers[version](member)
+    shape, by_columns, dtype = npy_header(member)
     if dtype.hasobject:
         raise ValueError("it holds objects, which would be unpickled; save it as numbers, or as str")
     if not shape:

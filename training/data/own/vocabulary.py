@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced
+from scbch_keras.files import replaced, stored_json
+from scbch_keras.limits import check_unfolded
 from scbch_keras.training.data.own.formats import Table
 from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report, short
 
@@ -24,9 +26,11 @@ def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted({name for names in lists for name in names}))
 
 
-def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArray[np.uint8]:
+def label_matrix(lists: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[np.uint8]:
     """Lists of names, n of them -> 0/1 (n, len(names)). Names that are not in `names` are left out."""
     column = {name: number for number, name in enumerate(names)}
+    told = f"{len(lists):,} rows of {len(names):,} different labels"
+    check_unfolded(told, len(lists) * len(names), sum(len(name) for present in lists for name in present))
     labels = np.zeros((len(lists), len(names)), np.uint8)
     for row, present in enumerate(lists):
         labels[row, [column[name] for name in present if name in column]] = 1
@@ -64,17 +68,19 @@ def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
 
     Raises ValueError naming `where`, what was expected and what came.
     """
-    if isinstance(names, str):
-        raise ValueError(f"{where}: expected a sequence of names, got the string {short(names)}")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(f"{where}: expected a sequence of names, got {short(names)}")
     checked = tuple(names)
     if not checked:
         raise ValueError(f"{where}: expected at least one name, got none")
     seen = set()
     for place, name in enumerate(checked):
         if not isinstance(name, str) or not name or name != name.strip():
-            raise ValueError(f"{where}: expected names without blanks around them, got {name!r} at {place}")
+            raise ValueError(
+                f"{where}: expected names without blanks around them, got {short(name)} at {place}"
+            )
         if name in seen:
-            raise ValueError(f"{where}: expected each name once, got {name!r} again at {place}")
+            raise ValueError(f"{where}: expected each name once, got {short(name)} again at {place}")
         seen.add(name)
     return tuple(str(name) for name in checked)
 
@@ -102,11 +108,11 @@ def load_vocabulary(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = stored_json(path)
         if content["format"] != _FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         names, checksum = content["names"], content["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name}: expected a vocabulary file: {error}") from error
     checked = check_names(path.name, names)
     if vocabulary_sha256(checked) != checksum:
@@ -168,9 +174,9 @@ def wrong_labels(
         return "bad labels", f"expected a string or a list of strings, got {short(cell)}"
     if "" in names:
         return "empty label", f"expected names, got an empty one in {short(cell)}"
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        return "label twice", f"expected each label once, got {twice!r} again in {short(cell)}"
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        return "label twice", f"expected each label once, got {short(twice)} again in {short(cell)}"
     if any(NO_TEXT.search(name) for name in names):
         return "bad labels", f"expected text, got a NUL or half a surrogate pair in {short(cell)}"
     if isinstance(cell, str) and not known.issuperset(names):
@@ -196,9 +202,10 @@ def number_labels(
     names = names_of([*given, *(clean or [])]) if vocabulary is None else vocabulary
     if not names and given:
         report(Problem("no labels", f"{file}: labels: expected labels, got none in any row"))
+    known = set(names)
     for lists in (given, clean or []) if vocabulary is not None else ():
         for row, present in enumerate(lists):
-            for name in sorted(set(present) - set(names)):
+            for name in sorted(set(present) - known):
                 message = (
                     f"{place(row)}: expected labels of the vocabulary, got the unknown label {short(name)}"
                 )

@@ -1,0 +1,139 @@
+"""SIGTERM and Ctrl-C: a training ends at once, leaves its last epoch behind, and its process tells by which signal."""
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SECONDS = 4.5
+"""How long a process has, from the signal on, to end by itself."""
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class RunStopped(Exception):  # noqa: N818 - not an error
+    """The run was stopped, and can be gone on with."""
+
+    def __init__(self, message: str, number: int | None = None):
+        super().__init__(message)
+        self.status = 128 + (number or signal.SIGINT)
+        """Exit status of the process."""
+
+
+class Stopping(BaseException):
+    """Unwinds a training that is to stop. No `except Exception` may take it for a fault of data."""
+
+
+class Stop(threading.Event):
+    """Set when a training is to stop."""
+
+    number: int | None = None
+    """The signal that came."""
+    _held = False
+
+    def check(self) -> None:
+        """Raise `Stopping` if the training is to stop."""
+        if self.is_set():
+            raise Stopping
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is done in the block is done to its end, if it does not last too long."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+    def _ask(self, number: int) -> None:
+        self.number = number
+        self.set()
+        if not self._held:
+            raise Stopping
+
+
+@contextmanager
+def stop_when_asked() -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM sets the event and raises `Stopping`; a second one acts as always."""
+    asked = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    kept = {number: signal.getsignal(number) for number in _NUMBERS}
+
+    def ask(number: int, frame: Any) -> None:
+        for known, handler in kept.items():
+            signal.signal(known, handler)
+        asked._ask(number)
+
+    for number in _NUMBERS:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def exit_by_signal() -> None:
+    """Make SIGTERM and Ctrl-C end this process with 143 and 130, files half written removed on the way."""
+
+    def leave(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    for number in _NUMBERS:
+        signal.signal(number, leave)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Where the block ends by a signal, end the process without taking its libraries down, which takes seconds."""
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code in (128 + number for number in _NUMBERS):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(ended.code))  # type: ignore[arg-type]
+        raise
+
+
+@contextmanager
+def ended_in_time(exit_now: Callable[[int], Any] = os._exit) -> Iterator[None]:
+    """End the process `SECONDS` after a signal if the block has not ended by then.
+
+    Python runs its handlers between two of its instructions, and one may last: a compilation, a large matrix. (One
+    that keeps Python's global lock for longer, as few do, delays the end.) All files that matter are replaced as a
+    whole, so that the end may come at any moment.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    ended, ending = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        number = 0
+        while number not in _NUMBERS:
+            ready, _, _ = select.select([reading, ended], [], [])
+            if ended in ready:
+                return
+            number = os.read(reading, 1)[0]
+        if not select.select([ended], [], [], SECONDS)[0]:
+            exit_now(128 + number)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.write(ending, b"x")
+        watcher.join()
+        for handle in (reading, writing, ended, ending):
+            os.close(handle)
