@@ -12,9 +12,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import baseline_losses as terms
+from scbch_keras.checks import check_positive_int
 from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
+from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
 from scbch_keras.losses import quantization
 from scbch_keras.mixture import lower_component
 

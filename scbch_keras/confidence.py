@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from scbch_keras.checks import check_neighbors, check_positive_int
 from scbch_keras.labels import check_labels
-from scbch_keras.layers import check_positive_int, unit_norm
+from scbch_keras.layers import unit_norm
 from scbch_keras.losses import Dialect, check_dialect
 
 
@@ -90,15 +91,6 @@ def check_gamma(gamma: float) -> None:
     """Refuse a lowest weight outside [0, 1]."""
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be in [0, 1]; got {gamma!r}.")
-
-
-def check_neighbors(neighbors: int, num_samples: int) -> None:
-    """Refuse more neighbours than there are other samples."""
-    check_positive_int("neighbors", neighbors)
-    if num_samples < neighbors + 1:
-        raise ValueError(
-            f"neighbors={neighbors} needs at least {neighbors + 1} training samples; got {num_samples}."
-        )
 
 
 def _share(similarity):

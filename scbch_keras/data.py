@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from scbch_keras.checks import check_positive_int
 from scbch_keras.labels import check_labels
-from scbch_keras.layers import check_positive_int
 
 # Rows read at once where a whole array is checked or encoded: bounds the memory for arrays on disk.
 ROWS_AT_ONCE = 1024

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from scbch_keras import backend
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
+from scbch_keras.checks import check_positive_int
 from scbch_keras.codes import pack_codes
 from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset, as_array, check_features, check_pairs
 from scbch_keras.labels import check_labels
-from scbch_keras.layers import HashBranch, check_positive_int
+from scbch_keras.layers import HashBranch
 
 
 class CrossModalHashing(keras.Model):

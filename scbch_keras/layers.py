@@ -1,9 +1,9 @@
 """Layers of the hashing network: the hash branch, the concept classifier and bit packing."""
 
-from typing import Any
-
 import keras
 from keras import ops
+
+from scbch_keras.checks import check_positive_int
 
 PACKAGE = "scbch_keras"
 
@@ -180,9 +180,3 @@ class PackBits(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], -(-input_shape[-1] // 8))
-
-
-def check_positive_int(name: str, value: Any) -> None:
-    """Refuse anything but an int >= 1 (a bool is not an int here)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1; got {value!r}.")

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from scbch_keras import losses
 from scbch_keras.audit import LabelAudit, PosteriorAudit
-from scbch_keras.confidence import check_gamma, check_neighbors, confidence_weights
+from scbch_keras.checks import check_neighbors, check_positive_int
+from scbch_keras.confidence import check_gamma, confidence_weights
 from scbch_keras.data import PairDataset
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.labels import check_labels
-from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
+from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch
 from scbch_keras.paper import BENCHMARKS
 
 

@@ -7,11 +7,27 @@ from typing import Any
 
 from scbch_keras.training.data.problems import short
 
-SEPARATORS = ",;|/\t\n\r\v\f\u2028\u2029，；、｜／﹐﹑﹔､،؛\u037e"
+SEPARATORS = (
+    ",;|/\t\n\r\v\f\u2028\u2029"
+    "\uff0c\uff1b\uff5c\uff0f\u3001\uff64"  # full-width and ideographic
+    "\ufe50\ufe51\ufe54\u060c\u061b\u037e"  # small, Arabic, Greek
+)
 """What separates labels in tables of many origins; full-width, Arabic and Greek signs among them."""
 
+_QUOTES = (
+    "''",
+    '""',
+    "``",
+    "\u201c\u201d",
+    "\u201e\u201c",
+    "\u2018\u2019",
+    "\xab\xbb",
+    "\u300c\u300d",
+    "\u300e\u300f",
+)
 _QUOTED = re.compile(
-    r"""[\[({]*(?:'.*'|".*"|`.*`|“.*”|„.*[“”]|‘.*’|«.*»|「.*」|『.*』)[\])}]*|[\[({]+['"].*|.*['"][\])}]+""",
+    rf"""[\[({{]*(?:{"|".join(f"{first}.*{last}" for first, last in _QUOTES)})[\])}}]*"""
+    r"""|[\[({]+['"].*|.*['"][\])}]+""",
     re.DOTALL,
 )
 _VALUE = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[Tt]rue|[Ff]alse|TRUE|FALSE)"
@@ -54,7 +70,9 @@ def are_bit_strings(cells: Iterable[Any], separator: str) -> bool:
 
     Numbers of classes look so only if none begins with a 0.
     """
-    texts = {re.sub(rf"\s|{re.escape(separator)}", "", cell) if isinstance(cell, str) else "" for cell in cells}
+    texts = {
+        re.sub(rf"\s|{re.escape(separator)}", "", cell) if isinstance(cell, str) else "" for cell in cells
+    }
     texts -= {""}
     return (
         len({len(text) for text in texts}) == 1
@@ -75,14 +93,23 @@ def other_notation(cell: str, names: list[str], separator: str, separated: bool)
     other = next((mark for mark in SEPARATORS if mark != separator and mark in text), None)
     if other and separated:
         hint = f"other labels are parted by {separator!r}"
-        return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}"
+        return (
+            "mixed separators",
+            f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}",
+        )
     if other:
         hint = f"no row has the separator {separator!r}: choose {other!r} if it parts labels here"
-        return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}"
+        return (
+            "mixed separators",
+            f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}",
+        )
     row = next((name for name in names if _VALUES.fullmatch(name)), None)
     if row is not None:
         message = f"expected names of labels, got {short(cell)}, a row of values"
-        return "other notation", f"{message}: write the names of the labels that are set, or give the 0/1 as npz"
+        return (
+            "other notation",
+            f"{message}: write the names of the labels that are set, or give the 0/1 as npz",
+        )
     if any(name.startswith("__label__") for name in names):
         return "other notation", f"expected names of labels, got {short(cell)}: leave out the '__label__'"
     missing = next((name for name in names if name in _MISSING), None)

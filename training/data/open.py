@@ -15,6 +15,8 @@ from scbch_keras.training.data.own import OwnSplit, read_own, retrieval_data, sp
 from scbch_keras.training.data.own_arrays import ArrayPairs
 from scbch_keras.training.data.own_pictures import RawPairs
 from scbch_keras.training.data.pairs import RetrievalData
+from scbch_keras.training.data.problems import refuse
+from scbch_keras.training.data.ready import ready_split
 from scbch_keras.training.data.vocabulary import load_vocabulary, save_vocabulary
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import from_config, image_backbone
@@ -42,7 +44,7 @@ def open_data(recipe: Recipe, run: Path) -> RetrievalData:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
         return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
     own = read_own(recipe.data, recipe.separator)
-    split = split_own(own, recipe.queries, recipe.seed)
+    split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
     if not (run / LABELS).is_file():
@@ -91,11 +93,15 @@ def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run:
 
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:
-    given = data.train.labels
-    train = replace(
-        data.train, labels=mixed_symmetric(given, rate, seed).labels, clean_labels=data.train.clean_labels
-    )
-    if train.clean_labels is None:
-        train = replace(train, clean_labels=given)
-    note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the samples, seed {seed}"
+    """Noise in the training labels; the rows of an item, which share their labels, share the wrong ones too."""
+    train, given = data.train, data.train.labels
+    unit = "samples"
+    if train.groups is None:
+        noisy = mixed_symmetric(given, rate, seed).labels
+    else:
+        _, first, item = np.unique(train.groups, return_index=True, return_inverse=True)
+        noisy, unit = mixed_symmetric(given[first], rate, seed).labels[item], "items"
+    clean = given if train.clean_labels is None else train.clean_labels
+    note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the {unit}, seed {seed}"
+    train = replace(train, labels=noisy, clean_labels=clean)
     return replace(data, train=train, notes={**data.notes, "noise": note})

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from scbch_keras.training.data.problems import Problem, Report, short
 
-ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split")
-_STRINGS = ("ids", "label_names", "split")
+ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split", "group")
+_STRINGS = ("ids", "label_names", "split", "group")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 CORRUPT = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
@@ -223,7 +223,7 @@ def as_strings(values: NDArray[Any]) -> NDArray[np.str_]:
 
 
 def read_parquet(path: Path, report: Report) -> dict[str, Any]:
-    """The columns image, text, labels and, where there are any, id (as ids), clean_labels and split.
+    """The columns image, text, labels and, where there are any, id (as ids), clean_labels, split and group.
 
     List columns of numbers become arrays (n, width), of strings lists of lists. Rows of another width, or none,
     are reported and become NaN.
