@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.training.data.formats import ARRAY_READERS, TABLE_READERS
 from scbch_keras.training.data.groups import agree, draw_rows, shared_items
 from scbch_keras.training.data.own_arrays import ArrayPairs, array_pairs
 from scbch_keras.training.data.own_pictures import Progress, RawPairs, raw_pairs, table_in
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.data.problems import SPLITS, Report, refuse
-from scbch_keras.training.data.tables import ARRAY_READERS, TABLE_READERS
 from scbch_keras.training.data.vocabulary import check_names
 
 
@@ -48,7 +48,7 @@ def read_own(
     """Read and check a user's data: the first thing wrong in it is an error, `describe` lists them all.
 
     Args:
-        path: .npz, .h5, .hdf5 or .parquet with features; or a folder of pictures with one .csv or .jsonl table
+        path: .npz, .h5, .hdf5, .mat or .parquet with features; or a folder of pictures with one .csv or .jsonl table
             in it, or that table.
         separator: one character, between the labels of a cell.
         label_names: the vocabulary of an earlier run: labels then are in its order, and others are refused.

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.pictures import PICTURE_FORMATS, decoded
+from scbch_keras.training.data.folders import visible_files
+from scbch_keras.training.data.formats import TABLE_READERS
 from scbch_keras.training.data.groups import Groups, group_rows
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
@@ -25,7 +27,7 @@ from scbch_keras.training.data.problems import (
     short,
     source_file,
 )
-from scbch_keras.training.data.tables import TABLE_READERS, Table
+from scbch_keras.training.data.tables import Table
 from scbch_keras.training.data.vocabulary import label_lists, number_labels
 
 COLUMNS = ("id", "picture", "text", "labels")
@@ -58,7 +60,7 @@ class RawPairs:
 
 def table_in(folder: Path) -> Path:
     """The one table of a folder. Raises ValueError if there is none, or more."""
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_READERS)
+    tables = visible_files(folder, TABLE_READERS, deep=False)
     if len(tables) != 1:
         came = ", ".join(table.name for table in tables) or "none"
         raise ValueError(

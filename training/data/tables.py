@@ -10,7 +10,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,7 +272,7 @@ def _parquet_lists(place: str, column: Any, report: Report) -> Any:
     types = pa.types
     kind = column.type
     if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
-        report(Problem("column type", f"{place}: expected a column of lists, got {kind}"))
+        report(Problem("column type", f"{place}: expected a column of lists, got {kind}{_list_hint(place)}"))
         return None
     inner = kind.value_type
     if types.is_string(inner) or types.is_large_string(inner):
@@ -281,6 +281,10 @@ def _parquet_lists(place: str, column: Any, report: Report) -> Any:
         report(Problem("column type", f"{place}: expected lists of numbers, got {kind}"))
         return None
     return _parquet_matrix(place, column, report)
+
+
+def _list_hint(place: str) -> str:
+    return '; write the names of a row as a list, such as ["cat", "dog"]' if "labels" in place else ""
 
 
 def _parquet_string_lists(place: str, column: Any, report: Report) -> list[list[str]]:
@@ -322,12 +326,3 @@ def _parquet_matrix(place: str, column: Any, report: Report) -> NDArray[Any]:
     matrix = np.full((len(good), width), np.nan)
     matrix[good] = values.reshape(-1, width)
     return matrix
-
-
-ARRAY_READERS: dict[str, Callable[[Path, Report], dict[str, Any]]] = {
-    ".npz": read_npz,
-    ".h5": read_hdf5,
-    ".hdf5": read_hdf5,
-    ".parquet": read_parquet,
-}
-TABLE_READERS: dict[str, Callable[[Path, Report], Table]] = {".csv": read_csv, ".jsonl": read_jsonl}
