@@ -15,6 +15,7 @@ from rich.text import Text
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
 from scbch_keras.export.files import replaced
 from scbch_keras.training.commands import app, bad_input_ends
+from scbch_keras.training.data.broken import Skipping, broken_path, checked_headers
 from scbch_keras.training.data.bulk import open_inputs
 from scbch_keras.training.progress import display
 
@@ -34,7 +35,7 @@ def encode(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Features (.npy, .npz, .h5), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
+            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The .npy file of codes to write.")],
@@ -46,23 +47,48 @@ def encode(
     batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
     precision: Precision = "float32",
     providers: Providers = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave broken pictures out, listed in OUT's .broken.csv.")
+    ] = False,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    skipping = None
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
         encoder = _opened(release, source.modality, precision, providers)
-        with display() as shown:
+        blocks = source.blocks
+        if skip_broken:
+            if not source.are_pictures or encoder.picture_size is None:
+                raise ValueError(
+                    "--skip-broken goes with files of pictures, and a release that takes pictures"
+                )
+            skipping = Skipping(broken_path(out), encoder.picture_size)
+            if skipping.path.exists():
+                raise ValueError(f"{skipping.path} is there already; name another --out or delete it")
+            blocks = skipping.blocks(blocks)
+        elif source.are_pictures and encoder.picture_size is not None:
+            blocks = checked_headers(blocks, open_inputs(inputs, modality, key, batch_size).blocks)
+        # What fails leaves no bar behind.
+        with display(transient=True) as shown:
             task = shown.add_task(f"{source.modality} codes", total=source.rows)
-            rows = encode_file(
-                encoder,
-                source.modality,
-                source.blocks,
-                out,
-                batch_size=batch_size,
-                progress=lambda done: shown.advance(task, done),
-            )
-            shown.update(task, total=rows)
+            try:
+                rows = encode_file(
+                    encoder,
+                    source.modality,
+                    blocks,
+                    out,
+                    batch_size=batch_size,
+                    progress=lambda done: shown.advance(task, done),
+                )
+            except BaseException:
+                if skipping is not None:
+                    skipping.path.unlink(missing_ok=True)
+                raise
     typer.echo(f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}")
+    if skipping is not None and skipping.broken:
+        typer.echo(
+            f"{skipping.path}: {len(skipping.broken):,} pictures left out, with their reasons", err=True
+        )
 
 
 @app.command()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.training.data.encodings import check_encoding
 from scbch_keras.training.data.problems import Problem, Report, short
 
 ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split", "group")
@@ -53,9 +54,15 @@ def read_csv(path: Path, report: Report) -> Table:
     return table
 
 
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    check_encoding(path.name, content[:4])
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
 def _csv_rows(path: Path, report: Report) -> tuple[tuple[str, ...], list[dict[str, Any]], list[int]]:
     # bytes that are not UTF-8 come as lone surrogates: their row is known once the CSV is parsed
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    text = _decoded(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: tuple[str, ...] = ()
     cells: list[dict[str, Any]] = []
@@ -93,10 +100,10 @@ def _check_header(place: str, columns: tuple[str, ...], report: Report) -> None:
 
 def read_jsonl(path: Path, report: Report) -> Table:
     """A JSON object a line, in UTF-8; the columns are all keys that occur. Empty lines are no rows."""
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    text = _decoded(path)
     cells: list[dict[str, Any]] = []
     lines: list[int] = []
-    for line, content in enumerate(text.split("\n"), 1):
+    for line, content in enumerate(re.split("\r\n|\n|\r", text), 1):
         if not content.strip():
             continue
         row = len(cells)
