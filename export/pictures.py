@@ -67,7 +67,7 @@ def decoded(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
 
 
 def check_header(path: str | os.PathLike[str]) -> None:
-    """Refuse, with the error of `decoded`, a picture file whose header tells that it cannot be read. Reads no pixels."""
+    """Refuse, as `decoded` does, a picture file whose header tells that it cannot be read; no pixels are read."""
     with _opened(path) as (name, file):
         mode = file.mode
     _check_mode(name, mode)

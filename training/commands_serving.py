@@ -15,7 +15,7 @@ from rich.text import Text
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
 from scbch_keras.export.files import replaced
 from scbch_keras.training.commands import app, bad_input_ends
-from scbch_keras.training.data.broken import Skipping, broken_path, checked_headers
+from scbch_keras.training.data.broken import SKIP_HINT, Skipping, broken_path, checked_headers
 from scbch_keras.training.data.bulk import open_inputs
 from scbch_keras.training.progress import display
 
@@ -80,9 +80,11 @@ def encode(
                     batch_size=batch_size,
                     progress=lambda done: shown.advance(task, done),
                 )
-            except BaseException:
+            except BaseException as error:
                 if skipping is not None:
                     skipping.path.unlink(missing_ok=True)
+                elif source.are_pictures and isinstance(error, ValueError) and SKIP_HINT not in str(error):
+                    raise ValueError(f"{error}. {SKIP_HINT}") from error
                 raise
     typer.echo(f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}")
     if skipping is not None and skipping.broken:

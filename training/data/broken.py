@@ -16,6 +16,7 @@ from scbch_keras.export.pictures import Size, check_header, read_picture
 
 _AT_ONCE = 256
 _TOLD = 3
+SKIP_HINT = "--skip-broken leaves broken pictures out and lists them"
 
 
 def broken_path(codes: Path) -> Path:
@@ -37,8 +38,7 @@ def checked_headers(blocks: Iterable[Block], again: Iterable[Block]) -> Iterator
     if faults:
         more = f"; and {len(faults) - _TOLD:,} more" if len(faults) > _TOLD else ""
         raise ValueError(
-            f"{len(faults):,} of {total:,} pictures cannot be read: {'; '.join(faults[:_TOLD])}{more}. "
-            "--skip-broken leaves them out and lists them"
+            f"{len(faults):,} of {total:,} pictures cannot be read: {'; '.join(faults[:_TOLD])}{more}. {SKIP_HINT}"
         )
     yield from again
 

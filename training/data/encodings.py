@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -48,13 +49,11 @@ def split_lines(path: Path) -> Iterator[bytes]:
             yield rest
 
 
-def _ends_with_cr(file) -> bool:  # type: ignore[no-untyped-def]
-    before = b""
+def _ends_with_cr(file: BinaryIO) -> bool:
     while block := file.read(_BLOCK):
-        block = before + block
-        place = min((at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0), default=-1)
-        if place >= 0:
+        places = [place for place in (block.find(b"\n"), block.find(b"\r")) if place >= 0]
+        if places:
+            place = min(places)
             following = block[place + 1 : place + 2] or file.read(1)
             return block[place : place + 1] == b"\r" and following != b"\n"
-        before = b""
     return False

@@ -1,5 +1,6 @@
 """A recipe's data, wherever it comes from; own pictures and texts become features on the way."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +27,14 @@ from scbch_keras.training.recipe import Recipe
 LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
 
 
-def open_data(recipe: Recipe, run: Path) -> RetrievalData:
+def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> RetrievalData:
     """The pairs that a recipe names, with its noise in the training labels.
 
     Args:
         recipe: of the run.
         run: folder of the run. There, own data keeps its label vocabulary, and pictures and texts what makes
             features of them; what is there already is used, so that a resumed run has the same features.
+        features: folder of the features of pictures, which runs on the same pictures may share; None: the run's.
 
     Raises:
         ValueError: files that are missing or damaged; the message says what belongs where.
@@ -49,7 +51,7 @@ def open_data(recipe: Recipe, run: Path) -> RetrievalData:
         _prepare_features(recipe, own, split.train, run)
     if not (run / LABELS).is_file():
         save_vocabulary(run / LABELS, own.label_names)
-    data = _with_features(own, split, Path(recipe.data), run)
+    data = _with_features(own, split, Path(recipe.data), run, features or run)
     return _with_noise(data, recipe.noise, recipe.seed) if recipe.noise else data
 
 
@@ -64,7 +66,7 @@ def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
             f"data: the run was trained on {recipe.data}; only runs on own data evaluate on other data"
         )
     own = read_own(path, recipe.separator, load_vocabulary(run / LABELS))
-    return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run)
+    return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run, run)
 
 
 def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], run: Path) -> None:
@@ -81,11 +83,17 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
 
 
-def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path) -> RetrievalData:
+def _with_features(
+    own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path, features: Path
+) -> RetrievalData:
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
     backbone = from_config(json.loads((run / IMAGE).read_text(encoding="utf-8")))
-    image = extract(own.pictures, backbone, run / f"features-{own.source.sha256[:12]}.h5")
+    name = f"features-{own.source.sha256[:12]}"
+    if features != run:  # pictures and backbones may differ from cell to cell
+        made_of = json.dumps([backbone.config(), own.source.arrays, str(path.absolute())], sort_keys=True)
+        name += f"-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+    image = extract(own.pictures, backbone, features / f"{name}.h5")
     text = TextFeatures.load(run / TEXT)(own.texts)
     data = retrieval_data(own, split, path.name, image, text)
     texts = tuple(own.texts[row] for row in split.train)
