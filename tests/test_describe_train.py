@@ -36,7 +36,12 @@ def pictures(folder, rows=30, text="a word", labels="ab", spoil=None, **columns)
         pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), "uint8")
         Image.fromarray(pixels).save(folder / f"{number}.png")
         table.append(
-            {"id": number, "picture": f"{number}.png", "text": text, "labels": labels[number % len(labels)]}
+            {
+                "id": number,
+                "picture": f"{number}.png",
+                "text": text if isinstance(text, str) else text[number],
+                "labels": labels[number % len(labels)],
+            }
         )
         table[-1] |= {name: values[number] for name, values in columns.items()}
     if spoil is not None:
@@ -67,10 +72,10 @@ BEYOND = np.ones((30, 6))
 BEYOND[7, 0] = 1e39
 REFUSED = {
     "no text in any row": (pictures, {"text": ""}, {}, "texts have no word"),
-    "texts without words": (pictures, {"text": "..."}, {}, "texts have no word"),
+    "texts without words": (pictures, {"text": " \t\n"}, {}, "texts have no word"),
     "texts in queries alone": (
         pictures,
-        {"split": parts(24, 3, 3), "text": "", "rows": 30},
+        {"split": parts(24, 3, 3), "text": [""] * 24 + ["a word"] * 6},
         {},
         "texts have no word",
     ),
@@ -94,7 +99,7 @@ REFUSED = {
     ),
     "a training set without labels": (
         arrays,
-        {"labels": UNLIKE[:, 1:] + UNLIKE[:, 2:], "split": np.array(parts(24, 3, 3))},
+        {"labels": 1 - UNLIKE[:, :1], "split": np.array(parts(24, 3, 3))},
         {},
         "expected labels in the training set",
     ),
