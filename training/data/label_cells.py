@@ -26,7 +26,7 @@ _QUOTES = (
     "\u300e\u300f",
 )
 _QUOTED = re.compile(
-    rf"""[\[({{]*(?:{"|".join(f"{first}.*{last}" for first, last in _QUOTES)})[\])}}]*"""
+    rf"""[\[({{]*(?:{"|".join(f"{first}.*{last}" for first, last in map(tuple, _QUOTES))})[\])}}]*"""
     r"""|[\[({]+['"].*|.*['"][\])}]+""",
     re.DOTALL,
 )

@@ -67,6 +67,7 @@ def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
     import scipy.io
 
     expected = f"{path.name}: expected a MATLAB file, of version 5 or 7.3"
+    variables: dict[str, Callable[[], Any]]
     with ExitStack() as stack:
         try:
             if not h5py.is_hdf5(path):
