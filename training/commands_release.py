@@ -56,16 +56,15 @@ def list_versions(folder: Versions) -> None:
     from scbch_keras.export import releases
 
     console = Console()
-    table = Table(expand=console.width < 120)
-    for column in ("version", "created", "latest"):
+    table = Table()
+    for column in ("version", "created", "latest", "mAP"):
         table.add_column(column, no_wrap=True)
-    for column, ratio in (("blessed", 2), ("mAP", 1)):
-        table.add_column(column, ratio=ratio, overflow="fold")
+    table.add_column("blessed", overflow="fold")
     for version in releases(folder):
-        scores = "" if version.map is None else ", ".join(f"{k} {v:.4f}" for k, v in version.map.items())
+        scores = "" if version.map is None else "\n".join(f"{k} {v:.4f}" for k, v in version.map.items())
         state = "yes" if version.blessed else "no: " + "; ".join(version.reasons)
         latest = "latest" if version.is_latest else ""
-        table.add_row(str(version.version), version.created or "", latest, state, scores)
+        table.add_row(str(version.version), version.created or "", latest, scores, state)
     console.print(table)
 
 
