@@ -120,3 +120,13 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         refuse(name, "text that is not empty", value)
     return str(value)
+
+
+def check_neighbors(neighbors: int, num_samples: int) -> int:
+    """The number of neighbours; more than there are other samples are refused."""
+    neighbors = whole("neighbors", neighbors, 1)
+    if num_samples < neighbors + 1:
+        raise ValueError(
+            f"neighbors={neighbors} needs at least {neighbors + 1} training samples; got {num_samples}."
+        )
+    return neighbors

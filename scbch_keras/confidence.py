@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from scbch_keras.arrays import as_array, as_network, check_features
-from scbch_keras.checks import one_of, share, whole
+from scbch_keras.checks import check_neighbors, one_of, share, whole
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import Dialect
@@ -85,16 +85,6 @@ def confidence_weights(
         weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
         soft_labels.append(ops.convert_to_numpy(soft))
     return Confidence(np.concatenate(weights), np.concatenate(soft_labels))
-
-
-def check_neighbors(neighbors: int, num_samples: int) -> int:
-    """The number of neighbours; more than there are other samples are refused."""
-    neighbors = whole("neighbors", neighbors, 1)
-    if num_samples < neighbors + 1:
-        raise ValueError(
-            f"neighbors={neighbors} needs at least {neighbors + 1} training samples; got {num_samples}."
-        )
-    return neighbors
 
 
 def _share(similarity):

@@ -19,8 +19,8 @@ def load_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is no plain file, no .npz file, is damaged, holds objects (which would be unpickled), or unfolds into more
-            than `allowed`.
+        ValueError: it is no plain file, no .npz file, is damaged, holds objects (which would be unpickled), or unfolds
+            into more than `allowed`.
     """
     with opened(Path(path)) as file:
         try:

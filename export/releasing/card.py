@@ -15,6 +15,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """The Markdown of MODEL_CARD.md."""
     name, bits = manifest["name"], manifest["bits"]
     parts = [
+        _front_matter(manifest),
         f"# {markdown(name)}, version {manifest['version']}\n",
         f"A {markdown(manifest['method'])} model: images and texts become binary codes of {bits} bits, so that a "
         "picture and a text that share labels have a small Hamming distance. Released "
@@ -45,6 +46,64 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         + "\n",
     ]
     return "\n".join(parts)
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> str:
+    """What model hubs read, as YAML. License and language stand there if the training's facts name them."""
+    facts = manifest["training"]
+    told: dict[str, Any] = {
+        **{key: facts[key] for key in ("license", "language") if isinstance(facts.get(key), str)},
+        "library_name": "scbch_keras",
+        "pipeline_tag": "feature-extraction",
+        "tags": [
+            *("cross-modal-retrieval", "image-text-retrieval", "hashing", "keras"),
+            *sorted(name.replace("_", "-") for name in manifest["formats"]),
+        ],
+    }
+    if manifest["evaluation"] is not None:
+        told |= {"metrics": ["map"], "model-index": [_evaluated(manifest)]}
+    return "---\n" + "".join(f"{line}\n" for line in _yaml(told)) + "---\n"
+
+
+def _evaluated(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the hub's model-index."""
+    data = manifest["training"].get("data")
+    title = data.get("title") if isinstance(data, Mapping) else None
+    directions = {"i2t": "image to text", "t2i": "text to image"}
+    return {
+        "name": manifest["name"],
+        "results": [
+            {
+                "task": {"type": "feature-extraction", "name": "Image-text retrieval by Hamming distance"},
+                "dataset": {"type": "other", "name": title or "the evaluation data of the release"},
+                "metrics": [
+                    {"type": "map", "name": f"mAP, {directions[key]}, {form}", "value": float(score[key])}
+                    for form, score in manifest["evaluation"]["map"].items()
+                    for key in directions
+                ],
+            }
+        ],
+    }
+
+
+def _yaml(value: Any, indent: str = "") -> Iterator[str]:
+    """Lines of block YAML for mappings, lists, strings and numbers; all strings but keys are quoted."""
+    items = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
+    for key, item in items:
+        head = f"{indent}-" if key is None else f"{indent}{key}:"
+        if isinstance(item, Mapping | list):
+            yield head
+            yield from _yaml(item, indent + "  ")
+        else:
+            yield f"{head} {_scalar(item)}"
+
+
+def _scalar(value: Any) -> str:
+    """A string in double quotes, whatever is in it, or a number: JSON, whose escapes YAML reads too."""
+    if isinstance(value, float):
+        return f"{value:.6f}"  # 1e-05 would be a string in YAML 1.1
+    told = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in told)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

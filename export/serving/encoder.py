@@ -112,6 +112,11 @@ class HashEncoder:
         loaded = " and ".join(self._encoders)
         return f"HashEncoder({str(self.path)!r}): {self.bits} bits, {self.precision}, {loaded}"
 
+    @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures that enter the network; None where none are taken."""
+        return None if self._pictures is None else self._pictures.size
+
     def image(
         self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:

@@ -8,8 +8,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import losses
-from scbch_keras.checks import flag, number, one_of, share, whole
-from scbch_keras.confidence import check_neighbors, confidence_weights
+from scbch_keras.checks import check_neighbors, flag, number, one_of, share, whole
+from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit

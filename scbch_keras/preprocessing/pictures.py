@@ -6,6 +6,7 @@ numpy only; Pillow is imported when a picture is decoded or resized.
 import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,26 +56,46 @@ def decoded(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
     than 8 bits; ImportError without Pillow.
     """
     pillow = _pillow()
+    with _opened(path_or_bytes) as (name, file):
+        mode = file.mode
+        picture = pillow.ImageOps.exif_transpose(file)
+    _check_mode(name, mode)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = pillow.Image.alpha_composite(pillow.Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(picture.convert("RGB"))
+
+
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Refuse, as `decoded` does, a picture file whose header tells that it cannot be read; no pixels are read."""
+    with _opened(path) as (name, file):
+        mode = file.mode
+    _check_mode(name, mode)
+
+
+@contextmanager
+def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str, Any]]:
+    """(what messages call it, Pillow's picture); what goes wrong while it is read becomes a ValueError."""
+    pillow = _pillow()
+    source: Any = path_or_bytes
     if isinstance(path_or_bytes, bytes):
         name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
     else:
-        name, source = os.fspath(path_or_bytes), path_or_bytes  # type: ignore[assignment]
+        name = os.fspath(path_or_bytes)
     try:
         with pillow.Image.open(source, formats=PICTURE_FORMATS) as file:
-            mode = file.mode
-            picture = pillow.ImageOps.exif_transpose(file)
+            yield name, file
     except FileNotFoundError as error:
         raise ValueError(f"{name}: there is no such file") from error
     except pillow.UnidentifiedImageError as error:
         raise ValueError(f"{name}: expected a picture, got something that is none") from error
     except Exception as error:  # a broken file makes decoders raise almost anything
         raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
+
+
+def _check_mode(name: str, mode: str) -> None:
     if mode.startswith(("I", "F")):
         raise ValueError(f"{name}: expected 8 bits a channel, got a picture of mode {mode}")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = pillow.Image.alpha_composite(pillow.Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(picture.convert("RGB"))
 
 
 def resized(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:

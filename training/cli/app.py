@@ -5,11 +5,12 @@ import logging
 import os
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,6 +28,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -133,3 +139,19 @@ def quiet_import() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def parsed_settings(settings: list[str] | None) -> dict[str, Any]:
+    """--set name=value, the value as TOML has it; what is no TOML is text."""
+    parsed = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set: expected name=value, got {setting!r}")
+        try:
+            parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except RecursionError:
+            raise ValueError(f"--set: the value of {name} is nested too deeply") from None
+        except tomllib.TOMLDecodeError:
+            parsed[name] = value
+    return parsed

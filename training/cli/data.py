@@ -11,7 +11,8 @@ from rich.console import Console
 from scbch_keras.files import replaced
 from scbch_keras.labels import noise as label_noise
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
+from scbch_keras.training.runs.recipe import VARIANTS, resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
 Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
@@ -23,16 +24,33 @@ KINDS = {
 
 
 @app.command()
-def describe(data: Data, separator: Separator = ";") -> None:
-    """Tell what is in your data: counts, labels, empty rows, duplicates, broken pictures. Ends with 1 on faults."""
+def describe(
+    data: Data,
+    separator: Separator = ";",
+    queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
+    variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
+    text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
     from scbch_keras.training.data.own.describe import describe as look
     from scbch_keras.training.data.own.describe import show
 
     console = Console()
     with bad_input_ends():
-        description = look(data, separator, console)
+        recipe = resolve(
+            data=str(data),
+            separator=separator,
+            queries=queries,
+            seed=seed,
+            variant=variant,
+            text_features=text_features,
+            **parsed_settings(settings),
+        )
+        description = look(data, separator, console, recipe)
     show(description, console)
-    if description.problems:
+    if not description.trainable:
         raise typer.Exit(1)
 
 

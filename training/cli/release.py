@@ -59,14 +59,15 @@ def list_versions(folder: Versions) -> None:
 
     console = Console()
     table = Table()
-    for column in ("version", "created", "blessed", "mAP", ""):
-        table.add_column(column)
+    for column in ("version", "created", "latest", "mAP"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("blessed", overflow="fold")
     for version in releases(folder):
-        scores = "" if version.map is None else ", ".join(f"{k} {v:.4f}" for k, v in version.map.items())
+        scores = "" if version.map is None else "\n".join(f"{k} {v:.4f}" for k, v in version.map.items())
         state = "yes" if version.blessed else "no: " + "; ".join(version.reasons)
         latest = "latest" if version.is_latest else ""
-        cells = (version.version, version.created or "", state, scores, latest)
-        table.add_row(*(Text(terminal(cell)) for cell in cells))
+        cells = (version.version, version.created or "", latest, scores, state)
+        table.add_row(*(Text(terminal(cell, lines=True)) for cell in cells))
     console.print(table)
 
 

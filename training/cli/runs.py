@@ -1,7 +1,6 @@
 """The commands around a run: train, evaluate, audit, figures, reproduce."""
 
 import os
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
+from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
 from scbch_keras.training.progress import display
 from scbch_keras.training.runs.recipe import SETTINGS, VARIANTS, Recipe, resolve
@@ -22,9 +21,6 @@ from scbch_keras.training.runs.recipe import SETTINGS, VARIANTS, Recipe, resolve
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings; flags go over it.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
-]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
@@ -82,7 +78,7 @@ def train(
                 )
             recipe = run.recipe
         else:
-            recipe = resolve(config, **{**flags, **_parsed(settings)})
+            recipe = resolve(config, **{**flags, **parsed_settings(settings)})
         os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
         with quiet_import():
             from scbch_keras.training.environment import versions
@@ -205,7 +201,7 @@ def reproduce(
                 backend=os.environ["KERAS_BACKEND"],
                 folder=None if folder is None else str(folder),
                 epochs=epochs,
-                **_parsed(settings),
+                **parsed_settings(settings),
             )
         )
         try:
@@ -249,22 +245,6 @@ def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]
         values = (metrics[direction]["precision_at"][n] for direction in ("i2t", "t2i"))
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))
     console.print(table)
-
-
-def _parsed(settings: list[str] | None) -> dict[str, Any]:
-    """--set name=value, the value as TOML has it; what is no TOML is text."""
-    parsed = {}
-    for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set: expected name=value, got {setting!r}")
-        try:
-            parsed[name] = tomllib.loads(f"value = {value}")["value"]
-        except RecursionError:
-            raise ValueError(f"--set: the value of {name} is nested too deeply") from None
-        except tomllib.TOMLDecodeError:
-            parsed[name] = value
-    return parsed
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.cli.search_queries import KnownWords, encode_queries, modalities_of, unknown_words
+from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
 from scbch_keras.training.data.own.stream import open_inputs
 from scbch_keras.training.progress import display
 
@@ -37,7 +38,7 @@ def encode(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Features (.npy, .npz, .h5), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
+            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The .npy file of codes to write.")],
@@ -49,25 +50,51 @@ def encode(
     batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
     precision: Precision = "float32",
     providers: Providers = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave broken pictures out, listed in OUT's .broken.csv.")
+    ] = False,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    skipping = None
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
         encoder = _opened(release, (source.modality,), precision, providers)
         words = KnownWords(encoder)
-        with display() as shown:
+        blocks = words.counted(source.blocks)
+        if skip_broken:
+            if not source.are_pictures or encoder.picture_size is None:
+                raise ValueError(
+                    "--skip-broken goes with files of pictures, and a release that takes pictures"
+                )
+            skipping = Skipping(broken_path(out), encoder.picture_size)
+            if skipping.path.exists():
+                raise ValueError(f"{skipping.path} is there already; name another --out or delete it")
+            blocks = skipping.blocks(blocks)
+        elif source.are_pictures and encoder.picture_size is not None:
+            blocks = checked_headers(blocks, open_inputs(inputs, modality, key, batch_size).blocks)
+        # What fails leaves no bar behind.
+        with display(transient=True) as shown:
             task = shown.add_task(f"{source.modality} codes", total=source.rows)
-            rows = encode_file(
-                encoder,
-                source.modality,
-                words.counted(source.blocks),
-                out,
-                batch_size=batch_size,
-                progress=lambda done: shown.advance(task, done),
-            )
-            shown.update(task, total=rows)
-    told = f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}"
-    typer.echo(terminal(told))
+            try:
+                rows = encode_file(
+                    encoder,
+                    source.modality,
+                    blocks,
+                    out,
+                    batch_size=batch_size,
+                    progress=lambda done: shown.advance(task, done),
+                )
+            except BaseException as error:
+                if skipping is not None:
+                    skipping.path.unlink(missing_ok=True)
+                elif source.are_pictures and isinstance(error, ValueError) and SKIP_HINT not in str(error):
+                    raise ValueError(f"{error}. {SKIP_HINT}") from error
+                raise
+    made = f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}"
+    typer.echo(terminal(made))
+    if skipping is not None and skipping.broken:
+        left_out = f"{skipping.path}: {len(skipping.broken):,} pictures left out, with their reasons"
+        typer.echo(terminal(left_out), err=True)
     if words.warning():
         typer.echo(terminal(f"Warning: {words.warning()}"), err=True)
 

@@ -54,7 +54,8 @@ def reproduce(
 
     Args:
         recipes: of the cells, all on the backend of this process.
-        out: folder of the grid: cells.jsonl, and runs/ with a run a cell, without weights.
+        out: folder of the grid: cells.jsonl, runs/ with a run a cell, without weights, and features/ of own pictures,
+            computed once for all cells.
         advance: called with cells done, cells in all, and the cell that begins.
         progress: called with epochs done and epochs in all of the cell.
 
@@ -82,7 +83,7 @@ def reproduce(
             if asked.is_set():
                 raise RunStopped(f"stopped before the cell {name}", asked.number)
             try:
-                run = _run(recipe, out / "runs" / name, progress, asked)
+                run = _run(recipe, out / "runs" / name, out / "features", progress, asked)
                 with asked.held():
                     _append(cells, _cell(run))
                 keras.utils.clear_session()
@@ -100,7 +101,9 @@ def cell_name(recipe: Recipe) -> str:
     )
 
 
-def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked: Stop) -> RunFolder:
+def _run(
+    recipe: Recipe, path: Path, features: Path, progress: Callable[[int, int], None], asked: Stop
+) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
         if run.recipe != recipe:
@@ -111,7 +114,8 @@ def _run(recipe: Recipe, path: Path, progress: Callable[[int, int], None], asked
         shown = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: progress(epoch + 1, recipe.epochs)
         )
-        train(run, open_data(recipe, path), verbose=0, keep_model=False, callbacks=[shown], asked=asked)
+        data = open_data(recipe, path, features)
+        train(run, data, verbose=0, keep_model=False, callbacks=[shown], asked=asked)
     return run
 
 

@@ -1,5 +1,6 @@
 """A recipe's data, wherever it comes from; own pictures and texts become features on the way."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +17,24 @@ from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_data, split_own
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
 from scbch_keras.training.data.pairs import RetrievalData
+from scbch_keras.training.data.problems import refuse
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
 LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
 
 
-def open_data(recipe: Recipe, run: Path) -> RetrievalData:
+def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> RetrievalData:
     """The pairs that a recipe names, with its noise in the training labels.
 
     Args:
         recipe: of the run.
         run: folder of the run. There, own data keeps its label vocabulary, and pictures and texts what makes
             features of them; what is there already is used, so that a resumed run has the same features.
+        features: folder of the features of pictures, which runs on the same pictures may share; None: the run's.
 
     Raises:
         ValueError: files that are missing or damaged; the message says what belongs where.
@@ -42,12 +46,12 @@ def open_data(recipe: Recipe, run: Path) -> RetrievalData:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
         return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
     own = read_own(recipe.data, recipe.separator)
-    split = split_own(own, recipe.queries, recipe.seed)
+    split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
     if not (run / LABELS).is_file():
         save_vocabulary(run / LABELS, own.label_names)
-    data = _with_features(own, split, Path(recipe.data), run)
+    data = _with_features(own, split, Path(recipe.data), run, features or run)
     return _with_noise(data, recipe.noise, recipe.seed) if recipe.noise else data
 
 
@@ -62,7 +66,7 @@ def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
             f"data: the run was trained on {recipe.data}; only runs on own data evaluate on other data"
         )
     own = read_own(path, recipe.separator, load_vocabulary(run / LABELS))
-    return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run)
+    return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run, run)
 
 
 def stored_backbone(run: Path) -> ImageFeatures:
@@ -88,11 +92,17 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
 
 
-def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path) -> RetrievalData:
+def _with_features(
+    own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path, features: Path
+) -> RetrievalData:
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
     backbone = stored_backbone(run)
-    image = extract(own.pictures, backbone, run / f"features-{own.source.sha256[:12]}.h5")
+    name = f"features-{own.source.sha256[:12]}"
+    if features != run:  # pictures and backbones may differ from cell to cell
+        made_of = json.dumps([backbone.config(), own.source.arrays, str(path.absolute())], sort_keys=True)
+        name += f"-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+    image = extract(own.pictures, backbone, features / f"{name}.h5")
     text = TextFeatures.load(run / TEXT)(own.texts)
     data = retrieval_data(own, split, path.name, image, text)
     texts = tuple(own.texts[row] for row in split.train)
@@ -100,11 +110,15 @@ def _with_features(own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run:
 
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:
-    given = data.train.labels
-    train = replace(
-        data.train, labels=mixed_symmetric(given, rate, seed).labels, clean_labels=data.train.clean_labels
-    )
-    if train.clean_labels is None:
-        train = replace(train, clean_labels=given)
-    note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the samples, seed {seed}"
+    """Noise in the training labels; the rows of an item, which share their labels, share the wrong ones too."""
+    train, given = data.train, data.train.labels
+    unit = "samples"
+    if train.groups is None:
+        noisy = mixed_symmetric(given, rate, seed).labels
+    else:
+        _, first, item = np.unique(train.groups, return_index=True, return_inverse=True)
+        noisy, unit = mixed_symmetric(given[first], rate, seed).labels[item], "items"
+    clean = given if train.clean_labels is None else train.clean_labels
+    note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the {unit}, seed {seed}"
+    train = replace(train, labels=noisy, clean_labels=clean)
     return replace(data, train=train, notes={**data.notes, "noise": note})

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.callbacks import RetrievalMetrics
+from scbch_keras.checks import check_neighbors
 from scbch_keras.codes import pack_codes
-from scbch_keras.confidence import check_neighbors, confidence_weights
+from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import PairDataset
 from scbch_keras.files import file_in
 from scbch_keras.hashing import CrossModalHashing

@@ -210,6 +210,40 @@ def test_the_model_card_says_what_the_manifest_says(released):
 
 
 @pytest.mark.release
+@pytest.mark.parametrize(
+    "said",
+    [
+        "icons",
+        'a: "b" # c',
+        "---\n- x",
+        "\u2028\x7f\x85\\ \u00e9 \U0001f600",
+        "!!python/object:os.system",
+        "yes",
+        "1e3",
+        "",
+    ],
+)
+def test_the_front_matter_of_a_card_is_yaml_whatever_the_names(released, said):
+    yaml = pytest.importorskip("yaml")
+    from scbch_keras.export.releasing.card import model_card
+
+    manifest = {**released.manifest, "name": said, "training": {"data": {"title": said}, "license": said}}
+    scores = {"i2t": 0.00001, "t2i": 1.0, "mean": 0.5}
+    manifest["evaluation"] = {**manifest["evaluation"], "map": {"onnx": scores}}
+    card = model_card(manifest)
+    assert card.startswith("---\n")
+    found = yaml.safe_load(card[4:].split("\n---\n")[0])
+    assert found["license"] == said
+    assert found["library_name"] == "scbch_keras"
+    assert "onnx" in found["tags"]
+    [entry] = found["model-index"]
+    [result] = entry["results"]
+    assert entry["name"] == said
+    assert result["dataset"]["name"] == said or not said
+    assert [metric["value"] for metric in result["metrics"]] == [0.00001, 1.0]
+
+
+@pytest.mark.release
 def test_serving_warms_up_with_requests_of_one_row_and_of_many(released):
     tf = pytest.importorskip("tensorflow")
     from tensorflow.core.framework import tensor_pb2

@@ -261,3 +261,15 @@ def test_killed_at_any_step_no_partial_version_is_listed_and_latest_opens(folder
     counts = json.loads(done.stdout)
     assert counts["publish"] > 20
     assert all(count >= 5 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_list_of_versions_prints_dates_whole(folder, monkeypatch, width):
+    testing = pytest.importorskip("typer.testing")
+    from scbch_keras.training.cli import release as commands_release
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    told = testing.CliRunner().invoke(commands_release.app, ["release", "list", str(folder)]).output
+    assert told.count("2026-01-01T00:00:00+00:00") == 4
+    assert [f"onnx 0.{number}000" in told for number in (1, 2, 3, 4)] == [True] * 4
+    assert max(map(len, told.splitlines())) <= width

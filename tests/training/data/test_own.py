@@ -579,7 +579,8 @@ def test_a_description_counts(folder):
     text = shown(found)
     assert "1 = 4 = 5" in text  # as the table counts
     assert "[red]Dog" in text
-    assert "Nothing stands in the way" in text
+    assert not found.trainable
+    assert "queries: expected 1 to 4 of the 5 rows" in text
 
 
 def test_a_description_of_features(tmp_path):

@@ -1,5 +1,6 @@
 """A file of features with labels: its arrays, checked. Rows are counted from 0."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.training.data.own.groups import Groups, group_rows
 from scbch_keras.training.data.own.vocabulary import check_names, number_labels, wrong_labels
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
@@ -39,6 +41,8 @@ class ArrayPairs:
     clean_labels: NDArray[np.uint8] | None
     split: NDArray[np.str_] | None
     source: SourceFile
+    groups: Groups | None = None
+    """Rows of one item: by the array `group`, else by equal image features (those that are all 0 are like nothing)."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,16 +65,20 @@ def array_pairs(
             report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {found}"))
     image, text = (_features(file, name, arrays.get(name), report) for name in ("image", "text"))
     labels, clean_labels, names = _array_labels(file, arrays, vocabulary, report)
-    strings = {name: _vector(file, name, arrays.get(name), report) for name in ("ids", "split")}
+    strings = {name: _vector(file, name, arrays.get(name), report) for name in ("ids", "split", "group")}
     columns = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        report(Problem("lengths", f"{file}: expected arrays of the same length, got {told}"))
+        lasts = {
+            column.shape[-1] for column in (image, text, labels) if column is not None and column.ndim == 2
+        }
+        hint = "; samples seem to lie in columns: transpose the arrays" if len(lasts) == 1 else ""
+        report(Problem("lengths", f"{file}: expected arrays of the same length, got {told}{hint}"))
     elif not max(lengths.values(), default=0):
         report(Problem("empty table", f"{file}: expected at least one row, got none"))
     rows = max(lengths.values(), default=0)
-    ids, split = strings["ids"], strings["split"]
+    ids, split, group = (strings[name] for name in ("ids", "split", "group"))
 
     def place(row: int) -> str:
         return f"{file}, row {row}"
@@ -79,6 +87,14 @@ def array_pairs(
         _check_array_ids(place, ids, report)
     if split is not None:
         check_split(file, place, split.tolist(), report)
+    for row in () if group is None else np.flatnonzero(group == ""):
+        report(
+            Problem("bad group", f"{place(int(row))}: group: expected a value, got an empty one", int(row))
+        )
+    if group is not None:
+        groups = group_rows(group.tolist(), "the array group")
+    else:
+        groups = None if image is None else group_rows(_row_keys(image), "equal image features")
     empty = np.empty((rows, 0), np.float32)
     return ArrayPairs(
         image=empty if image is None else image,
@@ -91,7 +107,13 @@ def array_pairs(
         source=source_file(
             path, {name: shape_and_type(column) for name, column in columns.items() if column is not None}
         ),
+        groups=groups,
     )
+
+
+def _row_keys(features: NDArray[Any]) -> Iterator[bytes | None]:
+    for row in features:
+        yield hashlib.blake2b(row.tobytes(), digest_size=16).digest() if row.any() else None
 
 
 def _check_array_ids(place: Place, ids: NDArray[np.str_], report: Report) -> None:
@@ -112,15 +134,16 @@ def _features(file: str, name: str, values: Any, report: Report) -> NDArray[Any]
         report(Problem("no features", f"{file}: {name}: expected shape {wanted}, got {values.shape}"))
         return None
     for row in rows_not_finite(values):
-        report(Problem(f"{name} not finite", f"{file}: {name}: row {row} holds NaN or inf", row))
+        report(Problem(f"{name} not finite", f"{file}: {name}: row {row} holds NaN or inf (as float32)", row))
     return values
 
 
 def rows_not_finite(features: NDArray[Any]) -> Iterator[int]:
-    """The rows of (n, ...) that hold NaN or inf, a block at a time."""
+    """The rows of (n, ...) that hold NaN or inf as float32, in which training computes; a block at a time."""
     if features.dtype.kind == "f":
         for start in range(0, len(features), _ROWS_AT_ONCE):
-            block = features[start : start + _ROWS_AT_ONCE]
+            with np.errstate(over="ignore"):
+                block = np.asarray(features[start : start + _ROWS_AT_ONCE], np.float32)
             finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
             yield from (start + int(row) for row in np.flatnonzero(~finite))
 

@@ -16,12 +16,15 @@ from rich.text import Text
 from scbch_keras.preprocessing.normalization import words
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.groups import shared_items
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import gather
 from scbch_keras.training.data.own.vocabulary import alike, near_duplicates
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import SPLITS, Problem
 from scbch_keras.training.progress import display as progress_display
+from scbch_keras.training.runs.ready import ready_split
+from scbch_keras.training.runs.recipe import Recipe
 
 _ROWS_AT_ONCE = 1024
 _LABELS_SHOWN = 20
@@ -70,16 +73,32 @@ class Description:
     splits: dict[str, int] | None
     ignored_columns: tuple[str, ...]
     problems: tuple[Problem, ...]
-    """What `read_own` refuses; without any, the data can be trained on."""
+    """What `read_own` refuses."""
+    items: tuple[int, str] | None
+    """How many items the rows show, and what says so; None: each row is an item."""
+    split_items: int
+    """Items whose rows lie on both sides of the data's own split."""
+    settings: str
+    """Of the training that was asked for, as far as they bear on the data."""
+    obstacles: tuple[Problem, ...]
+    """What a training with these settings refuses of data that can be read."""
 
     @property
     def usable(self) -> bool:
         """Whether `read_own` takes the data."""
         return not self.problems
 
+    @property
+    def trainable(self) -> bool:
+        """Whether training with the settings takes the data."""
+        return not self.problems and not self.obstacles
+
 
 def describe(
-    path: str | os.PathLike[str], separator: str = ";", console: Console | None = None
+    path: str | os.PathLike[str],
+    separator: str = ";",
+    console: Console | None = None,
+    recipe: Recipe | None = None,
 ) -> Description:
     """Look through a user's data, which may be as faulty as can be; every picture is opened and decoded.
 
@@ -87,6 +106,7 @@ def describe(
         path: as for `read_own`.
         separator: between the labels of a cell.
         console: where progress is shown; None: standard output.
+        recipe: the training that the data is for; None: one with the defaults.
 
     Raises:
         ValueError: nothing at all can be read, or `separator` is no separator.
@@ -102,6 +122,13 @@ def describe(
         pairs, digests, ignored = gather(path, separator, None, problems.append, progress=progress)
     special = _of_pictures(pairs, digests) if isinstance(pairs, RawPairs) else _of_arrays(pairs)
     sizes = pairs.labels.sum(axis=1, dtype=np.int64)
+    recipe = recipe or Recipe(str(path))
+    obstacles: list[Problem] = []
+    if not problems:
+        try:
+            ready_split(pairs, recipe, obstacles.append)
+        except ValueError as error:
+            obstacles.append(Problem("no split", str(error)))
     known = not any(problem.kind in ("missing column", "missing array") for problem in problems)
     return Description(
         source=pairs.source,
@@ -119,8 +146,28 @@ def describe(
         splits=None if pairs.split is None else {part: int((pairs.split == part).sum()) for part in SPLITS},
         ignored_columns=ignored,
         problems=tuple(problems),
+        items=None if pairs.groups is None else (pairs.groups.items, pairs.groups.origin),
+        split_items=_split_items(pairs),
+        settings=_settings(recipe, pairs),
+        obstacles=tuple(obstacles),
         **special,
     )
+
+
+def _split_items(pairs: RawPairs | ArrayPairs) -> int:
+    if pairs.split is None or pairs.groups is None or len(pairs.split) != len(pairs.groups.numbers):
+        return 0
+    query = pairs.split == "query"
+    return shared_items(pairs.groups, np.flatnonzero(query), np.flatnonzero(~query))
+
+
+def _settings(recipe: Recipe, pairs: RawPairs | ArrayPairs) -> str:
+    told = {"variant": recipe.variant, "neighbors": recipe.neighbors}
+    if pairs.split is None:
+        told |= {"queries": recipe.queries, "seed": recipe.seed}
+    if isinstance(pairs, RawPairs):
+        told["text_features"] = recipe.text_features
+    return ", ".join(f"{name}={value}" for name, value in told.items())
 
 
 def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, Any]:
@@ -236,6 +283,9 @@ def _overview(description: Description) -> Table:
     if description.splits is not None:
         told = ", ".join(f"{part} {count:,}" for part, count in description.splits.items())
         table.add_row("split", told)
+    if description.items is not None:
+        count, origin = description.items
+        table.add_row("items", _plain(f"{count:,}, by {origin}; a split keeps the rows of an item together"))
     if description.differing is not None:
         table.add_row("labels not as clean ones", f"{len(description.differing):,} rows")
     if description.ignored_columns:
@@ -283,6 +333,9 @@ def _oddities(description: Description) -> Table:
         add(f"NaN or inf in {side}", rows, row, "rows")
     for side, columns in description.constant_columns.items():
         add(f"constant in {side}", columns, str, "columns")
+    if description.split_items:
+        shared = "on both sides of the split: results look better than they are"
+        table.add_row("one picture, several rows", f"{description.split_items:,} items", shared)
     never = [name for name, count in description.label_counts.items() if not count]
     add("label of no row", never, str, "labels")
     add("label of every row", _everywhere(description), str, "labels")
@@ -296,13 +349,17 @@ def _everywhere(description: Description) -> list[str]:
 
 
 def _show_problems(description: Description, console: Console) -> None:
-    if description.usable:
-        console.print(Text("Nothing stands in the way of training."))
+    problems = (*description.problems, *description.obstacles)
+    asked = f"({description.settings})"
+    if not problems:
+        console.print(Text(f"Nothing stands in the way of training {asked}."), soft_wrap=True)
         return
     kinds: dict[str, list[str]] = {}
-    for problem in description.problems:
+    for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem.message)
-    console.print(Text(f"To be mended before training: {len(description.problems):,}", style="bold"))
+    head = f"To be mended before training: {len(problems):,}"
+    told = f"{head} {asked}" if description.obstacles else head
+    console.print(Text(told, style="bold"), soft_wrap=True)
     for kind, messages in kinds.items():
         console.print(Text(f"{_plain(kind)} ({len(messages):,})", style="bold"))
         for message in messages[:_MESSAGES_SHOWN]:

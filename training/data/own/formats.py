@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from scbch_keras.limits import check_unfolded
 from scbch_keras.npz import load_npz, npz_names, string_array
+from scbch_keras.training.data.own.encodings import check_encoding
 from scbch_keras.training.data.problems import CORRUPT, Problem, Report, short
 
-ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split")
-_STRINGS = ("ids", "label_names", "split")
+ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split", "group")
+_STRINGS = ("ids", "label_names", "split", "group")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
@@ -51,9 +52,15 @@ def read_csv(path: Path, report: Report) -> Table:
     return table
 
 
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    check_encoding(path.name, content[:4])
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
 def _csv_rows(path: Path, report: Report) -> tuple[tuple[str, ...], list[dict[str, Any]], list[int]]:
     # bytes that are not UTF-8 come as lone surrogates: their row is known once the CSV is parsed
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    text = _decoded(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: tuple[str, ...] = ()
     cells: list[dict[str, Any]] = []
@@ -92,10 +99,10 @@ def _check_header(place: str, columns: tuple[str, ...], report: Report) -> None:
 
 def read_jsonl(path: Path, report: Report) -> Table:
     """A JSON object a line, in UTF-8; the columns are all keys that occur. Empty lines are no rows."""
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    text = _decoded(path)
     cells: list[dict[str, Any]] = []
     lines: list[int] = []
-    for line, content in enumerate(text.split("\n"), 1):
+    for line, content in enumerate(re.split("\r\n|\n|\r", text), 1):
         if not content.strip():
             continue
         row = len(cells)
@@ -203,7 +210,7 @@ def as_strings(values: NDArray[Any]) -> NDArray[np.str_]:
 
 
 def read_parquet(path: Path, report: Report) -> dict[str, Any]:
-    """The columns image, text, labels and, where there are any, id (as ids), clean_labels and split.
+    """The columns image, text, labels and, where there are any, id (as ids), clean_labels, split and group.
 
     List columns of numbers become arrays (n, width), of strings lists of lists. Rows of another width, or none,
     are reported and become NaN.
@@ -291,7 +298,7 @@ def _parquet_lists(place: str, column: Any, report: Report, stored: int) -> Any:
     types = pa.types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
-        report(Problem("column type", f"{place}: expected a column of lists, got {kind}"))
+        report(Problem("column type", f"{place}: expected a column of lists, got {kind}{_list_hint(place)}"))
         return None
     inner = kind.value_type
     if types.is_dictionary(inner):
@@ -302,6 +309,10 @@ def _parquet_lists(place: str, column: Any, report: Report, stored: int) -> Any:
         report(Problem("column type", f"{place}: expected lists of numbers, got {kind}"))
         return None
     return _parquet_matrix(place, column, report, stored)
+
+
+def _list_hint(place: str) -> str:
+    return '; write the names of a row as a list, such as ["cat", "dog"]' if "labels" in place else ""
 
 
 def _parquet_string_lists(place: str, column: Any, report: Report) -> list[list[str]]:
@@ -355,12 +366,3 @@ def _parquet_matrix(place: str, column: Any, report: Report, stored: int) -> NDA
     matrix = np.full((len(good), width), np.nan)
     matrix[good] = values.reshape(-1, width)
     return matrix
-
-
-ARRAY_READERS: dict[str, Callable[[Path, Report], dict[str, Any]]] = {
-    ".npz": read_npz,
-    ".h5": read_hdf5,
-    ".hdf5": read_hdf5,
-    ".parquet": read_parquet,
-}
-TABLE_READERS: dict[str, Callable[[Path, Report], Table]] = {".csv": read_csv, ".jsonl": read_jsonl}

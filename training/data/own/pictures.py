@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.preprocessing.pictures import PICTURE_FORMATS
-from scbch_keras.training.data.own.formats import TABLE_READERS, Table
+from scbch_keras.preprocessing.pictures import PICTURE_FORMATS, decoded
+from scbch_keras.training.data.own.file_formats import TABLE_READERS
+from scbch_keras.training.data.own.folders import visible_files
+from scbch_keras.training.data.own.formats import Table
+from scbch_keras.training.data.own.groups import Groups, group_rows
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
@@ -28,7 +31,7 @@ from scbch_keras.training.data.problems import (
 )
 
 COLUMNS = ("id", "picture", "text", "labels")
-OPTIONAL = ("split", "clean_labels")
+OPTIONAL = ("split", "clean_labels", "group")
 
 Progress = Callable[[int, int], None]
 
@@ -48,6 +51,8 @@ class RawPairs:
     split: NDArray[np.str_] | None
     """(n,) of `SPLITS`, where the table has such a column."""
     source: SourceFile
+    groups: Groups | None = None
+    """Rows of one item: by the column `group`, else by equal pictures (the same file, or the same bytes)."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +60,7 @@ class RawPairs:
 
 def table_in(folder: Path) -> Path:
     """The one table of a folder. Raises ValueError if there is none, or more."""
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_READERS)
+    tables = visible_files(folder, TABLE_READERS, deep=False)
     if len(tables) != 1:
         came = ", ".join(table.name for table in tables) or "none"
         raise ValueError(
@@ -76,7 +81,8 @@ def raw_pairs(
     """Rows of a table -> (pairs, SHA-256 of each picture, columns that play no part).
 
     path: of the table; paths of pictures are relative to its folder. vocabulary: None if it is to be made.
-    check: whether pictures are opened and decoded; if not, there are no SHA-256.
+    check: whether pictures are opened and decoded; if not, there are no SHA-256, and equal pictures are known by
+    their paths alone.
     """
     if not table.cells:
         report(Problem("empty table", f"{table.name}: expected at least one row after the header, got none"))
@@ -102,6 +108,10 @@ def raw_pairs(
     digests: tuple[str | None, ...] = ()
     if check:
         digests = _check_pictures(table, found_pictures, report, progress)
+    if "group" in table.columns:
+        groups = group_rows(_strings(table, "group", report), "the column group")
+    else:
+        groups = group_rows(digests or found_pictures, "equal pictures")
     arrays = {"rows": f"{len(ids)}", "labels": shape_and_type(labels)}
     if digests:
         every = hashlib.sha256("".join(digest or "-" for digest in digests).encode())
@@ -115,6 +125,7 @@ def raw_pairs(
         clean_labels=clean_labels,
         split=None if split is None else np.array(split, dtype=str),
         source=source_file(path, arrays),
+        groups=groups,
     )
     ignored = tuple(name for name in table.columns if name not in (*COLUMNS, *OPTIONAL))
     return pairs, digests, ignored
@@ -125,7 +136,7 @@ def _strings(table: Table, column: str, report: Report) -> list[str]:
     values = []
     for row, cells in enumerate(table.cells):
         value = cells.get(column, "")
-        if column == "id" and isinstance(value, int) and not isinstance(value, bool):
+        if column in ("id", "group") and isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         wrong = _wrong_string(value, column, column in cells)
         if wrong and column in table.columns:
@@ -139,7 +150,7 @@ def _wrong_string(value: Any, column: str, there: bool) -> str:
         return "it is missing in this row"
     if not isinstance(value, str):
         return f"expected a string, got {short(value)}"
-    if not value and column in ("id", "picture"):
+    if not value and column in ("id", "picture", "group"):
         return "expected a value, got an empty cell"
     if NO_TEXT.search(value):
         return f"expected text, got a NUL or half a surrogate pair in {short(value)}"
@@ -200,7 +211,7 @@ def _look(paths: Sequence[Path | None]) -> Iterator[tuple[str, str | None]]:
 def picture_fault(path: Path) -> tuple[str, str | None]:
     """(what is wrong with a picture, or ""; SHA-256 of its bytes, None if they cannot be read).
 
-    Pillow verifies and decodes it, of the `PICTURE_FORMATS` alone.
+    Pillow verifies it, of the `PICTURE_FORMATS` alone, and it is decoded as for features.
     """
     try:
         from PIL import Image, UnidentifiedImageError
@@ -215,8 +226,7 @@ def picture_fault(path: Path) -> tuple[str, str | None]:
     try:
         with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
             picture.verify()
-        with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
-            picture.load()
+        decoded(content)
     except UnidentifiedImageError:
         return f"none of {', '.join(PICTURE_FORMATS)}", digest
     except Exception as error:  # a broken file can raise anything in Pillow

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.training.data.own.arrays import ArrayPairs, array_pairs
-from scbch_keras.training.data.own.formats import ARRAY_READERS, TABLE_READERS
+from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
+from scbch_keras.training.data.own.groups import agree, draw_rows, shared_items
 from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs, table_in
 from scbch_keras.training.data.own.vocabulary import check_names
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
@@ -47,7 +48,7 @@ def read_own(
     """Read and check a user's data: the first thing wrong in it is an error, `describe` lists them all.
 
     Args:
-        path: .npz, .h5, .hdf5 or .parquet with features; or a folder of pictures with one .csv or .jsonl table
+        path: .npz, .h5, .hdf5, .mat or .parquet with features; or a folder of pictures with one .csv or .jsonl table
             in it, or that table.
         separator: one character, between the labels of a cell.
         label_names: the vocabulary of an earlier run: labels then are in its order, and others are refused.
@@ -98,7 +99,8 @@ def split_own(data: RawPairs | ArrayPairs, queries: float | None, seed: int) -> 
 
     Where the data has a split, that is taken and `queries` is not used, which the notes say. Else `queries` rows
     (a whole number >= 1, or a share in (0, 1) that is rounded) are drawn with `default_rng(seed)`, and the rest
-    is both training set and database.
+    is both training set and database. Rows of one item (`groups`) stay together: as many whole items are drawn as
+    there are rows asked for, or a little fewer.
 
     Raises:
         ValueError: no queries or nothing else would be left, or an argument is no such number.
@@ -110,18 +112,32 @@ def split_own(data: RawPairs | ArrayPairs, queries: float | None, seed: int) -> 
     notes = {"labels of queries and database": evaluated}
     if data.split is not None:
         unused = "" if queries is None else f"; queries={queries} not used"
-        notes["split"] = f"the split of the data{unused}"
         train, query, database = (np.flatnonzero(data.split == part) for part in SPLITS)
+        notes["split"] = f"the split of the data{unused}"
+        if shared := shared_items(data.groups, query, np.concatenate([train, database])):
+            notes["one picture, several rows"] = (
+                f"{shared} items of the queries also have rows in training set or database, which makes results "
+                f"look better than they are ({_items(data)}): mend the split"
+            )
         return OwnSplit(train, query, database, notes)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed: expected a whole number >= 0, got {seed!r}")
-    count = _query_count(queries, len(data))
-    order = np.random.default_rng(seed).permutation(len(data))
-    query, rest = np.sort(order[:count]), np.sort(order[count:])
+    rows = len(data)
+    query = draw_rows(data.groups, rows, _query_count(queries, rows), seed)
+    if len(query) == rows:
+        raise ValueError(f"queries: all {rows} rows are one item ({_items(data)}), which cannot be split")
+    rest = np.setdiff1d(np.arange(rows), query)
     notes["split"] = (
-        f"{count} of {len(data)} rows drawn as queries, seed {seed}; the rest is trained on and searched"
+        f"{len(query)} of {rows} rows drawn as queries, seed {seed}; the rest is trained on and searched"
     )
+    if data.groups is not None:
+        notes["one picture, several rows"] = f"rows of an item are on one side of the split: {_items(data)}"
     return OwnSplit(rest, query, rest, notes)
+
+
+def _items(data: RawPairs | ArrayPairs) -> str:
+    groups = data.groups
+    return "" if groups is None else f"{len(data)} rows of {groups.items} items, by {groups.origin}"
 
 
 def _query_count(queries: Any, rows: int) -> int:
@@ -161,6 +177,12 @@ def retrieval_data(
             came = "none" if values is None else f"{len(values)} rows"
             raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {came}")
     pictures = data.pictures if isinstance(data, RawPairs) else None
+    # Pairs.groups share their labels; captions of one picture need not.
+    groups, notes = None, dict(split.notes)
+    if data.groups is not None and agree(data.groups, data.labels):
+        groups = data.groups.numbers
+    elif data.groups is not None:
+        notes["labels of one item"] = "they differ: noise and posterior labels take each row by itself"
 
     def part(rows: NDArray[np.int64], clean: NDArray[np.uint8] | None) -> Pairs:
         return Pairs(
@@ -169,6 +191,7 @@ def retrieval_data(
             ids=data.ids[rows],
             clean_labels=None if data.clean_labels is None else data.clean_labels[rows],
             pictures=None if pictures is None else tuple(pictures[row] for row in rows),
+            groups=None if groups is None else groups[rows],
         )
 
     return RetrievalData(
@@ -179,5 +202,5 @@ def retrieval_data(
         database=part(split.database, data.clean_labels),
         label_names=data.label_names,
         sources=(data.source,),
-        notes=dict(split.notes),
+        notes=notes,
     )

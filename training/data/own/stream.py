@@ -13,11 +13,13 @@ import numpy as np
 
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.npz import load_npz, npy_header, npz_names
+from scbch_keras.training.data.own.encodings import split_lines
+from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
 from scbch_keras.training.data.own.formats import as_strings, unique_keys
+from scbch_keras.training.data.own.matlab import is_matlab_hdf5, read_matlab_rows
 from scbch_keras.training.data.problems import CORRUPT, short
 
-PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_ARRAYS = (".npy", ".npz", ".h5", ".hdf5")
+_ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".mat")
 _LINES = (".txt", ".csv", ".jsonl")
 _COLUMNS = {"image": "picture", "text": "text"}
 _IDS = "ids"
@@ -31,20 +33,23 @@ class Inputs:
     modality: "image" or "text".
     rows: how many there are, None where only reading to the end tells.
     blocks: (inputs, ids or None), in the order of the file.
+    are_pictures: whether the inputs are paths of pictures, each with an id.
     """
 
     modality: str
     rows: int | None
     blocks: Iterator[Block]
+    are_pictures: bool = False
 
 
 def open_inputs(path: Path, modality: str | None, key: str | None, size: int) -> Inputs:
     """The inputs in a file or folder, `size` rows a block.
 
-    .npy, .npz, .h5: an array of features, pictures or strings; `key` names it where there are several (default:
+    .npy, .npz, .h5, .mat: an array of features, pictures or strings; `key` names it where there are several (default:
     the modality); strings under "ids" are their ids. .txt: a text a line; .csv, .jsonl: the texts of a column
     (`key`, default "text"); with modality "image" these hold paths of pictures (column "picture"), relative to
-    the file. A column "id" gives ids. A folder: the pictures in it and below, sorted by path, which is their id.
+    the file. A column "id" gives ids. A folder: the pictures in it and below (`visible_files`), sorted by path,
+    which is their id.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,7 +71,7 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
         rows = _text_lines(path) if suffix == ".txt" else _cells(path, suffix, key or _COLUMNS[modality])
         if modality == "image":
             rows = ((str(path.parent / name), name if id is None else id) for name, id in rows)
-        return Inputs(modality, None, _batched(rows, size))
+        return Inputs(modality, None, _batched(rows, size), modality == "image")
     if suffix not in _ARRAYS:
         raise ValueError(f"{path}: expected a folder or one of {', '.join((*_ARRAYS, *_LINES))}")
     if modality is None:
@@ -75,18 +80,17 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
         if key is not None:
             raise ValueError(f"{path} holds one array: a key has no use")
         return _npy(path, modality, size)
+    if suffix == ".mat" or (suffix != ".npz" and is_matlab_hdf5(path)):
+        array, ids = read_matlab_rows(path, key or modality)
+        return Inputs(modality, len(array), _slices(array, _checked_ids(ids, len(array)), size))
     return (_npz if suffix == ".npz" else _hdf5)(path, modality, key or modality, size)
 
 
 def _folder(folder: Path, size: int) -> Inputs:
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-    )
+    names = [path.relative_to(folder).as_posix() for path in visible_files(folder, PICTURE_SUFFIXES)]
     if not names:
         raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
-    return Inputs("image", len(names), _batched(((str(folder / name), name) for name in names), size))
+    return Inputs("image", len(names), _batched(((str(folder / name), name) for name in names), size), True)
 
 
 def _npy(path: Path, modality: str, size: int) -> Inputs:
@@ -256,10 +260,8 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines with the newline at their end; the first is 1."""
-    # In binary only newlines part lines: other breaks may stand inside a text.
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {number}: expected UTF-8: {error}") from error
+    for number, line in enumerate(split_lines(path), 1):
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {number}: expected UTF-8: {error}") from error

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scbch_keras.files import replaced, stored_json
 from scbch_keras.limits import check_unfolded
 from scbch_keras.training.data.own.formats import Table
+from scbch_keras.training.data.own.label_cells import are_bit_strings, is_list, names_in, other_notation
 from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report, short
 
-SEPARATORS = ",;|"
 _FORMAT = "scbch vocabulary 1"
 
 
@@ -142,24 +142,21 @@ def label_lists(
 ) -> list[list[str]]:
     """The label names of each row. Blanks around a name do not count."""
     written = [cells.get(column) for cells in table.cells]
-    separated = any(isinstance(cell, str) and separator in cell for cell in written)
+    separated = any(isinstance(cell, str) and separator in cell and not is_list(cell) for cell in written)
     known = set(vocabulary or ())
+    if vocabulary is None and are_bit_strings(written, separator):
+        row = next(row for row, cell in enumerate(written) if cell)
+        message = f"expected names of labels, got {short(written[row])}, a row of 0 and 1 like all others"
+        hint = "write the names of the labels that are set, or give the 0/1 as npz"
+        report(Problem("other notation", f"{table.place(row)}: {column}: {message}: {hint}", row))
     lists = []
     for row, cell in enumerate(written):
-        names = _split_cell(cell, separator)
+        names = names_in(cell, separator)
         kind, wrong = wrong_labels(cell, names, separator, separated, known)
         if wrong and column in table.columns:
             report(Problem(kind, f"{table.place(row)}: {column}: {wrong}", row))
         lists.append([name for name in names or [] if name])
     return lists
-
-
-def _split_cell(cell: Any, separator: str) -> list[str] | None:
-    if isinstance(cell, str):
-        return [name.strip() for name in cell.split(separator)] if cell.strip() else []
-    if isinstance(cell, list) and all(isinstance(name, str) for name in cell):
-        return [name.strip() for name in cell]
-    return None
 
 
 def wrong_labels(
@@ -179,14 +176,8 @@ def wrong_labels(
         return "label twice", f"expected each label once, got {short(twice)} again in {short(cell)}"
     if any(NO_TEXT.search(name) for name in names):
         return "bad labels", f"expected text, got a NUL or half a surrogate pair in {short(cell)}"
-    if isinstance(cell, str) and not known.issuperset(names):
-        other = next((mark for mark in SEPARATORS if mark != separator and mark in cell), None)
-        if other and separated:
-            hint = f"other labels are parted by {separator!r}; write names that hold {other!r} as lists, in JSONL"
-            return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}"
-        if other:
-            hint = f"no row has the separator {separator!r}: choose {other!r} if it parts labels here"
-            return "mixed separators", f"expected no {other!r}, got {short(cell)}: {hint}"
+    if isinstance(cell, str) and not is_list(cell) and not known.issuperset(names):
+        return other_notation(cell, names, separator, separated)
     return "", ""
 
 

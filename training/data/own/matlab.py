@@ -1,0 +1,171 @@
+"""MATLAB files of the versions 5 and 7.3 (HDF5): arrays as MATLAB shows them, sparse ones and strings too.
+
+MATLAB 7.3 stores columns first, which HDF5 shows with the axes turned round; here they are turned back.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.training.data.own.formats import ARRAYS, own_dataset
+from scbch_keras.training.data.problems import CORRUPT, Problem, Report
+
+_STRINGS = ("ids", "label_names", "split", "group")
+_HEADER = b"MATLAB 7.3 MAT-file"
+_SPARSE = "MATLAB_sparse"
+
+
+def is_matlab_hdf5(path: Path) -> bool:
+    """Whether a file is MATLAB's of version 7.3, whatever it is called: by its header."""
+    with path.open("rb") as file:
+        return file.read(len(_HEADER)) == _HEADER
+
+
+def read_matlab(path: Path, report: Report) -> dict[str, Any]:
+    """Those of `ARRAYS` that a MATLAB file holds; sparse ones become dense. ValueError: it is no MATLAB file."""
+    arrays: dict[str, Any] = {}
+    faults: list[Problem] = []  # told below, where a report that raises is not taken for a damaged file
+    with _variables(path) as variables:
+        for name in (name for name in ARRAYS if name in variables):
+            try:
+                value = variables[name]()
+                arrays[name] = _strings(value) if name in _STRINGS else value
+            except CORRUPT as error:
+                message = f"{path.name}: the array {name!r} cannot be read: {error}"
+                faults.append(Problem("unreadable array", message))
+        if not arrays and not faults:
+            found = ", ".join(variables) or "nothing"
+            raise ValueError(
+                f"{path.name}: expected the arrays image, text and labels, found {found}: rename them"
+            )
+    for fault in faults:
+        report(fault)
+    return arrays
+
+
+def read_matlab_rows(path: Path, name: str) -> tuple[NDArray[Any], NDArray[np.str_] | None]:
+    """An array of a MATLAB file, and `ids` where it has them. ValueError: it has no such array, or cannot be read."""
+    with _variables(path) as variables:
+        try:
+            if name not in variables:
+                raise ValueError(f"there is none; there are {', '.join(variables) or 'none'}")
+            ids = _strings(variables["ids"]()) if "ids" in variables else None
+            return np.asarray(variables[name]()), ids
+        except CORRUPT as error:
+            raise ValueError(f"{path}: the array {name!r} cannot be read: {error}") from error
+
+
+@contextmanager
+def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
+    """What reads each variable of the file, while it is open."""
+    import h5py
+    import scipy.io
+
+    expected = f"{path.name}: expected a MATLAB file, of version 5 or 7.3"
+    variables: dict[str, Callable[[], Any]]
+    with ExitStack() as stack:
+        try:
+            if not h5py.is_hdf5(path):
+                names = [name for name, *_ in scipy.io.whosmat(path)]
+                variables = {name: partial(_in_version_5, path, name) for name in names}
+            else:
+                file = stack.enter_context(h5py.File(path))
+                variables = {name: partial(_in_hdf5, file, name) for name in file if name != "#refs#"}
+        except Exception as error:  # scipy and h5py raise nearly anything for a damaged file
+            raise ValueError(f"{expected}: {error}") from error
+        if h5py.is_hdf5(path) and not is_matlab_hdf5(path):
+            raise ValueError(
+                f"{expected}, got HDF5 without MATLAB's header: nobody knows which of its axes comes first. "
+                "Save it with -v7.3, or name it .h5 if rows come first"
+            )
+        yield variables
+
+
+def _in_version_5(path: Path, name: str) -> Any:
+    import scipy.io
+
+    return _in_memory(scipy.io.loadmat(path, variable_names=[name])[name])
+
+
+def _in_memory(value: Any) -> Any:
+    import scipy.sparse
+
+    if not scipy.sparse.issparse(value):
+        return value
+    columns = value.tocsc() if value.format != "csc" else value
+    return _dense(columns.data, columns.indices, columns.indptr, columns.shape)
+
+
+def _in_hdf5(file: Any, name: str) -> Any:
+    import h5py
+
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise ValueError("it is a link to another file, which is not followed")
+    if isinstance(file[name], h5py.Group):
+        group = file[name]
+        if _SPARSE not in group.attrs:
+            raise ValueError("it is a struct")
+        rows = int(group.attrs[_SPARSE])
+        parts = {key: own_dataset(group, key)[()] for key in ("data", "ir", "jc") if key in group}
+        if "jc" not in parts:
+            raise ValueError("the sparse array lacks its columns (jc)")
+        nothing = np.zeros(0)
+        indices = parts.get("ir", nothing.astype(np.uint64))
+        return _dense(parts.get("data", nothing), indices, parts["jc"], (rows, len(parts["jc"]) - 1))
+    dataset = own_dataset(file, name)
+    if dataset.attrs.get("MATLAB_empty", 0):
+        return np.zeros(tuple(int(size) for size in dataset[()]))
+    if h5py.check_ref_dtype(dataset.dtype):
+        cells = dataset[()].T
+        texts = [_text(own_dataset(file, file[reference].name)) for reference in cells.ravel(order="F")]
+        return np.array(texts, dtype=object)
+    values = dataset[()].T
+    if dataset.attrs.get("MATLAB_class", b"") == b"char":
+        return np.array(["".join(map(chr, row)).rstrip() for row in np.atleast_2d(values)])
+    return values
+
+
+def _text(dataset: Any) -> str:
+    if dataset.attrs.get("MATLAB_class", b"char") != b"char":
+        raise ValueError("expected a cell array of strings, got one of something else")
+    if dataset.attrs.get("MATLAB_empty", 0):
+        return ""
+    return "".join(map(chr, dataset[()].ravel().tolist()))
+
+
+def _dense(data: Any, indices: Any, starts: Any, shape: tuple[int, int]) -> NDArray[Any]:
+    """A matrix (rows, columns) of its compressed columns. ValueError if a row or a column lies outside."""
+    rows, columns = shape
+    starts = np.asarray(starts, np.int64)
+    indices = np.asarray(indices)
+    ends = len(starts) == columns + 1 and starts[0] == 0 and (np.diff(starts) >= 0).all()
+    if not ends or starts[-1] != len(data) or len(indices) != len(data):
+        raise ValueError("the sparse array is damaged: its columns do not cover its values")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < rows:
+        raise ValueError(f"the sparse array is damaged: it names row {indices.max()}, of {rows}")
+    dense = np.zeros((rows, columns), np.asarray(data).dtype)
+    dense[indices.astype(np.int64), np.repeat(np.arange(columns), np.diff(starts))] = data
+    return dense
+
+
+def _strings(values: Any) -> NDArray[np.str_]:
+    """Cell arrays of strings, char matrices and whole numbers, a row or a column of them -> (n,)."""
+    values = np.asarray(values)
+    if values.ndim == 2 and 1 in values.shape:
+        values = values.ravel()
+    if values.dtype == object:
+        texts = [np.ravel(cell).tolist() if not isinstance(cell, str) else [cell] for cell in values.ravel()]
+        if not all(len(text) <= 1 and all(isinstance(part, str) for part in text) for text in texts):
+            raise ValueError("expected a cell array of strings, got other things in it")
+        return np.array([text[0] if text else "" for text in texts], dtype=str)
+    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2**53).all():
+        values = values.astype(np.int64)  # MATLAB's numbers are floats unless told otherwise
+    if values.dtype.kind not in "Uiu":
+        raise ValueError(f"expected a cell array of strings or whole numbers, got {values.dtype}")
+    texts = values.astype(str)
+    return np.char.rstrip(texts) if values.dtype.kind == "U" else texts
