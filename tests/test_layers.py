@@ -90,7 +90,7 @@ def test_packed_bits_are_numpys(bits):
     [
         ({"bits": 0}, "bits must be an int of at least 1; got 0"),
         ({"bits": 8.0}, "bits must be an int"),
-        ({"units": (8, -1)}, "units must be an int of at least 1; got -1"),
+        ({"units": (8, -1)}, "units must be a sequence of ints of at least 1; got"),
         ({"body": "resnet"}, "body must be a keras.Model"),
     ],
 )

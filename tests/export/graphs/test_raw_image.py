@@ -184,6 +184,8 @@ def test_hash_encoder_gives_the_models_codes_of_pictures_in_every_form(released,
         check(encoder.image(form), encoder.image(form, packed=False, batch_size=7), expected)
     same = np.stack([decoded(files[0])] * 5)
     check(encoder.image(same), encoder.image(same, packed=False), expected[[0] * 5])
+    for single in (files[0], paths[0], str(paths[0])):
+        np.testing.assert_array_equal(encoder.image(single), encoder.image(files[:1]), strict=True)
     assert encoder.image([]).shape == encoder.image(same[:0]).shape == (0, 3)
 
 
@@ -307,7 +309,7 @@ def test_what_is_no_picture_is_refused_with_its_place(released, files):
         (picture, r"must be uint8 \(n, height, width, 3\), got uint8 \(3, 4, 3\)"),
         (picture[None].astype("float32"), r"got float32 \(1, 3, 4, 3\)"),
         (picture[None, :0], r"got uint8 \(1, 0, 4, 3\)"),
-        ("one.png", "a list of arrays, paths or bytes, got str"),
+        ("missing.png", r"pictures: at 0: missing\.png: there is no such file"),
         (np.zeros((2, 7), np.float32), r"image features must have shape \(n, 8\), got shape \(2, 7\)"),
     ):
         with pytest.raises(ValueError, match=message):

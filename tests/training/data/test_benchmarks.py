@@ -531,7 +531,7 @@ def test_a_cache_folder_that_cannot_be_is_told(good, tmp_path):
     ("arguments", "message"),
     [
         (("mirflickr25k", "."), "name must be one of 'mirflickr', .*'mirflickr-subset'; got 'mirflickr25k'"),
-        (("mirflickr", ".", 1.5), r"noise must be a number in \[0, 1\], got 1.5"),
+        (("mirflickr", ".", 1.5), r"noise must be a number in \[0, 1\]; got 1.5"),
         (("mirflickr", ".", float("nan")), "noise must be .* got nan"),
         (("mirflickr", ".", True), "noise must be .* got True"),
         (("mirflickr", ".", 0.5, -1), "seed must be an int of at least 0; got -1"),

@@ -181,11 +181,11 @@ def test_codes_that_differ_away_from_zero_are_an_error_and_near_zero_are_counted
     ("arguments", "message"),
     [
         ({"noise": 1.1}, r"noise must be a number in \[0, 1\]; got 1\.1"),
-        ({"noise": float("nan")}, "noise: .* got nan"),
+        ({"noise": float("nan")}, "noise must be .* got nan"),
         ({"bits": 0}, "bits must be an int from 1 to 1024; got 0"),
-        ({"bits": 8.0}, r"bits: .* got 8\.0"),
-        ({"seed": -1}, "seed: .* got -1"),
-        ({"epochs": 0}, "epochs: .* got 0"),
+        ({"bits": 8.0}, r"bits must be .* got 8\.0"),
+        ({"seed": -1}, "seed must be .* got -1"),
+        ({"epochs": 0}, "epochs must be .* got 0"),
         ({"icon_limit": 29}, "icon_limit must be an int of at least 30, or None; got 29"),
     ],
 )
