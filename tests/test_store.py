@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scbch_keras.export import files
+from scbch_keras.export import files, promote, prune, releases, rollback, store
 from scbch_keras.export import manifest as manifests
-from scbch_keras.export import promote, prune, releases, rollback, store
 from scbch_keras.export.locks import held
 
 pytestmark = pytest.mark.numpy_only
@@ -121,7 +120,7 @@ def test_latest_moves_although_another_process_begins_an_export_or_a_prune(folde
 
 
 def test_hidden_names_differ_and_keep_their_suffix(tmp_path):
-    for name in ("checkpoint-2.keras", "c.npy.json", "latest", "3", ".keras"):
+    for name in ("checkpoint-2.keras", "c.npy.json", "latest", "3"):
         names = {files.hidden_sibling(tmp_path / name) for _ in range(100)}
         assert len(names) == 100
         assert {(path.parent, path.suffix) for path in names} == {(tmp_path, Path(name).suffix)}
