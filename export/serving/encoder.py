@@ -71,7 +71,7 @@ class HashEncoder:
                     f"providers names {name!r}; this onnxruntime has {runtime.get_available_providers()}"
                 )
         self.precision = precision
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "modalities": tuple(modalities),
             "precision": precision,
             "threads": threads,

@@ -52,7 +52,7 @@ class Faiss:
     at the cut included. Zero pad bits add nothing to a distance, so any length works.
     """
 
-    package = "faiss"
+    package: str | None = "faiss"
 
     def nearest(
         self,
@@ -84,7 +84,7 @@ class Faiss:
 class Numpy:
     """NumPy alone, in one thread."""
 
-    package = None
+    package: str | None = None
 
     def nearest(
         self,

@@ -50,26 +50,26 @@ def _external(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     if depth > _MAX_DEPTH:
         raise IndexError("messages are nested too deeply")
     name, is_external = "", False
-    for number, wire, value in _fields(message):
+    for number, value in _fields(message):
         if kind == _TENSOR:
-            if number == _NAME and wire == _BYTES:
+            if number == _NAME and isinstance(value, memoryview):
                 name = bytes(value).decode(errors="replace")
             is_external |= number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
-        elif wire == _BYTES and number in _MESSAGES[kind]:
+        elif isinstance(value, memoryview) and number in _MESSAGES[kind]:
             yield from _external(value, _MESSAGES[kind][number], depth + 1)
     if is_external:
         yield name
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Number, wire type and value of each field. Raises IndexError where the message is cut or is none."""
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field: an integer, or bytes. Raises IndexError where the message is cut or is none."""
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, place = _varint(message, place)
-            yield number, wire, value
+            yield number, value
             continue
         if wire == _BYTES:
             size, place = _varint(message, place)
@@ -79,7 +79,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             raise IndexError(f"wire type {wire} at byte {place}")
         if size > len(message) - place:
             raise IndexError(f"a field of {size} bytes at byte {place} is longer than its message")
-        yield number, wire, message[place : place + size]
+        yield number, message[place : place + size]
         place += size
 
 

@@ -82,7 +82,7 @@ def _array(name: str, ids: Any) -> NDArray[Any]:
         values = np.asarray(ids)
     except ValueError as error:
         raise ValueError(f"{name} must be a list of integers or strings: {error}") from error
-    is_foreign = values.dtype == object and not isinstance(ids, np.ndarray)
+    is_foreign = values.dtype == object and not isinstance(ids, np.ndarray | list | tuple)
     if values.ndim == 1 and (values.dtype.kind in "UT" or is_foreign):
         return _array(name, values.tolist())
     return values
@@ -90,6 +90,9 @@ def _array(name: str, ids: Any) -> NDArray[Any]:
 
 def _checked_strings(name: str, values: NDArray[Any]) -> NDArray[Any]:
     strings = values.tolist()
+    for place, value in enumerate(strings):
+        if not isinstance(value, str | Integral):
+            raise ValueError(f"{name} must be integers or strings, got {type(value).__name__} at {place}")
     for place, value in enumerate(strings):
         if not isinstance(value, str):
             raise ValueError(
@@ -125,17 +128,23 @@ class Rows(NamedTuple):
         size = self.size + len(codes)
         mine = self if self.size else self._replace(ids=np.empty(len(self.codes), ids.dtype))
         capacity = size if size <= len(mine.codes) else max(size, 2 * self.size)
-        arrays = [mine.codes, mine.ids, mine.serials]
         serials = np.arange(self.added, self.added + len(codes))
-        for place, (array, new) in enumerate(zip(arrays, (codes, ids, serials), strict=True)):
-            if array is None:
-                continue
+
+        def joined(array: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
             if len(array) < size:
                 grown = np.empty((capacity, *array.shape[1:]), array.dtype)
                 grown[: self.size] = array[: self.size]
-                arrays[place] = array = grown
+                array = grown
             array[self.size : size] = new
-        return Rows(*arrays, size, self.added + len(codes))  # type: ignore[arg-type]
+            return array
+
+        return Rows(
+            joined(mine.codes, codes),
+            joined(mine.ids, ids),
+            None if mine.serials is None else joined(mine.serials, serials),
+            size,
+            self.added + len(codes),
+        )
 
     def without(self, rows: NDArray[np.int64]) -> "Rows":
         """A copy without these rows; the others keep their order."""

@@ -64,7 +64,7 @@ class HammingIndex:
         if isinstance(id, bool) or not isinstance(id, str | Integral):
             return False
         try:
-            wanted = checked_ids("id", [id])  # type: ignore[list-item]
+            wanted = checked_ids("id", [id])
         except ValueError:
             return False
         with self._lock:

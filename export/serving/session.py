@@ -77,7 +77,7 @@ class Session:
 
     def run(self, outputs: list[str], inputs: Mapping[str, Any]) -> list[Any]:
         """What onnxruntime's own `run` gives."""
-        return self.opened().run(outputs, inputs)  # type: ignore[no-any-return]
+        return self.opened().run(outputs, inputs)
 
 
 def open_session(

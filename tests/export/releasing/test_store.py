@@ -122,7 +122,7 @@ def test_latest_moves_although_another_process_begins_an_export_or_a_prune(folde
 
 
 def test_hidden_names_differ_and_keep_their_suffix(tmp_path):
-    for name in ("checkpoint-2.keras", "c.npy.json", "latest", "3", ".keras"):
+    for name in ("checkpoint-2.keras", "c.npy.json", "latest", "3"):
         names = {files.hidden_sibling(tmp_path / name) for _ in range(100)}
         assert len(names) == 100
         assert {(path.parent, path.suffix) for path in names} == {(tmp_path, Path(name).suffix)}

@@ -404,6 +404,9 @@ def test_codes_of_two_models_are_not_compared(run, release, encoder, codes, feat
     assert HammingIndex.load("index.npz").source == Source.of(encoder)
     assert "two models" in run("search", "index.npz", "a dog", "--release", other, status=2)
     assert "Warning" not in run("search", "index.npz", "a dog", "--release", release)
+    found = json.loads(_search_json(run, release, "index.npz", "a dog"))
+    assert found == json.loads(_search_json(run, release, codes, "a dog"))
+    assert found[0]["id"] in IDS
 
 
 def test_an_index_that_does_not_say_its_model_is_searched_with_a_warning(run, release, encoder, features):
@@ -564,8 +567,8 @@ def test_the_blocks_of_the_docs_run(release, features, tmp_path, monkeypatch):
     Path("texts.txt").write_text("a dog\n\nthe beach\n")
     names = {}
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.M)
-    assert [language for language, _ in blocks] == ["bash", "python", "python", "bash"]
-    for language, block in blocks[:3]:
+    assert [language for language, _ in blocks] == ["bash", "python", "python", "python", "bash"]
+    for language, block in blocks[:-1]:
         if language == "python":
             exec(compile(block, str(DOCS), "exec"), names)
         else:
@@ -575,7 +578,7 @@ def test_the_blocks_of_the_docs_run(release, features, tmp_path, monkeypatch):
     with open("results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3 * 5
     with running_service("releases/icons/latest", "--codes", "images.npy") as (address, _):
-        block = blocks[3][1].replace("localhost:8000", address.removeprefix("http://"))
+        block = blocks[-1][1].replace("localhost:8000", address.removeprefix("http://"))
         told = subprocess.run(["bash", "-euc", block], check=True, capture_output=True, text=True).stdout
     assert told.startswith('{"release":"icons version 1')
     assert '"results":[[{"id":' in told

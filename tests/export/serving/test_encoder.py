@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -278,30 +276,6 @@ def test_latest_is_followed_once(folder):
     latest.symlink_to("1")
     encoder = HashEncoder(latest)
     assert encoder.path == folder.resolve()
-
-
-@pytest.mark.parametrize("reads", [manifests.NAME, "image.onnx", "text.onnx", manifests.TEXT_PIPELINE])
-def test_latest_opens_although_its_version_is_deleted_meanwhile(folder, monkeypatch, reads):
-    add_pipeline(folder)
-    latest = folder.parent / "latest"
-    latest.symlink_to("1")
-    newer = shutil.copytree(folder, folder.with_name("2"))
-    really_open = os.open
-
-    def deleted_before(path, *arguments, **options):
-        if path == folder / reads and folder.exists():
-            latest.unlink()
-            latest.symlink_to("2")
-            shutil.rmtree(folder)
-        return really_open(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", deleted_before)
-    encoder = HashEncoder(latest)
-    assert encoder.path == newer
-    assert len(encoder.text(["a dog"])) == 1
-    shutil.rmtree(newer)
-    with pytest.raises(FileNotFoundError, match="is no release"):
-        HashEncoder(latest)
 
 
 def test_one_modality_can_be_loaded_alone(folder):

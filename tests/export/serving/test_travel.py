@@ -3,6 +3,7 @@
 import copy
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
 
@@ -19,15 +20,7 @@ from scbch_keras.export import (
     encode_file,
 )
 from scbch_keras.export.format import manifest as manifests
-from tests.export.serving.test_encoder import (  # noqa: F401
-    SHAPES,
-    add_pipeline,
-    codes_of,
-    edit,
-    encoder_graph,
-    features,
-    folder,
-)
+from tests.export.serving.test_encoder import add_pipeline, edit, encoder_graph, features, folder  # noqa: F401
 
 pytestmark = pytest.mark.numpy_only
 
@@ -71,18 +64,42 @@ def test_an_encoder_of_latest_travels_as_the_version_it_opened(folder, travel): 
     assert travel(encoder).path == folder.resolve()
 
 
-def _replaced_encoder(folder):
-    onnx.save(encoder_graph("text", bits=9), folder / "text.onnx")
-    edit(folder, lambda manifest: manifest.update(files=manifests.describe_files(folder)))
+@pytest.mark.parametrize("reads", [manifests.NAME, "image.onnx", "text.onnx", manifests.TEXT_PIPELINE])
+def test_latest_opens_although_its_version_is_deleted_meanwhile(folder, monkeypatch, reads):  # noqa: F811
+    add_pipeline(folder)
+    latest = folder.parent / "latest"
+    latest.symlink_to("1")
+    newer = shutil.copytree(folder, folder.with_name("2"))
+    really_open = os.open
+
+    def deleted_before(path, *arguments, **options):
+        if path == folder / reads and folder.exists():
+            latest.unlink()
+            latest.symlink_to("2")
+            shutil.rmtree(folder)
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", deleted_before)
+    encoder = HashEncoder(latest)
+    assert encoder.path == newer
+    assert len(encoder.text(["a dog"])) == 1
+    shutil.rmtree(newer)
+    with pytest.raises(FileNotFoundError, match="is no release"):
+        HashEncoder(latest)
+
+
+def _replaced_encoder(release):
+    onnx.save(encoder_graph("text", bits=9), release / "text.onnx")
+    edit(release, lambda manifest: manifest.update(files=manifests.describe_files(release)))
 
 
 @pytest.mark.parametrize(
     "change",
     [
         _replaced_encoder,
-        lambda folder: edit(folder, lambda m: m.update(version=2)),
-        lambda folder: edit(folder, lambda m: m.update(bits=9)),
-        lambda folder: edit(folder, lambda m: m["files"].update(more={"sha256": "0", "bytes": 1})),
+        lambda release: edit(release, lambda m: m.update(version=2)),
+        lambda release: edit(release, lambda m: m.update(bits=9)),
+        lambda release: edit(release, lambda m: m["files"].update(more={"sha256": "0", "bytes": 1})),
     ],
 )
 def test_a_release_that_changed_on_the_way_is_refused_with_both_checksums(folder, travel, change):  # noqa: F811
