@@ -44,7 +44,8 @@ class DCMH(CrossModalHashing):
         image_branch: see `CrossModalHashing`.
         text_branch: see `CrossModalHashing`.
         gamma: float >= 0, weight of quantization.
-        eta: float >= 0, weight of bit balance.
+        eta: float >= 0, weight of bit balance. The authors' 1 needs their many steps: in a few hundred, the balance
+            draws the codes to 0 before the likelihood has grown, and nothing is learned; 0.01 does not.
         l2: see `CrossModalHashing`.
 
     Raises:
@@ -220,14 +221,16 @@ class NRCH(CrossModalHashing):
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
         threshold: float in [0, 1], the lowest probability of being clean that passes.
-        warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100.
+        warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100. With so few steps that the
+            centers have hardly moved, the separator's choice is close to chance.
+        selection: whether the separator chooses at all; False trains on all samples.
         l2: see `CrossModalHashing`.
 
     Raises:
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs")
+    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs", "selection")
 
     def __init__(
         self,
@@ -240,6 +243,7 @@ class NRCH(CrossModalHashing):
         shift: float = 1.0,
         threshold: float = 0.3,
         warmup_epochs: int = 19,
+        selection: bool = True,
         l2: float = 1e-5,
         **kwargs,
     ):
@@ -252,7 +256,7 @@ class NRCH(CrossModalHashing):
             text_branch,
             l2,
             terms=("contrast", "quantization", "centers"),
-            confidence_weighting=True,
+            confidence_weighting=selection,
             warmup_epochs=warmup_epochs,
             **kwargs,
         )
@@ -260,6 +264,7 @@ class NRCH(CrossModalHashing):
         self.margin = margin
         self.shift = shift
         self.threshold = threshold
+        self.selection = selection
         self.centers = ConceptClassifier(num_classes, name="centers")
 
     def build_heads(self, modality):
@@ -271,7 +276,7 @@ class NRCH(CrossModalHashing):
         """The terms over the samples that pass; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         weight, share = sample_weight, 1.0
-        if training:
+        if training and self.selection:
             passing = self.confidence_of(x)
             weight = passing if sample_weight is None else passing * sample_weight
             # Means over those that pass, as in a batch of them alone.
