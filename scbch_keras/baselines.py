@@ -16,6 +16,10 @@ from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
 from scbch_keras.losses import quantization
+from scbch_keras.methods.checks import check_positive, check_share
+from scbch_keras.methods.dhrl import DHRL
+from scbch_keras.methods.djsrh import DJSRH
+from scbch_keras.methods.nacd import NACD
 from scbch_keras.mixture import lower_component
 
 Branch: TypeAlias = keras.Model | HashBranch | None
@@ -126,8 +130,8 @@ class UCCH(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_share(alpha=alpha)
-        _check_positive(temperature=temperature)
+        check_share(alpha=alpha)
+        check_positive(temperature=temperature)
         check_not_negative(margin=margin, shift=shift)
         names = ("contrast", "ranking")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
@@ -178,7 +182,7 @@ class InfoNCE(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_positive(temperature=temperature)
+        check_positive(temperature=temperature)
         check_not_negative(beta=beta)
         names = ("contrast", "quantization")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
@@ -247,7 +251,7 @@ class NRCH(CrossModalHashing):
         l2: float = 1e-5,
         **kwargs,
     ):
-        _check_share(alpha=alpha, threshold=threshold)
+        check_share(alpha=alpha, threshold=threshold)
         check_not_negative(margin=margin, shift=shift)
         super().__init__(
             bits,
@@ -362,8 +366,8 @@ class RSHNL(CrossModalHashing):
         **kwargs,
     ):
         check_not_negative(alpha=alpha)
-        _check_positive(gamma=gamma, q=q, temperature=temperature)
-        _check_share(q=q)
+        check_positive(gamma=gamma, q=q, temperature=temperature)
+        check_share(q=q)
         for width in center_units:
             check_positive_int("center_units", width)
         super().__init__(
@@ -421,6 +425,9 @@ BASELINES: dict[str, type[CrossModalHashing]] = {
     "infonce": InfoNCE,
     "nrch": NRCH,
     "rshnl": RSHNL,
+    "nacd": NACD,
+    "dhrl": DHRL,
+    "djsrh": DJSRH,
 }
 
 
@@ -432,15 +439,3 @@ def _by_block(per_sample: Any, *arrays: NDArray) -> NDArray[np.float32]:
         block = (ops.convert_to_tensor(array[rows], dtype="float32") for array in arrays)
         values[rows] = ops.convert_to_numpy(per_sample(*block))
     return values
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be greater than 0; got {value!r}.")
-
-
-def _check_share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1]; got {value!r}.")

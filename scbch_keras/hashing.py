@@ -14,6 +14,7 @@ from scbch_keras.codes import pack_codes
 from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset, as_array, check_features, check_pairs
 from scbch_keras.labels import check_labels
 from scbch_keras.layers import HashBranch, check_positive_int
+from scbch_keras.sample_state import sample_variable
 
 
 class CrossModalHashing(keras.Model):
@@ -139,6 +140,14 @@ class CrossModalHashing(keras.Model):
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
         """Weights (N,) of the training set by the model as it is, asked for as an epoch begins."""
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether training reads the samples' rows in the training set."""
+        return self.confidence_weighting
+
+    def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
+        """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x):
         """The confidence weights (n,) of a training batch; their mean goes into the logs."""
@@ -271,11 +280,7 @@ class CrossModalHashing(keras.Model):
                     raise ValueError(f"{name} goes with arrays; a dataset or loader brings its own.")
             if validation_split:
                 raise ValueError("validation_split goes with arrays; pass validation_data.")
-            pairs = (
-                x
-                if isinstance(x, PairDataset)
-                else LoaderPairs(x, self.confidence_weighting, self.soft_labels)
-            )
+            pairs = x if isinstance(x, PairDataset) else LoaderPairs(x, self.needs_index, self.soft_labels)
         self.check_training_set(pairs)
         if isinstance(validation_data, (tuple, list)):
             validation_data = self._checked_validation(*validation_data)
@@ -317,24 +322,9 @@ class CrossModalHashing(keras.Model):
         self.build(shapes)
         if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        if not self.confidence_weighting or (
-            self.confidence is not None and self.confidence.shape[0] == pairs.num_samples
-        ):
-            return
-        # A built model takes no more variables; this one has its size from the data.
-        self._tracker.unlock()
-        if self.confidence is not None:
-            self._untrack_variable(self.confidence)
-        self.confidence = self.add_weight(
-            shape=(pairs.num_samples,),
-            initializer="ones",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="confidence_weights",
-        )
-        self._tracker.lock()
-        self.train_function = None
+        if self.confidence_weighting:
+            shape = (pairs.num_samples,)
+            self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")
 
     # Encoding
 

@@ -64,6 +64,10 @@ VARIANTS = {
     "nrch": Variant("NRCH", "", {}, ("l2", "warmup_epochs"), "nrch", warmup_share=0.19),
     "nrch-no-selection": Variant("NRCH", "no selection", {"selection": False}, ("l2",), "nrch"),
     "rshnl": Variant("RSHNL", "", {"center_units": (1024, 1024)}, ("l2", "warmup_epochs"), "rshnl"),
+    # The authors' warm-up is 10 of 100 epochs.
+    "nacd": Variant("NACD", "", {}, ("l2", "warmup_epochs", "neighbors"), "nacd", warmup_share=0.1),
+    "dhrl": Variant("DHRL", "without its transformer", {}, ("l2",), "dhrl"),
+    "djsrh": Variant("DJSRH", "", {}, ("l2",), "djsrh"),
 }
 
 
