@@ -17,6 +17,7 @@ from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.layers import PACKAGE, ConceptClassifier, HashBranch, check_positive_int
 from scbch_keras.losses import quantization
 from scbch_keras.methods.checks import check_positive, check_share
+from scbch_keras.methods.dgcpn import DGCPN
 from scbch_keras.methods.dhrl import DHRL
 from scbch_keras.methods.djsrh import DJSRH
 from scbch_keras.methods.nacd import NACD
@@ -428,6 +429,7 @@ BASELINES: dict[str, type[CrossModalHashing]] = {
     "nacd": NACD,
     "dhrl": DHRL,
     "djsrh": DJSRH,
+    "dgcpn": DGCPN,
 }
 
 

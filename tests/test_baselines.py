@@ -208,6 +208,7 @@ LOGS = {
     "nacd": {"classification", "contrast", "quantization"},
     "dhrl": {"image_classification", "text_classification", "agreement"},
     "djsrh": {"image_text", "image_image", "text_text"},
+    "dgcpn": {"pair", "graph", "consistency"},
 }
 
 
@@ -342,6 +343,13 @@ def test_codes_are_scaled_to_signs_for_dcmh():
         ("djsrh", {"mu": -1}),
         ("djsrh", {"lambda_image": -1}),
         ("djsrh", {"lambda_text": -1}),
+        ("dgcpn", {"text_share": 1.1}),
+        ("dgcpn", {"coherence_share": -0.1}),
+        ("dgcpn", {"neighbor_share": 0}),
+        ("dgcpn", {"neighbor_share": 1.1}),
+        ("dgcpn", {"pull": -1}),
+        ("dgcpn", {"graph_weight": -1}),
+        ("dgcpn", {"consistency_weight": -1}),
     ],
 )
 def test_bad_arguments_are_named(name, settings):

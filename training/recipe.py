@@ -68,6 +68,7 @@ VARIANTS = {
     "nacd": Variant("NACD", "", {}, ("l2", "warmup_epochs", "neighbors"), "nacd", warmup_share=0.1),
     "dhrl": Variant("DHRL", "without its transformer", {}, ("l2",), "dhrl"),
     "djsrh": Variant("DJSRH", "", {}, ("l2",), "djsrh"),
+    "dgcpn": Variant("DGCPN", "", {}, ("l2",), "dgcpn"),
 }
 
 

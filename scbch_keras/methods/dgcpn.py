@@ -12,7 +12,7 @@ from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.layers import PACKAGE, HashBranch, unit_norm
 from scbch_keras.losses import own_pairs
-from scbch_keras.methods.checks import check_share
+from scbch_keras.methods.checks import check_positive, check_share
 from scbch_keras.sample_state import sample_rows, sample_variable
 
 Branch: TypeAlias = keras.Model | HashBranch | None
@@ -22,8 +22,8 @@ Branch: TypeAlias = keras.Model | HashBranch | None
 class DGCPN(CrossModalHashing):
     """Deep Graph-neighbor Coherence Preserving Network (Yu et al., AAAI 2021). Labels are not read.
 
-    The cosines of codes are drawn to a target T of the whole training set's features, made once: their affinity, and how
-    many nearest neighbours two samples share (`coherence_target`):
+    The cosines of codes are drawn to a target T of the whole training set's features, made once: their affinity, and
+    how many nearest neighbours two samples share (`coherence_target`):
 
     J = mse(X_ii, pull) + graph_weight [mse(X, T) + mse(U, T) + mse(V, T)]
         + consistency_weight [mse(X, U) + mse(X, V) + mse(U, V) + mse(X, X^T)]
@@ -34,11 +34,12 @@ class DGCPN(CrossModalHashing):
 
     What differs from it:
 
-    - The authors' second and third update, of one branch each from the same codes, are one here: with an optimizer that
-      works by element it is the same. An optimizer counts two steps a batch. The logs are those of the first.
+    - The authors' second and third update, of one branch each from the same codes, are one here: with an optimizer
+      that works by element it is the same. An optimizer counts two steps a batch. The logs are those of the first.
     - A sample itself is left out of its neighbours; the code leaves out the nearest, which can be its duplicate.
     - Neighbours and scale are shares of N, the authors' of their 5,000: k = 0.4 N and the scale 2 k.
-    - No dropout, and a training of fixed length; the authors choose the epoch on validation queries. Adam in place of SGD.
+    - No dropout, and a training of fixed length; the authors choose the epoch on validation queries. Adam takes the
+      place of SGD with momentum.
 
     T takes 4 N^2 bytes (400 MB for 10,000 samples), twice that while it is made. In validation T is the affinity alone.
 
@@ -84,6 +85,7 @@ class DGCPN(CrossModalHashing):
         **kwargs,
     ):
         check_share(text_share=text_share, coherence_share=coherence_share, neighbor_share=neighbor_share)
+        check_positive(neighbor_share=neighbor_share)
         check_not_negative(pull=pull, graph_weight=graph_weight, consistency_weight=consistency_weight)
         names = ("pair", "graph", "consistency")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
@@ -113,7 +115,12 @@ class DGCPN(CrossModalHashing):
                 features[name][rows] = block.reshape(len(rows), -1)
         neighbors = max(2, round(self.neighbor_share * number))
         target = coherence_target(
-            features["image"], features["text"], self.text_share, self.coherence_share, neighbors, 2 * neighbors
+            features["image"],
+            features["text"],
+            self.text_share,
+            self.coherence_share,
+            neighbors,
+            2 * neighbors,
         )
         self.target = sample_variable(self, self.target, (number, number), "target")
         self.target.assign(target)
@@ -211,8 +218,8 @@ def coherence_terms(image_codes, text_codes, target, pull, sample_weight=None):
         sample_weight: (n,) or None; weighs a pair by the product of its two samples.
 
     Returns:
-        Scalars >= 0: "pair", mean (X_ii - pull)^2; "graph", the sum of the mean squared differences of X, U and V from T
-        off the diagonal, over n^2; "consistency", that of X and U, X and V, U and V, X and X^T.
+        Scalars >= 0: "pair", mean (X_ii - pull)^2; "graph", the sum of the mean squared differences of X, U and
+        V from T, the diagonal counting as 0; "consistency", that of X and U, X and V, U and V, X and X^T.
     """
     image, text = unit_norm(image_codes), unit_norm(text_codes)
     across, images, texts = (
