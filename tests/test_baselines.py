@@ -316,6 +316,8 @@ def test_codes_are_scaled_to_signs_for_dcmh():
         ("ucch", {"temperature": 0}),
         ("ucch", {"margin": -1}),
         ("ucch", {"shift": -1}),
+        ("ucch", {"draws": 0}),
+        ("ucch", {"momentum": 1.1}),
         ("infonce", {"temperature": -0.1}),
         ("infonce", {"beta": -1}),
         ("nrch", {"alpha": -0.1}),

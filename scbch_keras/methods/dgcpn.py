@@ -104,23 +104,29 @@ class DGCPN(CrossModalHashing):
         """Whether training reads the samples' rows: T has a row and a column a sample."""
         return True
 
+    def check_training_set(self, pairs):
+        """Raise ValueError for labels of another width, or a training set without two samples."""
+        super().check_training_set(pairs)
+        if pairs.num_samples < 2:
+            raise ValueError("DGCPN needs at least 2 training samples, each the other's neighbour; got 1.")
+
     def _prepare(self, pairs):
         super()._prepare(pairs)
         number = pairs.num_samples
-        features = {"image": None, "text": None}
-        for rows, *blocks in pairs.in_order():
-            for name, block in zip(features, blocks, strict=True):
-                if features[name] is None:
-                    features[name] = np.empty((number, int(np.prod(block.shape[1:]))), "float32")
-                features[name][rows] = block.reshape(len(rows), -1)
+        features: dict[str, NDArray] = {}
+        for rows, image, text in pairs.in_order():
+            for name, block in (("image", image), ("text", text)):
+                flat = block.reshape(len(rows), -1)
+                if name not in features:
+                    features[name] = np.empty((number, flat.shape[1]), "float32")
+                features[name][rows] = flat
         neighbors = max(2, round(self.neighbor_share * number))
         target = coherence_target(
-            features["image"],
-            features["text"],
-            self.text_share,
-            self.coherence_share,
-            neighbors,
-            2 * neighbors,
+            **features,
+            text_share=self.text_share,
+            coherence_share=self.coherence_share,
+            neighbors=neighbors,
+            scale=2 * neighbors,
         )
         self.target = sample_variable(self, self.target, (number, number), "target")
         self.target.assign(target)
@@ -179,7 +185,7 @@ def coherence_target(
         text: (N, e), the same.
         text_share: float in [0, 1], the texts' share of the affinity A.
         coherence_share: float in [0, 1], share of the second order.
-        neighbors: int >= 2, k.
+        neighbors: int from 2 to N, k.
         scale: float, s, of the second order.
 
     Returns:
@@ -196,8 +202,7 @@ def coherence_target(
         target[rows] = affinity
         own = np.arange(rows.start, rows.start + len(affinity))
         affinity[np.arange(len(affinity)), own] = -np.inf
-        kept = min(neighbors, number) - 1
-        nearest = np.argpartition(-affinity, kept - 1, axis=1)[:, :kept] if kept else own[:, None][:, :0]
+        nearest = np.argpartition(-affinity, neighbors - 2, axis=1)[:, : neighbors - 1]
         values = np.take_along_axis(affinity, nearest, axis=1)
         values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
         walk[own[:, None], nearest] = values
