@@ -299,6 +299,21 @@ def test_samples_that_do_not_pass_are_as_if_not_in_the_batch(pairs):
         assert number(value) == pytest.approx(number(alone[name][1]), rel=1e-4), name
 
 
+def test_without_selection_all_samples_teach(pairs):
+    x, labels = pairs
+    model = make("nrch", selection=False, warmup_epochs=0)
+    history = model.fit(x, labels, batch_size=80, epochs=2, verbose=0).history
+    assert "confidence" not in history
+    data = sk.PairDataset(**x, labels=labels, batch_size=240, shuffle=False)
+    batch, y = data[0]
+    training, validation = (
+        model.objective(batch, *tensors(y), model(batch), None, training) for training in (True, False)
+    )
+    assert {name: number(value) for name, (_, value) in training.items()} == {
+        name: number(value) for name, (_, value) in validation.items()
+    }
+
+
 def test_codes_are_scaled_to_signs_for_dcmh():
     signs = np.sign(np.random.default_rng(6).standard_normal((5, 20)))
     (codes,) = tensors(signs / 20**0.5)
