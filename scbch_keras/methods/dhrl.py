@@ -7,7 +7,7 @@ from keras import ops
 
 from scbch_keras.hashing import CrossModalHashing, check_not_negative
 from scbch_keras.layers import PACKAGE, HashBranch
-from scbch_keras.methods.checks import check_share
+from scbch_keras.methods.checks import check_positive, check_share
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 
@@ -57,8 +57,7 @@ class DHRL(CrossModalHashing):
         **kwargs,
     ):
         check_share(kept=kept)
-        if kept == 0:
-            raise ValueError("kept must be greater than 0; got 0: nothing would be learned.")
+        check_positive(kept=kept)
         check_not_negative(missing=missing, extra=extra)
         names = ("image_classification", "text_classification", "agreement")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
