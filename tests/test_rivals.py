@@ -234,6 +234,18 @@ def test_duplicates_are_each_others_neighbours():
     np.testing.assert_allclose(coherence, np.eye(12), atol=1e-6)
 
 
+def test_features_with_negative_values_have_a_bounded_target():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((50, 4))
+    target = dgcpn.coherence_target(features, features, 0.5, 1.0, 45, 1.0)
+    # Shares of neighbours: no two samples have more in common than all of them.
+    assert -1 <= target.min() <= target.max() <= 1
+    opposite = np.array([[1.0], [-1.0]])
+    np.testing.assert_array_equal(
+        dgcpn.coherence_target(opposite, opposite, 0.5, 1.0, 2, 1.0), -np.ones((2, 2))
+    )
+
+
 def test_the_slope_hardens_codes_in_training_and_keeps_their_signs(pairs):
     x, labels = positive(pairs)
     model = compiled(djsrh.DJSRH)

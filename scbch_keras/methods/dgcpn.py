@@ -181,8 +181,8 @@ def coherence_target(
     """How alike the samples of a training set are, and their neighbourhoods.
 
     Args:
-        image: (N, d), features without negative values.
-        text: (N, e), the same.
+        image: (N, d), features.
+        text: (N, e), features.
         text_share: float in [0, 1], the texts' share of the affinity A.
         coherence_share: float in [0, 1], share of the second order.
         neighbors: int from 2 to N, k.
@@ -191,7 +191,7 @@ def coherence_target(
     Returns:
         (N, N): 2 [(1 - coherence_share) A + coherence_share s P P^T] - 1, with A = text_share cos(text, text) +
         (1 - text_share) cos(image, image), and P the affinities of each sample with the k - 1 others that are most
-        alike, divided by their sum.
+        alike, divided by their sum; negative ones, of features that have negative values, count as 0.
     """
     image, text = (_unit_rows(features) for features in (image, text))
     number = len(image)
@@ -203,7 +203,8 @@ def coherence_target(
         own = np.arange(rows.start, rows.start + len(affinity))
         affinity[np.arange(len(affinity)), own] = -np.inf
         nearest = np.argpartition(-affinity, neighbors - 2, axis=1)[:, : neighbors - 1]
-        values = np.take_along_axis(affinity, nearest, axis=1)
+        # Features with negative values may have neighbours that are unlike: those are none.
+        values = np.maximum(np.take_along_axis(affinity, nearest, axis=1), 0)
         values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
         walk[own[:, None], nearest] = values
     for rows in blocks:
