@@ -21,9 +21,10 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         self.pairs = pairs
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Write the epoch's confidence weights into the model."""
+        """Tell the model, and write the epoch's confidence weights into it."""
         self.pairs.set_epoch(epoch)
         model = self.model
+        model.begin_epoch(self.pairs, epoch, self.params["epochs"])
         if not model.confidence_weighting:
             return
         if epoch < model.warmup_epochs:

@@ -1,5 +1,6 @@
 """Confidence of a sample's labels: how well its neighbours' labels agree with them (Eq. 1-2)."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -57,22 +58,53 @@ def confidence_weights(
             0/1, fewer than neighbors + 1 samples, gamma or dialect out of range.
     """
     one_of("dialect", dialect, get_args(Dialect))
-    gamma, block_size = share("gamma", gamma), whole("block_size", block_size, 1)
+    gamma = share("gamma", gamma)
     labels = check_labels("labels", labels)
-    neighbors = check_neighbors(neighbors, len(labels))
+    targets = ops.convert_to_tensor(labels.astype("float32"))
+    weights, soft_labels = [], []
+    for rows, soft in _soft_blocks(image_codes, text_codes, targets, neighbors, dialect, block_size):
+        cosine = _cosine(targets[rows], soft)
+        weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
+        soft_labels.append(ops.convert_to_numpy(soft))
+    return Confidence(np.concatenate(weights), np.concatenate(soft_labels))
+
+
+def neighbor_labels(
+    image_codes: Any, text_codes: Any, labels: Any, neighbors: int, block_size: int = 1024
+) -> np.ndarray:
+    """The similarity-weighted mean of the neighbours' labels alone, which may be probabilities here.
+
+    Args:
+        image_codes: (N, bits), continuous codes of the whole training set.
+        text_codes: (N, bits).
+        labels: (N, C), in [0, 1].
+        neighbors: int >= 1, k; at most N - 1.
+        block_size: see `confidence_weights`.
+
+    Returns:
+        (N, C), float32: p_i of the "reference" dialect of `confidence_weights`.
+    """
+    targets = ops.cast(ops.convert_to_tensor(labels), "float32")
+    blocks = _soft_blocks(image_codes, text_codes, targets, neighbors, "reference", block_size)
+    return np.concatenate([ops.convert_to_numpy(soft) for _, soft in blocks])
+
+
+def _soft_blocks(
+    image_codes: Any, text_codes: Any, targets: Any, neighbors: int, dialect: Dialect, block_size: int
+) -> Iterator[tuple[slice, Any]]:
+    """Rows, and p_i of each of them, a block at a time."""
+    count, block_size = len(targets), whole("block_size", block_size, 1)
+    neighbors = check_neighbors(neighbors, count)
     modalities = []
     for name, codes in (("image_codes", image_codes), ("text_codes", text_codes)):
         codes = as_array(name, codes)
-        if codes.ndim != 2 or len(codes) != len(labels):
-            raise ValueError(f"{name} must be ({len(labels)}, bits), a row a label row; got {codes.shape}.")
+        if codes.ndim != 2 or len(codes) != count:
+            raise ValueError(f"{name} must be ({count}, bits), a row a label row; got {codes.shape}.")
         check_features(name, codes)
         modalities.append(unit_norm(ops.convert_to_tensor(as_network(codes))))
-    targets = ops.convert_to_tensor(labels.astype("float32"))
-    everyone = ops.arange(len(labels))
-
-    weights, soft_labels = [], []
-    for start in range(0, len(labels), block_size):
-        rows = slice(start, min(start + block_size, len(labels)))
+    everyone = ops.arange(count)
+    for start in range(0, count, block_size):
+        rows = slice(start, min(start + block_size, count))
         similarity = sum(ops.matmul(codes[rows], ops.transpose(codes)) for codes in modalities) / 2
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
         nearest, index = ops.top_k(similarity, neighbors)
@@ -80,11 +112,7 @@ def confidence_weights(
             part = _share(nearest)
         else:
             part = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
-        soft = ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
-        cosine = _cosine(targets[rows], soft)
-        weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
-        soft_labels.append(ops.convert_to_numpy(soft))
-    return Confidence(np.concatenate(weights), np.concatenate(soft_labels))
+        yield rows, ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
 
 
 def _share(similarity):

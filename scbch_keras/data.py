@@ -200,10 +200,10 @@ class LoaderPairs:
                 )
             if needs_index and "index" not in x:
                 raise ValueError(
-                    "The loader yields no 'index'. Confidence weights belong to samples: yield "
+                    "The loader yields no 'index'. What the objective keeps of a sample belongs to its row: yield "
                     '({"image": ..., "text": ..., "index": rows}, labels), rows being the samples\' positions '
-                    "0..N-1 in the training set; or pass arrays or a PairDataset; or turn the weights off with "
-                    "SCBCH(confidence_weighting=False)."
+                    "0..N-1 in the training set; or pass arrays or a PairDataset; or, of SCBCH, turn the weights off "
+                    "with SCBCH(confidence_weighting=False)."
                 )
             image, text, y = as_array("image", x["image"]), as_array("text", x["text"]), as_array("labels", y)
             check_pairs(image, text, y, weight, seen, soft_labels)

@@ -24,6 +24,7 @@ from scbch_keras.fit_arguments import (
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import HashBranch
 from scbch_keras.network import HashNetwork
+from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
 
 
@@ -135,6 +136,14 @@ class CrossModalHashing(HashNetwork):
     ) -> NDArray[np.floating]:
         """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether training reads the samples' rows in the training set."""
+        return self.confidence_weighting
+
+    def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
+        """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x):
         """The confidence weights (n,) of a training batch; their mean goes into the logs."""
@@ -269,9 +278,7 @@ class CrossModalHashing(HashNetwork):
             pairs = (
                 x
                 if isinstance(x, PairDataset)
-                else LoaderPairs(
-                    x, self.confidence_weighting, self.soft_labels, kwargs.get("steps_per_epoch")
-                )
+                else LoaderPairs(x, self.needs_index, self.soft_labels, kwargs.get("steps_per_epoch"))
             )
         self.check_training_set(pairs)
         if isinstance(validation_data, (tuple, list)):
@@ -327,24 +334,9 @@ class CrossModalHashing(HashNetwork):
         self.build(shapes)
         if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        if not self.confidence_weighting or (
-            self.confidence is not None and self.confidence.shape[0] == pairs.num_samples
-        ):
-            return
-        # A built model takes no more variables; this one has its size from the data.
-        self._tracker.unlock()
-        if self.confidence is not None:
-            self._untrack_variable(self.confidence)
-        self.confidence = self.add_weight(
-            shape=(pairs.num_samples,),
-            initializer="ones",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="confidence_weights",
-        )
-        self._tracker.lock()
-        self.train_function = None
+        if self.confidence_weighting:
+            shape = (pairs.num_samples,)
+            self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")
 
     def get_compile_config(self):
         """What compile was given, readable under every backend."""

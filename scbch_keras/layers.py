@@ -95,13 +95,17 @@ class HashBranch(keras.layers.Layer):
         return shape[-1]
 
     def call(self, inputs, training=None):
+        codes = ops.tanh(self.project(inputs, training))
+        return unit_norm(codes) if self.normalize else codes
+
+    def project(self, inputs, training=None):
+        """What tanh makes codes of: (n, bits), float32."""
         x = inputs
         if self.body is not None:
             x = self.body(x, training=training)
         for layer in self.hidden:
             x = layer(x)
-        codes = ops.tanh(ops.cast(self.hash_layer(x), "float32"))
-        return unit_norm(codes) if self.normalize else codes
+        return ops.cast(self.hash_layer(x), "float32")
 
     def compute_output_spec(self, inputs, training=None):
         return keras.KerasTensor((inputs.shape[0], self.bits), dtype="float32")

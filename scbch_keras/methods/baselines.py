@@ -11,14 +11,20 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from scbch_keras.checks import number, share, widths
+from scbch_keras.checks import number, share, whole, widths
 from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import ConceptClassifier, HashBranch
 from scbch_keras.losses import quantization
 from scbch_keras.methods import baseline_losses as terms
+from scbch_keras.methods.dgcpn import DGCPN
+from scbch_keras.methods.dhrl import DHRL
+from scbch_keras.methods.djsrh import DJSRH
 from scbch_keras.methods.mixture import lower_component
+from scbch_keras.methods.nacd import NACD
+from scbch_keras.methods.ucch_bank import bank_contrast, moved_rows
 from scbch_keras.registration import PACKAGE
+from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 
@@ -46,7 +52,8 @@ class DCMH(CrossModalHashing):
         image_branch: see `CrossModalHashing`.
         text_branch: see `CrossModalHashing`.
         gamma: float >= 0, weight of quantization.
-        eta: float >= 0, weight of bit balance.
+        eta: float >= 0, weight of bit balance. The authors' 1 needs their many steps: in a few hundred, the balance
+            draws the codes to 0 before the likelihood has grown, and nothing is learned; 0.01 does not.
         l2: see `CrossModalHashing`.
 
     Raises:
@@ -95,7 +102,7 @@ class UCCH(CrossModalHashing):
     What differs from it:
 
     - The binary codes to choose from are those of the batch. The authors do so in their first epoch alone; then
-      they draw 4096 from a memory bank of all samples' codes that follows with momentum 0.4.
+      they draw 4096 from a memory bank of all samples' codes, which `draws=4096` does too.
     - No clipping of gradients and no learning rate schedule.
 
     Args:
@@ -107,13 +114,15 @@ class UCCH(CrossModalHashing):
         temperature: float > 0, of contrastive hashing.
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
+        draws: int >= 1, codes drawn from the bank for each sample, beside its own; None: no bank.
+        momentum: float in [0, 1], what a step keeps of a code in the bank.
         l2: see `CrossModalHashing`.
 
     Raises:
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "temperature", "margin", "shift")
+    SETTINGS = ("alpha", "temperature", "margin", "shift", "draws", "momentum")
 
     def __init__(
         self,
@@ -125,26 +134,89 @@ class UCCH(CrossModalHashing):
         temperature: float = 0.9,
         margin: float = 0.2,
         shift: float = 1.0,
+        draws: int | None = None,
+        momentum: float = 0.4,
         l2: float = 1e-5,
         **kwargs,
     ):
-        alpha = share("alpha", alpha)
+        alpha, momentum = share("alpha", alpha), share("momentum", momentum)
         temperature = number("temperature", temperature, 0, above=True)
         margin = number("margin", margin, 0)
         shift = number("shift", shift, 0)
+        draws = whole("draws", draws, 1, optional=True)
         names = ("contrast", "ranking")
         super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
         self.alpha = alpha
         self.temperature = temperature
         self.margin = margin
         self.shift = shift
+        self.draws = draws
+        self.momentum = momentum
+        # The bank, (N, bits) once fit knows N, and whether an epoch has written it.
+        self.memory: Any = None
+        self._written = False
+        if draws is not None:
+            self._seeds = keras.random.SeedGenerator()
+            self.banked = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, dtype="float32", autocast=False, name="banked"
+            )
+
+    @property
+    def needs_index(self):
+        """Whether training reads the samples' rows: with a bank, which has one a sample."""
+        return self.draws is not None
+
+    def _prepare(self, pairs):
+        super()._prepare(pairs)
+        if self.draws is None:
+            return
+        before = self.memory
+        self.memory = sample_variable(self, before, (pairs.num_samples, self.bits), "memory")
+        self._written = self._written and self.memory is before
+
+    def begin_epoch(self, pairs, epoch, epochs):
+        """Choose from the batch in the first epoch, which writes the bank, and from the bank then."""
+        if self.draws is not None:
+            self.banked.assign(float(epoch > 0 and self._written))
+            self._written = True
 
     def objective(self, x, labels, outputs, sample_weight, training):
         """The two terms; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         contrast = terms.instance_contrast(image, text, self.temperature, sample_weight)
+        if training and self.draws is not None:
+            contrast = ops.where(
+                self.banked > 0, self._bank_contrast(x, image, text, sample_weight), contrast
+            )
         ranking = terms.cross_modal_ranking(image, text, self.margin, self.shift, sample_weight)
         return {"contrast": (self.alpha, contrast), "ranking": (1 - self.alpha, ranking)}
+
+    def _bank_contrast(self, x, image, text, sample_weight):
+        rows = sample_rows(self.memory, x)
+        others = keras.random.randint(
+            (ops.shape(image)[0], self.draws), 0, self.memory.shape[0], dtype="int32", seed=self._seeds
+        )
+        draws = ops.concatenate([rows, others], axis=1)
+        # A value, not the variable, which the step writes below.
+        memory = ops.copy(ops.convert_to_tensor(self.memory))
+        momentum = self.momentum * self.banked
+        write_rows(self.memory, rows, moved_rows(image, text, ops.take(memory, rows[:, 0], axis=0), momentum))
+        return bank_contrast(image, text, memory, draws, self.temperature, sample_weight)
+
+    def save_own_variables(self, store):
+        """The bank and the state of its draws, without which training cannot go on where it was."""
+        if self._written:
+            store["memory"] = ops.convert_to_numpy(self.memory)
+            store["draws"] = ops.convert_to_numpy(self._seeds.state)
+
+    def load_own_variables(self, store):
+        """See `save_own_variables`."""
+        if "memory" in store:
+            memory = np.asarray(store["memory"])
+            self.memory = sample_variable(self, None, memory.shape, "memory")
+            self.memory.assign(memory)
+            self._seeds.state.assign(np.asarray(store["draws"]))
+            self._written = True
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -224,14 +296,16 @@ class NRCH(CrossModalHashing):
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
         threshold: float in [0, 1], the lowest probability of being clean that passes.
-        warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100.
+        warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100. With so few steps that the
+            centers have hardly moved, the separator's choice is close to chance.
+        selection: whether the separator chooses at all; False trains on all samples.
         l2: see `CrossModalHashing`.
 
     Raises:
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs")
+    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs", "selection")
 
     def __init__(
         self,
@@ -244,6 +318,7 @@ class NRCH(CrossModalHashing):
         shift: float = 1.0,
         threshold: float = 0.3,
         warmup_epochs: int = 19,
+        selection: bool = True,
         l2: float = 1e-5,
         **kwargs,
     ):
@@ -258,7 +333,7 @@ class NRCH(CrossModalHashing):
             text_branch,
             l2,
             terms=("contrast", "quantization", "centers"),
-            confidence_weighting=True,
+            confidence_weighting=selection,
             warmup_epochs=warmup_epochs,
             **kwargs,
         )
@@ -266,6 +341,7 @@ class NRCH(CrossModalHashing):
         self.margin = margin
         self.shift = shift
         self.threshold = threshold
+        self.selection = selection
         self.centers = ConceptClassifier(num_classes, name="centers")
 
     def build_heads(self, modality):
@@ -277,7 +353,7 @@ class NRCH(CrossModalHashing):
         """The terms over the samples that pass; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         weight, share = sample_weight, 1.0
-        if training:
+        if training and self.selection:
             passing = self.confidence_of(x)
             weight = passing if sample_weight is None else passing * sample_weight
             # Means over those that pass, as in a batch of them alone.
@@ -424,6 +500,10 @@ BASELINES: dict[str, type[CrossModalHashing]] = {
     "infonce": InfoNCE,
     "nrch": NRCH,
     "rshnl": RSHNL,
+    "nacd": NACD,
+    "dhrl": DHRL,
+    "djsrh": DJSRH,
+    "dgcpn": DGCPN,
 }
 
 

@@ -7,6 +7,7 @@ import scbch_keras as sk
 from scbch_keras.methods import baseline_losses as terms
 from scbch_keras.methods.baselines import BASELINES, DCMH, NRCH, RSHNL
 from scbch_keras.methods.mixture import lower_component
+from tests.gradients import gradients_of, number, tensors
 
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]], "float32")
 WEIGHT = np.array([1.0, 0.5, 2.0, 0.25, 1.5], "float32")
@@ -28,14 +29,6 @@ def codes():
 @pytest.fixture(scope="module")
 def centers():
     return unit(np.random.default_rng(5).standard_normal((3, BITS)))
-
-
-def tensors(*arrays):
-    return [ops.convert_to_tensor(array, dtype="float32") for array in arrays]
-
-
-def number(value):
-    return float(ops.convert_to_numpy(value))
 
 
 # Every term as (image, text, sample_weight) -> scalar, with the labels above.
@@ -138,28 +131,6 @@ def test_gradients_are_finite(codes, name, scale):
     assert any(gradient.any() for gradient in gradients) == (scale > 0)
 
 
-def gradients_of(function, *arrays):
-    inputs = tensors(*arrays)
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        gradients = jax.grad(function, argnums=tuple(range(len(inputs))))(*inputs)
-    elif backend == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            value = function(*inputs)
-        gradients = tape.gradient(value, inputs)
-    else:
-        import torch
-
-        inputs = [x.clone().requires_grad_() for x in inputs]
-        gradients = torch.autograd.grad(function(*inputs), inputs, allow_unused=True, materialize_grads=True)
-    return [ops.convert_to_numpy(gradient) for gradient in gradients]
-
-
 def test_center_errors_by_hand(codes, centers):
     errors = ops.convert_to_numpy(terms.center_errors(*tensors(LABELS, *codes, centers.T)))
     for i in range(5):
@@ -223,13 +194,21 @@ def test_the_mixture_finds_two_groups():
 
 # The models
 
-SMALL = {"rshnl": {"center_units": (16,), "warmup_epochs": 1}, "nrch": {"warmup_epochs": 1}}
+SMALL = {
+    "rshnl": {"center_units": (16,), "warmup_epochs": 1},
+    "nrch": {"warmup_epochs": 1},
+    "nacd": {"warmup_epochs": 1},
+}
 LOGS = {
     "dcmh": {"likelihood", "quantization", "balance"},
     "ucch": {"contrast", "ranking"},
     "infonce": {"contrast", "quantization"},
     "nrch": {"contrast", "quantization", "centers", "confidence"},
     "rshnl": {"aggregation", "contrast", "confidence"},
+    "nacd": {"classification", "contrast", "quantization"},
+    "dhrl": {"image_classification", "text_classification", "agreement"},
+    "djsrh": {"image_text", "image_image", "text_text"},
+    "dgcpn": {"pair", "graph", "consistency"},
 }
 
 
@@ -320,6 +299,21 @@ def test_samples_that_do_not_pass_are_as_if_not_in_the_batch(pairs):
         assert number(value) == pytest.approx(number(alone[name][1]), rel=1e-4), name
 
 
+def test_without_selection_all_samples_teach(pairs):
+    x, labels = pairs
+    model = make("nrch", selection=False, warmup_epochs=0)
+    history = model.fit(x, labels, batch_size=80, epochs=2, verbose=0).history
+    assert "confidence" not in history
+    data = sk.PairDataset(**x, labels=labels, batch_size=240, shuffle=False)
+    batch, y = data[0]
+    training, validation = (
+        model.objective(batch, *tensors(y), model(batch), None, training) for training in (True, False)
+    )
+    assert {name: number(value) for name, (_, value) in training.items()} == {
+        name: number(value) for name, (_, value) in validation.items()
+    }
+
+
 def test_codes_are_scaled_to_signs_for_dcmh():
     signs = np.sign(np.random.default_rng(6).standard_normal((5, 20)))
     (codes,) = tensors(signs / 20**0.5)
@@ -337,6 +331,8 @@ def test_codes_are_scaled_to_signs_for_dcmh():
         ("ucch", {"temperature": 0}),
         ("ucch", {"margin": -1}),
         ("ucch", {"shift": -1}),
+        ("ucch", {"draws": 0}),
+        ("ucch", {"momentum": 1.1}),
         ("infonce", {"temperature": -0.1}),
         ("infonce", {"beta": -1}),
         ("nrch", {"alpha": -0.1}),
@@ -348,6 +344,29 @@ def test_codes_are_scaled_to_signs_for_dcmh():
         ("rshnl", {"q": 1.1}),
         ("rshnl", {"temperature": 0}),
         ("rshnl", {"center_units": (0,)}),
+        ("nacd", {"margin": -1}),
+        ("nacd", {"shift": -1}),
+        ("nacd", {"alpha": -0.1}),
+        ("nacd", {"beta": -0.1}),
+        ("nacd", {"revision": 1.1}),
+        ("nacd", {"neighbors": 0}),
+        ("nacd", {"warmup_epochs": -1}),
+        ("dhrl", {"kept": 0}),
+        ("dhrl", {"kept": 1.5}),
+        ("dhrl", {"missing": -1}),
+        ("dhrl", {"extra": -1}),
+        ("djsrh", {"beta": 1.1}),
+        ("djsrh", {"eta": -0.1}),
+        ("djsrh", {"mu": -1}),
+        ("djsrh", {"lambda_image": -1}),
+        ("djsrh", {"lambda_text": -1}),
+        ("dgcpn", {"text_share": 1.1}),
+        ("dgcpn", {"coherence_share": -0.1}),
+        ("dgcpn", {"neighbor_share": 0}),
+        ("dgcpn", {"neighbor_share": 1.1}),
+        ("dgcpn", {"pull": -1}),
+        ("dgcpn", {"graph_weight": -1}),
+        ("dgcpn", {"consistency_weight": -1}),
     ],
 )
 def test_bad_arguments_are_named(name, settings):

@@ -42,20 +42,32 @@ class _Series(NamedTuple):
 _FAR = 0.1
 """How far, in mAP, a variant is below the best one to be left out of a second plot."""
 _PUBLISHED = "published"
+_STYLES = (
+    _Series("#1f5fbf", "#82b1ff", "o", ()),
+    _Series("#b8460a", "#ff9a5c", "s", (4.0, 1.6)),
+    _Series("#666c78", "#a4abb8", "v", (1.0, 1.4)),
+    _Series("#8a6100", "#f0c756", "^", (6.0, 1.6, 1.0, 1.6)),
+    _Series("#00735c", "#5fd6b4", "P", (2.5, 1.2)),
+    _Series("#9a3d7d", "#f09ad0", "X", (8.0, 2.0)),
+    _Series("#4a3fb5", "#b3a6ff", ">", (10.0, 1.2)),
+    _Series("#a11d33", "#ff8b98", "<", (2.0, 2.0, 8.0, 2.0)),
+    _Series("#5b4a12", "#cbb46a", "p", (1.0, 1.0)),
+    _Series("#0d6986", "#70cbe8", "d", (3.0, 1.0, 1.0, 1.0)),
+    _Series("#7a3b0a", "#d9a37a", "8", (5.0, 3.0)),
+    _Series("#2e6b1f", "#9ad97f", "h", (1.0, 2.5)),
+    _Series("#8f1d6a", "#f27fce", "*", (12.0, 2.0, 2.0, 2.0)),
+)
+
+
+def _style_of(number: int) -> _Series:
+    """The style of a variant by its place: once all colours are taken, again with other markers and dashes."""
+    around, place = divmod(number, len(_STYLES))
+    marker, dashes = (_STYLES[(place + turn * around) % len(_STYLES)] for turn in (1, 2))
+    return _STYLES[place]._replace(marker=marker.marker, dashes=dashes.dashes)
+
+
 _SERIES = {
-    "full": _Series("#1f5fbf", "#82b1ff", "o", ()),
-    "no-classification": _Series("#b8460a", "#ff9a5c", "s", (4.0, 1.6)),
-    "no-contrastive": _Series("#666c78", "#a4abb8", "v", (1.0, 1.4)),
-    "no-confidence": _Series("#8a6100", "#f0c756", "^", (6.0, 1.6, 1.0, 1.6)),
-    "no-attraction": _Series("#00735c", "#5fd6b4", "P", (2.5, 1.2)),
-    "paper-dialect": _Series("#9a3d7d", "#f09ad0", "X", (8.0, 2.0)),
-    "posterior": _Series("#4a3fb5", "#b3a6ff", ">", (10.0, 1.2)),
-    "posterior-without-intra-modal": _Series("#a11d33", "#ff8b98", "<", (2.0, 2.0, 8.0, 2.0)),
-    "dcmh": _Series("#5b4a12", "#cbb46a", "p", (1.0, 1.0)),
-    "ucch": _Series("#0d6986", "#70cbe8", "d", (3.0, 1.0, 1.0, 1.0)),
-    "infonce": _Series("#7a3b0a", "#d9a37a", "8", (5.0, 3.0)),
-    "nrch": _Series("#2e6b1f", "#9ad97f", "h", (1.0, 2.5)),
-    "rshnl": _Series("#8f1d6a", "#f27fce", "*", (12.0, 2.0, 2.0, 2.0)),
+    **{variant: _style_of(number) for number, variant in enumerate(VARIANTS)},
     _PUBLISHED: _Series("#1d2026", "#e9e7e2", "D", ()),
 }
 # Stand for the page's colours in the drawing, as in `figures`; the text gets CSS variables.

@@ -139,7 +139,8 @@ def load_model(run: RunFolder) -> CrossModalHashing:
 
 def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     """The compiled model of a recipe, not trained."""
-    method: Any = BASELINES.get(recipe.variant, SCBCH)
+    baseline = VARIANTS[recipe.variant].baseline
+    method: Any = SCBCH if baseline is None else BASELINES[baseline]
     model = method(
         num_classes=num_classes,
         image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch"),

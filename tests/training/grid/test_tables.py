@@ -20,7 +20,7 @@ from scbch_keras.training.grid.tables import (
     to_csv,
     to_markdown,
 )
-from scbch_keras.training.pages.grid_page import draw_page, write_grid
+from scbch_keras.training.pages.grid_page import _MARKS, _SERIES, _style_of, draw_page, write_grid
 
 pytestmark = pytest.mark.numpy_only
 
@@ -357,3 +357,10 @@ def test_a_variant_far_below_gets_a_second_plot_without_it(read):
     html = draw_page(read(*(cell([score], variant=variant) for variant, score in scores.items())))
     assert "64 bits, without SCBCH-2" in html
     assert html.count('role="img"') == 2
+
+
+def test_every_variant_has_a_look_of_its_own_however_many_there_are():
+    looks = [_style_of(number) for number in range(60)]
+    assert len(set(looks)) == 60
+    assert {look.marker for look in looks} <= set(_MARKS)
+    assert set(_SERIES) == {*VARIANTS, "published"}
