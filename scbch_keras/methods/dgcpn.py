@@ -147,10 +147,10 @@ class DGCPN(CrossModalHashing):
             self._partners = "continuous"
         return result
 
-    def track_step(self, loss, finite, y):
+    def track_step(self, loss, finite, x, y, sample_weight):
         """Log the first update of a batch."""
         if self._partners == "continuous":
-            super().track_step(loss, finite, y)
+            super().track_step(loss, finite, x, y, sample_weight)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """J of both codes, or of each with the other's binary partner."""

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from scbch_keras.checks import number, share, whole
-from scbch_keras.confidence import check_neighbors, neighbor_labels
+from scbch_keras.checks import check_neighbors, number, share, whole
+from scbch_keras.confidence import neighbor_labels
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import ConceptClassifier, HashBranch
 from scbch_keras.losses import classification, label_similarity, own_pairs, quantization
