@@ -40,8 +40,8 @@ def names_in(file: h5py.File) -> list[str]:
         raise ValueError(f"its root group is damaged: {error}") from error
 
 
-def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset `name` in the root of an open file, its size checked before anything of it is read.
+def dataset_in(group: h5py.Group, name: str) -> h5py.Dataset:
+    """The dataset `name` in an open file or one of its groups, its size checked before anything of it is read.
 
     Links, external storage, virtual datasets and filters of plugins are not followed: a file that is only read must
     neither show what stands in other files nor load code.
@@ -52,19 +52,19 @@ def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
     """
     if "/" in name:
         raise ValueError(f"{name!r}: expected a name in the root of the file")
-    link = file.get(name, getlink=True)
+    link = group.get(name, getlink=True)
     if link is None:
         raise KeyError(f"there is no dataset {name!r}")
     if not isinstance(link, h5py.HardLink):
         raise ValueError("it is a link to another file or place, which is not followed")
-    found = file[name]
+    found = group[name]
     if not isinstance(found, h5py.Dataset):
         raise ValueError("it is a group, expected an array")
     if found.external or found.is_virtual:
         raise ValueError("its values lie in other files, which are not read")
     if found.shape is None:
         raise ValueError("it is an empty dataset")
-    stored = file.id.get_filesize()
+    stored = found.file.id.get_filesize()
     check_unfolded(name, math.prod(found.shape) * found.dtype.itemsize, stored)
     # a chunk is unpacked as a whole, even for one value
     check_unfolded(f"a chunk of {name}", math.prod(found.chunks or (0,)) * found.dtype.itemsize, stored)

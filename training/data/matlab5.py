@@ -42,6 +42,11 @@ class Variable(NamedTuple):
     """Of its element, tag excluded, as it lies in the file."""
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether compressed columns are stored."""
+        return self.kind == _SPARSE
+
+    @property
     def described(self) -> str:
         """What it is, if no real numbers; "" if it is."""
         if self.is_complex:
@@ -91,7 +96,7 @@ def read(path: Path, variable: Variable) -> Any:
     _described(parts, order)
     if variable.kind == _SPARSE:
         rows, starts, values = (_numbers(next(parts, None), order, variable.name) for _ in range(3))
-        return _sparse(variable, rows, starts, values)
+        return sparse(variable.name, variable.shape, rows, starts, values)
     values = _numbers(next(parts, None), order, variable.name)
     count = int(np.prod([1, *variable.shape], dtype=object))
     if len(values) != count:
@@ -99,12 +104,17 @@ def read(path: Path, variable: Variable) -> Any:
     return values.reshape(variable.shape, order="F")
 
 
-def _sparse(variable: Variable, rows: NDArray[Any], starts: NDArray[Any], values: NDArray[Any]) -> Any:
-    """Compressed columns, whose indices compiled code will take as they are."""
-    name = variable.name
-    if len(variable.shape) != 2:
-        raise ValueError(f"{name} is sparse and has {len(variable.shape)} dimensions, expected 2")
-    height, width = variable.shape
+def sparse(
+    name: str, shape: tuple[int, ...], rows: NDArray[Any], starts: NDArray[Any], values: NDArray[Any]
+) -> Any:
+    """Compressed columns as `scipy.sparse.csr_array`, whose indices compiled code will take as they are.
+
+    Raises:
+        ValueError: an index is out of place.
+    """
+    if len(shape) != 2:
+        raise ValueError(f"{name} is sparse and has {len(shape)} dimensions, expected 2")
+    height, width = shape
     starts = _whole(name, starts)
     if len(starts) != width + 1 or starts[0] != 0 or (np.diff(starts) < 0).any():
         raise ValueError(f"{name}: the starts of its columns are damaged")
@@ -118,7 +128,7 @@ def _sparse(variable: Variable, rows: NDArray[Any], starts: NDArray[Any], values
     column = np.repeat(np.arange(width), np.diff(starts))
     if (np.diff(column * np.int64(height) + rows) <= 0).any():
         raise ValueError(f"{name}: the row indices of a column do not ascend")
-    return scipy.sparse.csc_array((values, rows, starts), shape=variable.shape).tocsr()
+    return scipy.sparse.csc_array((values, rows, starts), shape=shape).tocsr()
 
 
 def _whole(name: str, indices: NDArray[Any]) -> NDArray[np.int64]:

@@ -100,7 +100,7 @@ def test_a_sparse_array_that_names_a_row_outside_is_refused(tmp_path, index):
     with h5py.File(tmp_path / "x.mat", "a") as file:
         file["text/ir"][2] = index
     with pytest.raises(
-        ValueError, match=f"'text' cannot be read: the sparse array is damaged: it names row {index}"
+        ValueError, match="'text' cannot be read: the sparse array: a row index is outside of its 12 rows"
     ):
         read_own(tmp_path / "x.mat")
 
@@ -111,7 +111,7 @@ def test_a_damaged_sparse_array_of_version_5_is_refused(tmp_path):
     indices = np.arange(5, dtype="<i4").tobytes()
     assert indices in raw
     (tmp_path / "x.mat").write_bytes(raw.replace(indices, np.array([2**30, 1, 2, 3, 4], "<i4").tobytes(), 1))
-    with pytest.raises(ValueError, match="the sparse array is damaged"):
+    with pytest.raises(ValueError, match="a row index is outside of its 12 rows"):
         read_own(tmp_path / "x.mat")
 
 

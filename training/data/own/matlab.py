@@ -3,17 +3,22 @@
 MATLAB 7.3 stores columns first, which HDF5 shows with the axes turned round; here they are turned back.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.training.data.own.formats import ARRAYS, own_dataset
+from scbch_keras.limits import check_unfolded
+from scbch_keras.training.data.own.formats import ARRAYS
 from scbch_keras.training.data.problems import CORRUPT, Problem, Report
+
+if TYPE_CHECKING:
+    from scbch_keras.training.data import matlab5
 
 _STRINGS = ("ids", "label_names", "split", "group")
 _HEADER = b"MATLAB 7.3 MAT-file"
@@ -64,19 +69,20 @@ def read_matlab_rows(path: Path, name: str) -> tuple[NDArray[Any], NDArray[np.st
 def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
     """What reads each variable of the file, while it is open."""
     import h5py
-    import scipy.io
+
+    from scbch_keras.training.data import matlab5
 
     expected = f"{path.name}: expected a MATLAB file, of version 5 or 7.3"
     variables: dict[str, Callable[[], Any]]
     with ExitStack() as stack:
         try:
             if not h5py.is_hdf5(path):
-                names = [name for name, *_ in scipy.io.whosmat(path)]
-                variables = {name: partial(_in_version_5, path, name) for name in names}
+                found = matlab5.variables(path)
+                variables = {name: partial(_in_version_5, path, found[name]) for name in found}
             else:
                 file = stack.enter_context(h5py.File(path))
                 variables = {name: partial(_in_hdf5, file, name) for name in file if name != "#refs#"}
-        except Exception as error:  # scipy and h5py raise nearly anything for a damaged file
+        except CORRUPT as error:
             raise ValueError(f"{expected}: {error}") from error
         if h5py.is_hdf5(path) and not is_matlab_hdf5(path):
             raise ValueError(
@@ -86,48 +92,56 @@ def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
         yield variables
 
 
-def _in_version_5(path: Path, name: str) -> Any:
+def _in_version_5(path: Path, variable: "matlab5.Variable") -> Any:
+    from scbch_keras.training.data import matlab5
+
+    if not variable.described:
+        value = matlab5.read(path, variable)
+        if not variable.is_sparse:
+            return value
+        check_unfolded("the sparse array", math.prod(value.shape) * value.dtype.itemsize, path.stat().st_size)
+        return value.toarray()
+    if variable.described not in ("text", "cells"):
+        raise ValueError(f"it is {variable.described}")
     import scipy.io
 
-    return _in_memory(scipy.io.loadmat(path, variable_names=[name])[name])
-
-
-def _in_memory(value: Any) -> Any:
-    import scipy.sparse
-
-    if not scipy.sparse.issparse(value):
-        return value
-    columns = value.tocsc() if value.format != "csc" else value
-    return _dense(columns.data, columns.indices, columns.indptr, columns.shape)
+    return scipy.io.loadmat(path, variable_names=[variable.name])[variable.name]
 
 
 def _in_hdf5(file: Any, name: str) -> Any:
     import h5py
 
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise ValueError("it is a link to another file, which is not followed")
-    if isinstance(file[name], h5py.Group):
-        group = file[name]
-        if _SPARSE not in group.attrs:
-            raise ValueError("it is a struct")
-        rows = int(group.attrs[_SPARSE])
-        parts = {key: own_dataset(group, key)[()] for key in ("data", "ir", "jc") if key in group}
-        if "jc" not in parts:
-            raise ValueError("the sparse array lacks its columns (jc)")
-        nothing = np.zeros(0)
-        indices = parts.get("ir", nothing.astype(np.uint64))
-        return _dense(parts.get("data", nothing), indices, parts["jc"], (rows, len(parts["jc"]) - 1))
-    dataset = own_dataset(file, name)
+    from scbch_keras.training.data.hdf5 import dataset_in
+
+    if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Group):
+        return _sparse_in_hdf5(file[name])
+    dataset = dataset_in(file, name)
     if dataset.attrs.get("MATLAB_empty", 0):
         return np.zeros(tuple(int(size) for size in dataset[()]))
     if h5py.check_ref_dtype(dataset.dtype):
-        cells = dataset[()].T
-        texts = [_text(own_dataset(file, file[reference].name)) for reference in cells.ravel(order="F")]
-        return np.array(texts, dtype=object)
+        cells = [file[reference] for reference in dataset[()].T.ravel(order="F")]
+        return np.array([_text(dataset_in(cell.parent, cell.name.split("/")[-1])) for cell in cells], object)
     values = dataset[()].T
     if dataset.attrs.get("MATLAB_class", b"") == b"char":
         return np.array(["".join(map(chr, row)).rstrip() for row in np.atleast_2d(values)])
     return values
+
+
+def _sparse_in_hdf5(group: Any) -> NDArray[Any]:
+    from scbch_keras.training.data import matlab5
+    from scbch_keras.training.data.hdf5 import dataset_in
+
+    if _SPARSE not in group.attrs:
+        raise ValueError("it is a struct")
+    rows = int(group.attrs[_SPARSE])
+    parts = {key: dataset_in(group, key)[()] for key in ("data", "ir", "jc") if key in group}
+    if "jc" not in parts:
+        raise ValueError("the sparse array lacks its columns (jc)")
+    nothing = np.zeros(0)
+    values, indices = parts.get("data", nothing), parts.get("ir", nothing.astype(np.uint64))
+    shape = (rows, len(parts["jc"]) - 1)
+    check_unfolded("the sparse array", math.prod(shape) * values.itemsize, group.file.id.get_filesize())
+    return matlab5.sparse("the sparse array", shape, indices, parts["jc"], values).toarray()
 
 
 def _text(dataset: Any) -> str:
@@ -136,21 +150,6 @@ def _text(dataset: Any) -> str:
     if dataset.attrs.get("MATLAB_empty", 0):
         return ""
     return "".join(map(chr, dataset[()].ravel().tolist()))
-
-
-def _dense(data: Any, indices: Any, starts: Any, shape: tuple[int, int]) -> NDArray[Any]:
-    """A matrix (rows, columns) of its compressed columns. ValueError if a row or a column lies outside."""
-    rows, columns = shape
-    starts = np.asarray(starts, np.int64)
-    indices = np.asarray(indices)
-    ends = len(starts) == columns + 1 and starts[0] == 0 and (np.diff(starts) >= 0).all()
-    if not ends or starts[-1] != len(data) or len(indices) != len(data):
-        raise ValueError("the sparse array is damaged: its columns do not cover its values")
-    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < rows:
-        raise ValueError(f"the sparse array is damaged: it names row {indices.max()}, of {rows}")
-    dense = np.zeros((rows, columns), np.asarray(data).dtype)
-    dense[indices.astype(np.int64), np.repeat(np.arange(columns), np.diff(starts))] = data
-    return dense
 
 
 def _strings(values: Any) -> NDArray[np.str_]:
