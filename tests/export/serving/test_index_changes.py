@@ -279,9 +279,9 @@ def test_an_add_that_runs_out_of_memory_adds_nothing(living, kind, monkeypatch):
 def test_one_code_more_copies_none_of_those_that_are_there():
     index = HammingIndex(64, engine="numpy")
     index.add(np.random.default_rng(0).integers(0, 256, (1000, 8), np.uint8), ids=np.arange(1000) * 2)
-    index.add(CODE, ids=[1])  # makes room
+    index.add(np.zeros((1, 8), np.uint8), ids=[1])  # makes room
     before = index.codes
-    index.add(CODE, ids=[3])
+    index.add(np.zeros((1, 8), np.uint8), ids=[3])
     assert np.shares_memory(before, index.codes)
 
 
