@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from scbch_keras import checks
+from scbch_keras.training.runs.recipe import resolve
 
 pytestmark = pytest.mark.numpy_only
 
@@ -64,3 +65,34 @@ def test_a_long_value_is_shown_in_part_and_on_one_line():
         checks.whole("k", np.zeros((50, 50)))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", float("nan")),
+        ("epochs", 2.5),
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("learning_rate", 0),
+        ("margin", float("nan")),
+        ("shift", float("-inf")),
+        ("alpha", float("inf")),
+        ("beta", -0.1),
+        ("gamma", 1.5),
+        ("gamma", float("nan")),
+        ("l2", float("inf")),
+        ("neighbors", True),
+        ("warmup_epochs", -1),
+        ("noise", float("nan")),
+        ("queries", float("inf")),
+        ("variant", "fuller"),
+        ("backend", "theano"),
+        ("image_units", (8, 0)),
+        ("separator", ""),
+        ("text_features", 3),
+    ],
+)
+def test_a_recipe_refuses_settings_that_make_no_sense(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*; got "):
+        resolve(data="icons", **{name: value})
