@@ -118,7 +118,7 @@ class CrossModalHashing(HashNetwork):
         A sample whose codes are not finite is left out of the estimate and has the lowest weight.
         """
         codes = self.codes_of(pairs)
-        finite: NDArray[np.bool_] = np.isfinite(np.concatenate(codes, axis=1)).all(axis=1)
+        finite = np.asarray(np.isfinite(np.concatenate(codes, axis=1)).all(axis=1))
         if finite.all():
             return self.weights_of(pairs.labels, *codes)
         left_out = np.flatnonzero(~finite)
