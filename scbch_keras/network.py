@@ -163,13 +163,20 @@ class HashNetwork(keras.Model):
         return {name: outputs[name][:rows] for name in x}
 
     def codes_of(self, pairs: PairDataset | LoaderPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Continuous codes (N, bits) of a training set's images and texts, in the samples' order."""
+        """Continuous codes (N, bits) of a training set's images and texts, in the samples' order.
+
+        Features with NaN or inf have codes of NaN: TensorFlow's ReLU makes a 0 of NaN, so that the network's own
+        answer would look like a code.
+        """
         codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
         for rows, image, text in pairs.in_order():
             rest = -len(rows) % backend.batch_multiple()
             outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
             for name, batches in codes.items():
                 batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
+            for name, features in (("image", image), ("text", text)):
+                finite = np.isfinite(features).reshape(len(rows), -1).all(axis=1)
+                codes[name][rows[~finite]] = np.nan
         return codes["image"], codes["text"]
 
     def evaluate_retrieval(
