@@ -50,13 +50,13 @@ def check_distinct(name: str, ids: Ids) -> None:
     if ids.dtype == object:
         if len(set(ids.tolist())) == len(ids):
             return
-        unique, counts = np.unique(ids.astype(np.dtypes.StringDType()), return_counts=True)
-    else:
-        if (ids[1:] > ids[:-1]).all():
-            return
-        unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        raise ValueError(f"{name} must differ from each other; id {unique[counts > 1][0]!s} comes twice")
+        ids = ids.astype(np.dtypes.StringDType())
+    elif (ids[1:] > ids[:-1]).all():
+        return
+    ordered = np.sort(ids)
+    twice = ordered[1:] == ordered[:-1]
+    if twice.any():
+        raise ValueError(f"{name} must differ from each other; id {ordered[1:][twice][0]!s} comes twice")
 
 
 def _array(name: str, ids: Any) -> NDArray[Any]:
