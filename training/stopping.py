@@ -94,10 +94,10 @@ def ended_at_once() -> Iterator[None]:
     try:
         yield
     except SystemExit as ended:
-        if ended.code in (128 + number for number in _NUMBERS):
+        if isinstance(ended.code, int) and ended.code - 128 in _NUMBERS:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(int(ended.code))  # type: ignore[arg-type]
+            os._exit(ended.code)
         raise
 
 
