@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit, auroc, precision_at_wrong
+from scbch_keras.safe_text import from_csv_cell
 from scbch_keras.training.pages.audit_page import write_audit_page
 
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
@@ -263,22 +264,20 @@ def test_exchanged_labels_are_found_with_what_was_there_before():
 def read_back(path):
     """The rows of the CSV by the rules of its description."""
 
-    def text(field):
-        return field.removeprefix("'")
-
     def labels(field):
         return [
-            re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:\\.|[^\\;])+", text(field), re.DOTALL)
+            re.sub(r"\\(.)", r"\1", part)
+            for part in re.findall(r"(?:\\.|[^\\;])+", from_csv_cell(field), re.DOTALL)
         ]
 
     def soft(field):
-        parts = re.findall(r"((?:\\.|[^\\;:])+):([-\d.]+)", text(field), re.DOTALL)
+        parts = re.findall(r"((?:\\.|[^\\;:])+):([-\d.]+)", from_csv_cell(field), re.DOTALL)
         return [(re.sub(r"\\(.)", r"\1", name, flags=re.DOTALL), float(value)) for name, value in parts]
 
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, strict=True):
             yield {
-                "id": text(row["id"]), "confidence": float(row["confidence"]), "rank": int(row["rank"]),
+                "id": from_csv_cell(row["id"]), "confidence": float(row["confidence"]), "rank": int(row["rank"]),
                 "labels": labels(row["labels"]), "contradicted": soft(row["contradicted"]),
                 "suggested": soft(row["suggested"]), "raw": row,
             }  # fmt: skip
