@@ -110,7 +110,7 @@ def test_prune_keeps_the_highest_and_latest(folder):
 @pytest.mark.parametrize("change", [lambda folder: promote(folder, 4), rollback])
 def test_latest_moves_although_another_process_begins_an_export_or_a_prune(folder, change, monkeypatch):
     made = Path.symlink_to
-    program = "import sys; from pathlib import Path; from scbch_keras.export import store\n"
+    program = "import sys; from pathlib import Path; from scbch_keras.export.releasing import store\n"
     program += "with store.at_work(Path(sys.argv[1])): pass"
 
     def and_another_begins(link, *arguments, **options):
