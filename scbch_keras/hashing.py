@@ -22,8 +22,7 @@ from scbch_keras.fit_arguments import (
     split,
 )
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import HashBranch
-from scbch_keras.network import HashNetwork
+from scbch_keras.network import Branch, HashNetwork
 from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
 
@@ -58,8 +57,8 @@ class CrossModalHashing(HashNetwork):
         self,
         bits: int,
         num_classes: int,
-        image_branch: keras.Model | HashBranch | None = None,
-        text_branch: keras.Model | HashBranch | None = None,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
         l2: float = 1e-5,
         *,
         terms: Sequence[str],

@@ -1,6 +1,6 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,6 +15,9 @@ from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
 from scbch_keras.retrieval_sets import MAP_NAMES, check_set
+
+Branch: TypeAlias = keras.Model | HashBranch | None
+"""What a branch may be given as; None is the paper's."""
 
 
 class HashNetwork(keras.Model):
@@ -37,8 +40,8 @@ class HashNetwork(keras.Model):
         self,
         bits: int,
         num_classes: int,
-        image_branch: keras.Model | HashBranch | None = None,
-        text_branch: keras.Model | HashBranch | None = None,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
