@@ -46,7 +46,7 @@ class CrossModalHashing(HashNetwork):
         warmup_epochs: int >= 0, first epochs with all of these weights at 1.
         soft_labels: whether labels are probabilities.
 
-    A subclass names its own constructor arguments in `SETTINGS`; they are kept under their names and saved.
+    A subclass keeps its own constructor arguments under their names; they are saved.
 
     Raises:
         ValueError: an argument out of range, a branch whose code length is not `bits`, or branches that share a

@@ -1,5 +1,6 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
+import inspect
 from typing import Any, TypeAlias
 
 import keras
@@ -19,6 +20,8 @@ from scbch_keras.retrieval_sets import MAP_NAMES, check_set
 Branch: TypeAlias = keras.Model | HashBranch | None
 """What a branch may be given as; None is the paper's."""
 
+_COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
+
 
 class HashNetwork(keras.Model):
     """Two hash branches: codes of images and texts, and how well they find each other.
@@ -35,6 +38,15 @@ class HashNetwork(keras.Model):
     """
 
     SETTINGS: tuple[str, ...] = ()
+    """A subclass' own constructor arguments, which are saved."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.SETTINGS = tuple(
+            name
+            for name, parameter in inspect.signature(cls.__init__).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name not in _COMMON
+        )
 
     def __init__(
         self,

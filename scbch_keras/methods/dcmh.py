@@ -41,12 +41,10 @@ class DCMH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("gamma", "eta")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         gamma: float = 1.0,

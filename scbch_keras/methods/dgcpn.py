@@ -60,19 +60,10 @@ class DGCPN(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = (
-        "text_share",
-        "coherence_share",
-        "neighbor_share",
-        "pull",
-        "graph_weight",
-        "consistency_weight",
-    )
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         text_share: float = 0.01,

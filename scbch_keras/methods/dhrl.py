@@ -39,12 +39,10 @@ class DHRL(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("kept", "missing", "extra")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         kept: float = 0.75,

@@ -44,12 +44,10 @@ class DJSRH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("beta", "eta", "mu", "lambda_image", "lambda_text")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         beta: float = 0.9,

@@ -32,12 +32,10 @@ class InfoNCE(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("temperature", "beta")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         temperature: float = 0.07,

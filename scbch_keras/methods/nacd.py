@@ -54,12 +54,10 @@ class NACD(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("margin", "shift", "alpha", "beta", "revision", "neighbors", "warmup_epochs")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         margin: float = 0.2,

@@ -49,12 +49,10 @@ class NRCH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "margin", "shift", "threshold", "warmup_epochs", "selection")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         alpha: float = 0.6,

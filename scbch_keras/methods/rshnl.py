@@ -49,12 +49,10 @@ class RSHNL(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "gamma", "q", "temperature", "warmup_epochs", "center_units")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         alpha: float = 0.05,

@@ -62,27 +62,10 @@ class SCBCH(CrossModalHashing):
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
     """
 
-    SETTINGS = (
-        "margin",
-        "shift",
-        "alpha",
-        "beta",
-        "gamma",
-        "neighbors",
-        "warmup_epochs",
-        "dialect",
-        "classification",
-        "contrastive",
-        "confidence_weighting",
-        "attraction",
-        "labels",
-        "intra_modal",
-    )
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         margin: float = 0.15,

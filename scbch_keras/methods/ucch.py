@@ -46,12 +46,10 @@ class UCCH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("alpha", "temperature", "margin", "shift", "draws", "momentum")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         alpha: float = 0.9,
