@@ -22,8 +22,7 @@ from scbch_keras.fit_arguments import (
     split,
 )
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import HashBranch
-from scbch_keras.network import HashNetwork
+from scbch_keras.network import Branch, HashNetwork
 from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
 
@@ -47,7 +46,7 @@ class CrossModalHashing(HashNetwork):
         warmup_epochs: int >= 0, first epochs with all of these weights at 1.
         soft_labels: whether labels are probabilities.
 
-    A subclass names its own constructor arguments in `SETTINGS`; they are kept under their names and saved.
+    A subclass keeps its own constructor arguments under their names; they are saved.
 
     Raises:
         ValueError: an argument out of range, a branch whose code length is not `bits`, or branches that share a
@@ -58,8 +57,8 @@ class CrossModalHashing(HashNetwork):
         self,
         bits: int,
         num_classes: int,
-        image_branch: keras.Model | HashBranch | None = None,
-        text_branch: keras.Model | HashBranch | None = None,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
         l2: float = 1e-5,
         *,
         terms: Sequence[str],

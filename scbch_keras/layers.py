@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from scbch_keras.checks import flag, whole, widths
-from scbch_keras.registration import PACKAGE
+from scbch_keras.names import PACKAGE
 
 
 def unit_norm(x):

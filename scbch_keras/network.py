@@ -1,6 +1,7 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
-from typing import Any
+import inspect
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,6 +16,11 @@ from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
 from scbch_keras.retrieval_sets import MAP_NAMES, check_set
+
+Branch: TypeAlias = keras.Model | HashBranch | None
+"""What a branch may be given as; None is the paper's."""
+
+_COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
 
 
 class HashNetwork(keras.Model):
@@ -32,13 +38,22 @@ class HashNetwork(keras.Model):
     """
 
     SETTINGS: tuple[str, ...] = ()
+    """A subclass' own constructor arguments, which are saved."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.SETTINGS = tuple(
+            name
+            for name, parameter in inspect.signature(cls.__init__).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name not in _COMMON
+        )
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: keras.Model | HashBranch | None = None,
-        text_branch: keras.Model | HashBranch | None = None,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -7,22 +7,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-PACKAGE = "scbch_keras"
+from scbch_keras.methods import class_modules
+from scbch_keras.names import PACKAGE
 
 REGISTERED = {
-    "HashBranch": "layers",
-    "ConceptClassifier": "layers",
-    "PackBits": "layers",
-    "SCBCH": "model",
-    "DCMH": "baselines",
-    "UCCH": "baselines",
-    "InfoNCE": "baselines",
-    "NRCH": "baselines",
-    "RSHNL": "baselines",
-    "Classification": "losses",
-    "Attraction": "losses",
-    "Repulsion": "losses",
-    "Quantization": "losses",
+    **dict.fromkeys(("HashBranch", "ConceptClassifier", "PackBits"), "layers"),
+    **dict.fromkeys(("Classification", "Attraction", "Repulsion", "Quantization"), "losses"),
+    **class_modules(),
 }
 """Every class that `register_keras_serializable` registers, and its module."""
 

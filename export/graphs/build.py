@@ -6,8 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import scbch_keras.methods.baselines
-import scbch_keras.methods.scbch  # noqa: F401  (both register their models for loading)
 from scbch_keras.export.format.layouts import saved_model_path
 from scbch_keras.export.format.manifest import (
     IMAGE_PIPELINE,

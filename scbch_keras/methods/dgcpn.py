@@ -1,6 +1,6 @@
 """DGCPN: codes that reproduce the affinity of the whole training set's frozen features, by neighbours shared."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +11,11 @@ from scbch_keras import backend
 from scbch_keras.checks import number, share
 from scbch_keras.data import ROWS_AT_ONCE
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.layers import HashBranch, unit_norm
+from scbch_keras.layers import unit_norm
 from scbch_keras.losses import own_pairs
-from scbch_keras.registration import PACKAGE
+from scbch_keras.names import PACKAGE
+from scbch_keras.network import Branch
 from scbch_keras.sample_state import sample_rows, sample_variable
-
-Branch: TypeAlias = keras.Model | HashBranch | None
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -61,19 +60,10 @@ class DGCPN(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = (
-        "text_share",
-        "coherence_share",
-        "neighbor_share",
-        "pull",
-        "graph_weight",
-        "consistency_weight",
-    )
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         text_share: float = 0.01,

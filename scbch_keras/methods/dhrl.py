@@ -1,16 +1,12 @@
 """DHRL: samples whose labels a classifier ranks wrongly do not teach the other modality's."""
 
-from typing import TypeAlias
-
 import keras
 from keras import ops
 
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.layers import HashBranch
-from scbch_keras.registration import PACKAGE
-
-Branch: TypeAlias = keras.Model | HashBranch | None
+from scbch_keras.names import PACKAGE
+from scbch_keras.network import Branch
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -43,12 +39,10 @@ class DHRL(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("kept", "missing", "extra")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         kept: float = 0.75,

@@ -1,16 +1,13 @@
 """DJSRH: codes that reproduce how alike the frozen features of a batch are."""
 
-from typing import TypeAlias
-
 import keras
 from keras import ops
 
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.layers import HashBranch, unit_norm
-from scbch_keras.registration import PACKAGE
-
-Branch: TypeAlias = keras.Model | HashBranch | None
+from scbch_keras.layers import unit_norm
+from scbch_keras.names import PACKAGE
+from scbch_keras.network import Branch
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -47,12 +44,10 @@ class DJSRH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("beta", "eta", "mu", "lambda_image", "lambda_text")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         beta: float = 0.9,

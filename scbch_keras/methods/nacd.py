@@ -1,6 +1,6 @@
 """NACD: a confidence for each given label, that the classifiers and the neighbours lower where it is redundant."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,12 +9,11 @@ from keras import ops
 from scbch_keras.checks import check_neighbors, number, share, whole
 from scbch_keras.confidence import neighbor_labels
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.layers import ConceptClassifier, HashBranch
+from scbch_keras.layers import ConceptClassifier
 from scbch_keras.losses import classification, label_similarity, own_pairs, quantization
-from scbch_keras.registration import PACKAGE
+from scbch_keras.names import PACKAGE
+from scbch_keras.network import Branch
 from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
-
-Branch: TypeAlias = keras.Model | HashBranch | None
 
 # The share of a label's old confidence that a step keeps, in the first epoch and towards the last.
 _KEPT = (0.95, 0.8)
@@ -55,12 +54,10 @@ class NACD(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
-    SETTINGS = ("margin", "shift", "alpha", "beta", "revision", "neighbors", "warmup_epochs")
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
+        bits: int,
+        num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
         margin: float = 0.2,

@@ -14,9 +14,10 @@ from scbch_keras.data import PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.layers import ConceptClassifier, HashBranch
+from scbch_keras.layers import ConceptClassifier
 from scbch_keras.methods.paper import BENCHMARKS
-from scbch_keras.registration import PACKAGE
+from scbch_keras.names import PACKAGE
+from scbch_keras.network import Branch
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -61,29 +62,12 @@ class SCBCH(CrossModalHashing):
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
     """
 
-    SETTINGS = (
-        "margin",
-        "shift",
-        "alpha",
-        "beta",
-        "gamma",
-        "neighbors",
-        "warmup_epochs",
-        "dialect",
-        "classification",
-        "contrastive",
-        "confidence_weighting",
-        "attraction",
-        "labels",
-        "intra_modal",
-    )
-
     def __init__(
         self,
-        bits: int = 64,
-        num_classes: int = 24,
-        image_branch: keras.Model | HashBranch | None = None,
-        text_branch: keras.Model | HashBranch | None = None,
+        bits: int,
+        num_classes: int,
+        image_branch: Branch = None,
+        text_branch: Branch = None,
         margin: float = 0.15,
         shift: float = 0.8,
         alpha: float = 0.7,

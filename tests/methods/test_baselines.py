@@ -4,10 +4,13 @@ import pytest
 from keras import ops
 
 import scbch_keras as sk
-from scbch_keras.methods import baseline_losses as terms
-from scbch_keras.methods.baselines import BASELINES, DCMH, NRCH, RSHNL
+from scbch_keras.methods import batch_terms, dcmh, infonce, nrch, rshnl, ucch
+from scbch_keras.methods.dcmh import DCMH
 from scbch_keras.methods.mixture import lower_component
+from scbch_keras.methods.nrch import NRCH
+from scbch_keras.methods.rshnl import RSHNL
 from tests.gradients import gradients_of, number, tensors
+from tests.methods import BASELINES
 
 LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]], "float32")
 WEIGHT = np.array([1.0, 0.5, 2.0, 0.25, 1.5], "float32")
@@ -33,15 +36,19 @@ def centers():
 
 # Every term as (image, text, sample_weight) -> scalar, with the labels above.
 TERMS = {
-    "pairwise_likelihood": lambda i, t, w: terms.pairwise_likelihood(i, t, terms.shares_label(LABELS), w),
-    "unified_quantization": terms.unified_quantization,
-    "bit_balance": terms.bit_balance,
-    "instance_contrast": lambda i, t, w: terms.instance_contrast(i, t, 0.9, w),
-    "cross_modal_ranking": lambda i, t, w: terms.cross_modal_ranking(i, t, 0.2, 1.0, w),
-    "info_nce": lambda i, t, w: terms.info_nce(i, t, 0.07, w),
-    "robust_contrast": lambda i, t, w: terms.robust_contrast(i, t, terms.shares_label(LABELS), 0.2, 1.0, w),
-    "magnitude_gap": terms.magnitude_gap,
-    "pair_contrast": lambda i, t, w: terms.pair_contrast(i, t, 0.5, 0.3, w),
+    "pairwise_likelihood": lambda i, t, w: dcmh.pairwise_likelihood(
+        i, t, batch_terms.shares_label(LABELS), w
+    ),
+    "unified_quantization": dcmh.unified_quantization,
+    "bit_balance": dcmh.bit_balance,
+    "instance_contrast": lambda i, t, w: ucch.instance_contrast(i, t, 0.9, w),
+    "cross_modal_ranking": lambda i, t, w: ucch.cross_modal_ranking(i, t, 0.2, 1.0, w),
+    "info_nce": lambda i, t, w: infonce.info_nce(i, t, 0.07, w),
+    "robust_contrast": lambda i, t, w: nrch.robust_contrast(
+        i, t, batch_terms.shares_label(LABELS), 0.2, 1.0, w
+    ),
+    "magnitude_gap": nrch.magnitude_gap,
+    "pair_contrast": lambda i, t, w: rshnl.pair_contrast(i, t, 0.5, 0.3, w),
 }
 
 
@@ -132,7 +139,7 @@ def test_gradients_are_finite(codes, name, scale):
 
 
 def test_center_errors_by_hand(codes, centers):
-    errors = ops.convert_to_numpy(terms.center_errors(*tensors(LABELS, *codes, centers.T)))
+    errors = ops.convert_to_numpy(nrch.center_errors(*tensors(LABELS, *codes, centers.T)))
     for i in range(5):
         for c in range(3):
             sign = 1 if LABELS[i, c] else -1
@@ -144,7 +151,7 @@ def test_center_errors_teach_the_centers_alone(codes, centers):
     labels = ops.convert_to_tensor(LABELS)
     *of_codes, of_centers = gradients_of(
         lambda image, text, kernel: (
-            ops.sum(terms.center_errors(labels, image, text, kernel)) + 0 * ops.sum(image + text)
+            ops.sum(nrch.center_errors(labels, image, text, kernel)) + 0 * ops.sum(image + text)
         ),
         *codes,
         centers.T,
@@ -155,7 +162,7 @@ def test_center_errors_teach_the_centers_alone(codes, centers):
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 1.0])
 def test_center_aggregation_by_hand(codes, centers, q):
-    values = ops.convert_to_numpy(terms.center_aggregation(*tensors(LABELS, *codes, centers), q))
+    values = ops.convert_to_numpy(rshnl.center_aggregation(*tensors(LABELS, *codes, centers), q))
     for i in range(5):
         expected = 0.0
         for code in codes:
@@ -168,7 +175,7 @@ def test_center_aggregation_by_hand(codes, centers, q):
 def test_a_sample_without_labels_has_a_finite_gradient(codes, centers):
     labels = ops.convert_to_tensor(0 * LABELS)
     gradients = gradients_of(
-        lambda image, text, means: ops.sum(terms.center_aggregation(labels, image, text, means, 0.01)),
+        lambda image, text, means: ops.sum(rshnl.center_aggregation(labels, image, text, means, 0.01)),
         *codes,
         centers,
     )
@@ -178,8 +185,8 @@ def test_a_sample_without_labels_has_a_finite_gradient(codes, centers):
 def test_robust_loss_is_cross_entropy_at_one_end_and_absolute_error_at_the_other():
     p = np.array([0.01, 0.3, 1.0], "float32")
     log_p = ops.log(ops.convert_to_tensor(p))
-    np.testing.assert_allclose(ops.convert_to_numpy(terms.robust_loss(log_p, 1.0)), 1 - p, atol=1e-6)
-    np.testing.assert_allclose(ops.convert_to_numpy(terms.robust_loss(log_p, 1e-3)), -np.log(p), rtol=1e-2)
+    np.testing.assert_allclose(ops.convert_to_numpy(rshnl.robust_loss(log_p, 1.0)), 1 - p, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(rshnl.robust_loss(log_p, 1e-3)), -np.log(p), rtol=1e-2)
 
 
 def test_the_mixture_finds_two_groups():
@@ -275,7 +282,7 @@ def test_self_paced_weights_follow_the_difficulty(pairs):
     weights = model.estimate_confidence(data)
     _, plain = model.objective(batch, *tensors(y), outputs, None, False)["aggregation"]
     difficulty = ops.convert_to_numpy(
-        terms.center_aggregation(y, outputs["image"], outputs["text"], model._centers(), model.q)
+        rshnl.center_aggregation(y, outputs["image"], outputs["text"], model._centers(), model.q)
     )
     np.testing.assert_allclose(weights, np.maximum(0, 1 - difficulty / 3), atol=1e-5)
     assert number(plain) == pytest.approx(difficulty.mean(), rel=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import scbch_keras as sk
-from scbch_keras.methods.baselines import BASELINES
+from tests.methods import BASELINES
 
 
 def sets(pairs, cut=60):

@@ -8,9 +8,8 @@ from keras import ops
 import scbch_keras as sk
 from scbch_keras.labels.audit import auroc
 from scbch_keras.losses import classification, label_similarity, quantization
-from scbch_keras.methods import baseline_losses as terms
-from scbch_keras.methods import dgcpn, dhrl, djsrh, nacd, ucch_bank
-from scbch_keras.methods.baselines import UCCH
+from scbch_keras.methods import dgcpn, dhrl, djsrh, nacd, ucch
+from scbch_keras.methods.ucch import UCCH
 from tests.conftest import GOLDEN
 from tests.gradients import gradients_of, number, tensors
 
@@ -176,12 +175,12 @@ def test_the_bank_of_ucch_is_the_authors():
         "warmup": (
             0.0,
             "memory_before",
-            lambda image, text: terms.instance_contrast(image, text, temperature),
+            lambda image, text: ucch.instance_contrast(image, text, temperature),
         ),
         "bank": (
             float(case["momentum"]),
             "memory_after_warmup",
-            lambda image, text: ucch_bank.bank_contrast(
+            lambda image, text: ucch.bank_contrast(
                 image, text, *tensors(case["memory_after_warmup"]), case["draws"].astype("int32"), temperature
             ),
         ),
@@ -192,7 +191,7 @@ def test_the_bank_of_ucch_is_the_authors():
         for side, gradient in zip(("image", "text"), gradients_of(contrast, *codes), strict=True):
             agree(gradient, case[f"grad_{side}_{step}_contrast"], GRADIENT)
         memory = case[before].copy()
-        moved = ucch_bank.moved_rows(*tensors(*codes, memory[rows]), momentum)
+        moved = ucch.moved_rows(*tensors(*codes, memory[rows]), momentum)
         memory[rows] = ops.convert_to_numpy(moved)
         agree(memory, case[f"memory_after_{step}"], VALUE)
 

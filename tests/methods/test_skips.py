@@ -7,7 +7,7 @@ from keras import ops
 
 import scbch_keras as sk
 from scbch_keras.hashing import CrossModalHashing
-from scbch_keras.methods.baselines import BASELINES
+from tests.methods import BASELINES
 
 BACKEND = keras.backend.backend()
 LARGE = 2e38  # two of them add up to more than float32 holds

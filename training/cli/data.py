@@ -10,9 +10,10 @@ from rich.console import Console
 
 from scbch_keras.files import replaced
 from scbch_keras.labels import noise as label_noise
+from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
-from scbch_keras.training.runs.recipe import VARIANTS, resolve
+from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
 Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
 from scbch_keras.training.progress import display
-from scbch_keras.training.runs.recipe import SETTINGS, VARIANTS, Recipe, resolve
+from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]

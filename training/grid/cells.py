@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.training.data.problems import short
-from scbch_keras.training.runs.recipe import VARIANTS
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Row:
     @property
     def published(self) -> float | None:
         """The paper's number in percent for the same variant, noise rate and length on the same data set."""
-        method, change, *_ = VARIANTS[self.variant]
+        method, change = VARIANTS[self.variant].method, VARIANTS[self.variant].change
         if change and self.variant not in _TABLE_3:
             return None
         results = ablation() if change else comparison()
@@ -182,7 +182,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 
 def method_name(variant: str) -> str:
     """What the paper calls a variant, and what it is."""
-    method, change, *_ = VARIANTS[variant]
+    method, change = VARIANTS[variant].method, VARIANTS[variant].change
     return f"{method} ({change})" if change else method
 
 

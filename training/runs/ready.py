@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import check_neighbors
+from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, split_own
 from scbch_keras.training.data.problems import Problem, Report
 from scbch_keras.training.features.text import TextFeatures
-from scbch_keras.training.runs.recipe import VARIANTS, Recipe
+from scbch_keras.training.runs.recipe import Recipe
 
 _ROWS_AT_ONCE = 4096
 

@@ -4,9 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from scbch_keras.checks import number, one_of, share, text, whole, widths
+from scbch_keras.methods import VARIANTS
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
 
@@ -24,52 +25,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mirflickr-subset": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
     "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
-}
-
-
-_OBJECTIVE = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
-
-
-class Variant(NamedTuple):
-    """What is trained: the method's name in the tables, what is changed in it, and the arguments of its model."""
-
-    method: str
-    change: str
-    settings: dict[str, Any]
-    takes: tuple[str, ...] = _OBJECTIVE
-    """Settings of the recipe that the model takes too."""
-    baseline: str | None = None
-    """Name in `BASELINES`; None: SCBCH."""
-    warmup_share: float | None = None
-    """Warm-up as a share of the epochs, where the recipe does not say how many."""
-
-
-# The paper's ablations (Table 3), the equations as printed, what goes beyond the paper, and other methods.
-VARIANTS = {
-    "full": Variant("SCBCH", "", {}),
-    "no-classification": Variant("SCBCH-1", "no classification loss", {"classification": False}),
-    "no-contrastive": Variant("SCBCH-2", "no contrastive loss", {"contrastive": False}),
-    "no-confidence": Variant("SCBCH-3", "no confidence weights", {"confidence_weighting": False}),
-    "no-attraction": Variant("SCBCH-4", "no attraction term", {"attraction": False}),
-    "paper-dialect": Variant("SCBCH", "the paper's equations", {"dialect": "paper"}),
-    "posterior": Variant("SCBCH on posterior labels", "", {"labels": "posterior"}),
-    "posterior-without-intra-modal": Variant(
-        "SCBCH on posterior labels", "no intra-modal term", {"labels": "posterior", "intra_modal": False}
-    ),
-    # At the authors' eta, 1, the balance term keeps DCMH from learning in these few steps; see docs/beyond.md.
-    "dcmh": Variant("DCMH", "", {"eta": 0.01}, ("l2",), "dcmh"),
-    # The authors' command for MIRFlickr.
-    "ucch": Variant("UCCH", "", {"alpha": 0.7, "shift": 0.1}, ("l2",), "ucch"),
-    "infonce": Variant("InfoNCE", "", {}, ("l2",), "infonce"),
-    # The authors warm up for 19 of 100 epochs.
-    "nrch": Variant("NRCH", "", {}, ("l2", "warmup_epochs"), "nrch", warmup_share=0.19),
-    "nrch-no-selection": Variant("NRCH", "no selection", {"selection": False}, ("l2",), "nrch"),
-    "rshnl": Variant("RSHNL", "", {"center_units": (1024, 1024)}, ("l2", "warmup_epochs"), "rshnl"),
-    # The authors' warm-up is 10 of 100 epochs.
-    "nacd": Variant("NACD", "", {}, ("l2", "warmup_epochs", "neighbors"), "nacd", warmup_share=0.1),
-    "dhrl": Variant("DHRL", "without its transformer", {}, ("l2",), "dhrl"),
-    "djsrh": Variant("DJSRH", "", {}, ("l2",), "djsrh"),
-    "dgcpn": Variant("DGCPN", "", {}, ("l2",), "dgcpn"),
 }
 
 

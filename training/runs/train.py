@@ -19,12 +19,11 @@ from scbch_keras.files import file_in
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.layers import HashBranch
-from scbch_keras.methods.baselines import BASELINES
-from scbch_keras.methods.scbch import SCBCH
+from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
-from scbch_keras.training.runs.recipe import VARIANTS, Recipe
+from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
 
 __all__ = ["RunStopped", "load_model", "new_model", "stop_when_asked", "train"]
@@ -139,8 +138,7 @@ def load_model(run: RunFolder) -> CrossModalHashing:
 
 def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     """The compiled model of a recipe, not trained."""
-    baseline = VARIANTS[recipe.variant].baseline
-    method: Any = SCBCH if baseline is None else BASELINES[baseline]
+    method: Any = VARIANTS[recipe.variant].load()
     model = method(
         num_classes=num_classes,
         image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch"),

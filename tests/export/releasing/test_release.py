@@ -24,7 +24,7 @@ from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing import release as publish
 from scbch_keras.export.validation import verify
 from scbch_keras.export.validation.evaluation import Evaluation
-from scbch_keras.methods.baselines import InfoNCE
+from scbch_keras.methods.infonce import InfoNCE
 from scbch_keras.preprocessing.keras_file import load_in_float32
 
 BACKEND = keras.backend.backend()

@@ -1,6 +1,7 @@
 import pytest
 
-from scbch_keras.training.runs.recipe import VARIANTS, resolve
+from scbch_keras.methods import VARIANTS
+from scbch_keras.training.runs.recipe import resolve
 
 pytestmark = pytest.mark.numpy_only
 

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from scbch_keras.export import HashEncoder
-from scbch_keras.methods.baselines import BASELINES
 from scbch_keras.training.cli.main import commands
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.environment import versions
@@ -25,6 +24,7 @@ from scbch_keras.training.runs.folder import RunError, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
 from scbch_keras.training.runs.train import RunStopped, load_model, train
+from tests.methods import BASELINES
 
 BACKEND = keras.backend.backend()
 # What knows of no backend runs on the one that starts quickest.
