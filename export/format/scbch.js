@@ -1,5 +1,5 @@
 /**
- * Strings for text_raw.onnx, which takes normalised ones: the rules of scbch_keras.export.normalization in JavaScript.
+ * Strings for text_raw.onnx, which takes normalised ones: the rules of scbch_keras.preprocessing.normalization in JavaScript.
  *
  *   import { TextPipeline } from "./scbch.js";
  *   const pipeline = new TextPipeline(await (await fetch("text_pipeline.json")).json());

@@ -371,7 +371,7 @@ def test_a_picture_of_the_size_needs_no_pillow(tmp_path):
 import sys
 sys.modules["PIL"] = None
 import numpy as np
-from scbch_keras.export.pictures import blocks, checked_pictures
+from scbch_keras.preprocessing.pictures import blocks, checked_pictures
 picture = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 assert (next(blocks(checked_pictures(picture), (2, 2), 8)) == picture).all()
 try:

@@ -150,7 +150,7 @@ def test_the_command_ends_within_seconds_and_by_the_signals_status(file, tmp_pat
 @once
 def test_a_process_that_does_not_end_by_itself_is_ended_in_time():
     program = (
-        "import os, signal, threading\nfrom scbch_keras.training import stopping\nstopping.SECONDS = 0.2\n"
+        "import os, signal, threading\nfrom scbch_keras.training.runs import stopping\nstopping.SECONDS = 0.2\n"
         "signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "with stopping.ended_in_time():\n    os.kill(os.getpid(), signal.SIGTERM)\n    threading.Event().wait()\n"
     )
