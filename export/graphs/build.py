@@ -11,7 +11,6 @@ import scbch_keras.methods.scbch  # noqa: F401  (both register their models for 
 from scbch_keras.export.format.layouts import saved_model_path
 from scbch_keras.export.format.manifest import (
     IMAGE_PIPELINE,
-    MODALITIES,
     MODEL,
     RAW_IMAGE_ONNX,
     RAW_TEXT_ONNX,
@@ -20,6 +19,7 @@ from scbch_keras.export.format.manifest import (
 )
 from scbch_keras.export.graphs.probes import picture_probes, probes, serialized_examples, text_probes
 from scbch_keras.export.graphs.signatures import input_shapes
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.keras_file import load_in_float32
 from scbch_keras.preprocessing.text import TextPipeline
