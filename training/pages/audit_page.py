@@ -150,7 +150,9 @@ def _facts(audit: LabelAudit, words: _Words, score: AuditScore | None) -> list[t
         (f"{int(audit.suggested().sum()):,}", words.suggested),
     ]
     if score is not None and score.by_suspicion.auroc is not None:
-        meaning = f"of the time a corrupted sample is more suspicious than a clean one; a coin: {percent(0.5)}"
+        meaning = (
+            f"of the time a corrupted sample is more suspicious than a clean one; a coin: {percent(0.5)}"
+        )
         facts.append((percent(score.by_suspicion.auroc), meaning))
     return facts
 

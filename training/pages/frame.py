@@ -1,5 +1,6 @@
 """The frame of the HTML pages: templates that load nothing, for light and dark, for a phone and for paper."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ def render(template: str, *folders: Path, **values: Any) -> str:
         values: what it shows. Text is escaped.
     """
     environment = html_templates(*folders, _TEMPLATES)
-    environment.filters |= {"percent": percent, "thousands": "{:,}".format}
+    environment.filters |= {"percent": percent, "thousands": "{:,}".format, "data_uri": _data_uri}
     return environment.get_template(template).render(contents=[], **values)
 
 
 def percent(share: float) -> str:
     """A share in [0, 1] as whole percent, which no line break parts."""
     return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
+def _data_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

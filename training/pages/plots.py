@@ -27,7 +27,9 @@ def page_colours(*names: str) -> dict[str, str]:
     colours = {name: f"#0a{crc32(name.encode()) % 2**16:04x}" for name in names}
     for name, colour in colours.items():
         if _VARIABLES.setdefault(colour, name) != name:
-            raise ValueError(f"names: {name!r} and {_VARIABLES[colour]!r} have one colour; rename one of them")
+            raise ValueError(
+                f"names: {name!r} and {_VARIABLES[colour]!r} have one colour; rename one of them"
+            )
     return colours
 
 
