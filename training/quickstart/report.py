@@ -26,7 +26,7 @@ def draw_report(results: Results) -> str:
     return render(
         "report.html",
         Path(__file__).with_name("templates"),
-        title="SCBCH quickstart: report of a training on icons with noisy labels",
+        title="SCBCH quickstart report: finding icons by words",
         results=results,
         order=_ORDER,
         duration=_duration(results.seconds),
