@@ -41,7 +41,9 @@ def retrieval(
     The curve has a point for 1, 2, 3, 5, ... and at last all of the database retrieved.
     """
     ranks = np.unique(np.geomspace(1, len(database.labels), 40).round().astype(int)).tolist()
-    scores, precision, recall = {}, {}, {}
+    scores: dict[str, float] = {}
+    precision: dict[str, tuple[float, ...]] = {}
+    recall: dict[str, tuple[float, ...]] = {}
     for direction, (asked, answered) in DIRECTIONS.items():
         both = (query_codes[asked], database_codes[answered], query.labels, database.labels)
         scores[direction] = mean_average_precision(*both, bits=bits)

@@ -45,7 +45,7 @@ def retrieval_metrics(
     """
     size = len(database_labels)
     curve_ranks = np.unique(np.linspace(1, size, CURVE_POINTS).astype(int))
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for direction, (asked, searched) in DIRECTIONS.items():
         codes = (query[asked], database[searched], query_labels, database_labels)
         precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
