@@ -364,3 +364,17 @@ def test_every_variant_has_a_look_of_its_own_however_many_there_are():
     assert len(set(looks)) == 60
     assert {look.marker for look in looks} <= set(_MARKS)
     assert set(_SERIES) == {*VARIANTS, "published", "chance"}
+
+
+def test_a_random_order_has_a_line_where_the_cells_know_it(read):
+    metrics = {"i2t": {"precision": [0.9, 0.5]}, "t2i": {"precision": [0.9, 0.6]}}
+    known, unknown = (draw_page(read(cell(**more))) for more in ({"metrics": metrics}, {}))
+    assert "a random order 55.0" in known
+    assert "a random order" not in unknown
+    with pytest.raises(ValueError, match="line 1: expected metrics to have precision"):
+        read(cell(metrics={"i2t": {"precision": [2]}}))
+
+
+def test_the_page_writes_out_what_turns_the_direction_of_writing(read):
+    html = draw_page(read(cell(dataset="icons", title="a\u202eb", versions={"keras": "\u2066"})))
+    assert not set(html) & set("\u202e\u2066")
