@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.subset_724 import fitted
 from scbch_keras.export import Evaluation, release
-from scbch_keras.export.format.manifest import MODALITIES, PRECISIONS, onnx_form
+from scbch_keras.export.format.manifest import PRECISIONS, onnx_form
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from scbch_keras.modalities import DIRECTIONS
+
 RATES = (0.0, 0.2, 0.5, 0.8)
 SEEDS = range(5)
-DIRECTIONS = ("i2t", "t2i")
 
 
 def train_and_evaluate(folder: Path, rate: float, seed: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ def csv_cell(text: str) -> str:
     """
     plain = text.replace("\r\n", "\n")
     if not plain.isprintable() and any(_is_control(char) and char not in "\t\n" for char in plain):
-        return "'\\" + _escaped(text.replace("\\", "\\\\"), "\t\n")
+        return "'\\" + visible(text.replace("\\", "\\\\"), "\t\n")
     if text.startswith(("'", "\t", "\n", "\r")) or text.lstrip().startswith(_FORMULA):
         return f"'{text}"
     return text
@@ -44,7 +44,7 @@ def _meant(found: re.Match[str]) -> str:
 
 def terminal(text: object, lines: bool = False) -> str:
     """Text for a terminal or a log: one line, unless `lines`, without anything that the terminal would obey."""
-    return _escaped(str(text), "\n" if lines else "")
+    return visible(str(text), "\n" if lines else "")
 
 
 def markdown(text: object) -> str:
@@ -63,7 +63,16 @@ def markdown_code(text: object) -> str:
 
 def html_text(text: object) -> str:
     """Text for HTML, in quoted attributes too."""
-    return html.escape(_escaped(str(text), "\t\n\r"))
+    return html.escape(visible(str(text), "\t\n\r"))
+
+
+def visible(text: str, kept: str = "") -> str:
+    r"""Text with its control characters but those `kept` written out as escapes (``\x1b``)."""
+    if text.isprintable():
+        return text
+    return text.translate(
+        {ord(char): ascii(char)[1:-1] for char in set(text) if _is_control(char) and char not in kept}
+    )
 
 
 def _one_line(text: object) -> str:
@@ -73,9 +82,3 @@ def _one_line(text: object) -> str:
 def _is_control(char: str) -> bool:
     category = unicodedata.category(char)
     return category in ("Cc", "Cs", "Zl", "Zp") or (category == "Cf" and char not in _JOINERS)
-
-
-def _escaped(text: str, kept: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(ascii(char)[1:-1] if _is_control(char) and char not in kept else char for char in text)

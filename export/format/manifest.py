@@ -21,7 +21,6 @@ SCHEMA = 2
 MARKERS = ("BLESSED", "NOT_BLESSED", "INFRA_BLESSED", "INFRA_NOT_BLESSED")
 """Empty files that say how a validation ended. They and the manifest change after a release is made, so the
 manifest lists no checksums of them."""
-MODALITIES = ("image", "text")
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
 PRECISIONS = ("float32", "int8", "fp16")

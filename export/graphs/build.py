@@ -9,7 +9,6 @@ from typing import Any
 from scbch_keras.export.format.layouts import saved_model_path
 from scbch_keras.export.format.manifest import (
     IMAGE_PIPELINE,
-    MODALITIES,
     MODEL,
     RAW_IMAGE_ONNX,
     RAW_TEXT_ONNX,
@@ -18,6 +17,7 @@ from scbch_keras.export.format.manifest import (
 )
 from scbch_keras.export.graphs.probes import picture_probes, probes, serialized_examples, text_probes
 from scbch_keras.export.graphs.signatures import input_shapes
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.keras_file import load_in_float32
 from scbch_keras.preprocessing.text import TextPipeline

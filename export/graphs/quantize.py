@@ -9,7 +9,8 @@ import onnx
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from scbch_keras.export.format.manifest import MODALITIES, PRECISIONS, onnx_path
+from scbch_keras.export.format.manifest import PRECISIONS, onnx_path
+from scbch_keras.modalities import MODALITIES
 
 _BLOCK = 128
 _INT8_PRODUCTS = 4  # accuracy_level of MatMulNBits

@@ -6,13 +6,13 @@ from typing import Any
 
 import keras
 
-from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.export.graphs.signatures import (
     encode_examples_function,
     encode_function,
     encode_image_bytes_function,
     encode_raw_text_function,
 )
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
 

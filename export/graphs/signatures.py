@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from scbch_keras.export.format.manifest import MODALITIES, example_shapes
+from scbch_keras.export.format.manifest import example_shapes
 from scbch_keras.layers import PackBits
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
 

@@ -10,6 +10,7 @@ import numpy as np
 from scbch_keras.checks import some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing.store import versions
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
 
@@ -53,7 +54,7 @@ def check_model(model: Any, formats: Sequence[str]) -> None:
 
     if not isinstance(model, CrossModalHashing):
         raise TypeError(f"model must be an SCBCH or another CrossModalHashing, got {type(model).__name__}")
-    branches = {modality: getattr(model, f"{modality}_branch") for modality in manifests.MODALITIES}
+    branches = {modality: getattr(model, f"{modality}_branch") for modality in MODALITIES}
     if set(model.get_build_config()["input_shape"]) != set(branches):
         raise ValueError("model is not built, so there is nothing to export: call fit or build first")
     if "onnx" in formats:

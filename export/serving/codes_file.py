@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.codes import check_packed
-from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
+from scbch_keras.modalities import MODALITIES
 
 _SCHEMA = 1
 _BREAKS = ("\n", "\r")

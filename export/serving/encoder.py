@@ -17,6 +17,7 @@ from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
 from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
 
@@ -52,13 +53,13 @@ class HashEncoder:
         self,
         path: str | os.PathLike,
         *,
-        modalities: Sequence[str] = manifests.MODALITIES,
+        modalities: Sequence[str] = MODALITIES,
         precision: str = "float32",
         threads: int | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
     ):
         runtime = _onnxruntime()
-        modalities = some_of("modalities", modalities, manifests.MODALITIES)
+        modalities = some_of("modalities", modalities, MODALITIES)
         precision = one_of("precision", precision, manifests.PRECISIONS)
         threads = whole("threads", threads, 1, optional=True)
         if isinstance(providers, str) or not providers:

@@ -12,6 +12,7 @@ from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.session import onnxruntime, open_session
+from scbch_keras.modalities import MODALITIES
 
 Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""
@@ -53,7 +54,7 @@ class Served:
     def forms(self) -> list[str]:
         """In which its encoders of features are: "saved_model", "onnx" and other ONNX kinds."""
         encoders = self.manifest["encoders"]
-        return list(dict.fromkeys(form for modality in manifests.MODALITIES for form in encoders[modality]))
+        return list(dict.fromkeys(form for modality in MODALITIES for form in encoders[modality]))
 
     def run(self, signature: str, **inputs: Any) -> dict[str, NDArray[Any]]:
         """One call of a signature of the SavedModel."""

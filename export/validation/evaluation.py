@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, check_features
-from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.npz import read_npz
 
 Encode = Callable[[str, NDArray[Any]], NDArray[np.uint8]]

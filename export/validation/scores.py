@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.format.manifest import MODALITIES
 from scbch_keras.export.validation.endpoints import Encode, Served
 from scbch_keras.export.validation.evaluation import Evaluation
+from scbch_keras.modalities import MODALITIES
 
 _ROWS = 256
 

@@ -19,6 +19,7 @@ from scbch_keras.child import run_module
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
+from scbch_keras.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,7 @@ def validate(
     damaged: list[str] = []
     try:
         manifest = manifests.read(path)
-        shapes = {
-            m: manifest["signatures"][f"encode_{m}"]["inputs"][m]["shape"] for m in manifests.MODALITIES
-        }
+        shapes = {m: manifest["signatures"][f"encode_{m}"]["inputs"][m]["shape"] for m in MODALITIES}
     except (ValueError, KeyError, TypeError) as error:
         damaged = [str(error) if isinstance(error, ValueError) else f"{path / manifests.NAME} lacks {error}"]
     else:

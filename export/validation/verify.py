@@ -31,6 +31,7 @@ from scbch_keras.export.validation.endpoints import Encode, Served
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import losses_on_evaluation, losses_on_probes
 from scbch_keras.export.validation.scores import scored
+from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
 
@@ -181,7 +182,7 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
         run = getattr(opened, modality)
         return lambda inputs: (run(inputs), run(inputs, packed=False))
 
-    for modality in manifests.MODALITIES:
+    for modality in MODALITIES:
         yield f"{named} {modality}", modality, encoder(modality)
     if manifests.RAW_TEXT in served.manifest["encoders"]:
         yield f"{named} of strings", manifests.RAW_TEXT, encoder("text")

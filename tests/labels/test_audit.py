@@ -483,6 +483,20 @@ def test_page_escapes_what_comes_from_the_data(tmp_path):
     assert page.words.count(HOSTILE) >= 8
 
 
+def test_page_writes_out_what_turns_the_direction_of_writing(tmp_path, pictures):
+    bidi = "a\u202eb\u2066"
+    audit = by_hand(ids=np.array([bidi, "b", "c", "d"]), label_names=(bidi, "tree", "sea"))
+    _, html = draw(tmp_path, audit, bidi, texts=(bidi,) * 4, pictures=pictures)
+    assert not set(html) & set("\u202e\u2066")
+
+
+@pytest.mark.parametrize("kind", ["eps", "pcx", "tga"])
+def test_a_thumbnail_takes_the_formats_of_training_alone(tmp_path, kind):
+    Image.new("RGB", (8, 8)).save(tmp_path / f"picture.{kind}")
+    with pytest.raises(ValueError, match=f"picture.{kind}: expected a picture"):
+        write_audit_page(by_hand(), tmp_path / "a.html", "A", pictures=[tmp_path / f"picture.{kind}"] * 4)
+
+
 def test_page_has_the_score_where_there_is_one(tmp_path):
     audit = random_audit()
     clean = audit.labels ^ (np.random.default_rng(1).random(audit.labels.shape) < 0.15)

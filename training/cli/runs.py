@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scbch_keras.methods import VARIANTS
+from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
@@ -238,12 +239,12 @@ def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]
     table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     names = {"map": "mAP@all", "map_at_50": "mAP@50", "map_reference": "mAP@all, ties='reference'"}
     table.add_column("metric")
-    for direction in ("i2t", "t2i"):
-        table.add_column({"i2t": "image to text", "t2i": "text to image"}[direction], justify="right")
+    for modalities in DIRECTIONS.values():
+        table.add_column(" to ".join(modalities), justify="right")
     for key, title in {**names, "precision_radius_2": "precision within radius 2"}.items():
-        table.add_row(title, *(f"{metrics[direction][key]:.4f}" for direction in ("i2t", "t2i")))
+        table.add_row(title, *(f"{metrics[direction][key]:.4f}" for direction in DIRECTIONS))
     for n in metrics["i2t"]["precision_at"]:
-        values = (metrics[direction]["precision_at"][n] for direction in ("i2t", "t2i"))
+        values = (metrics[direction]["precision_at"][n] for direction in DIRECTIONS)
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))
     console.print(table)
 

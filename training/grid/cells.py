@@ -10,6 +10,7 @@ from typing import Any
 
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
+from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.training.data.problems import short
 
 
@@ -31,6 +32,8 @@ class Cell:
     history: tuple[dict[str, Any], ...]
     seconds: float
     settings: dict[str, Any]
+    chance: float | None
+    """Precision of a random order, the share of relevant items: mean of both directions, None if it is not known."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -118,7 +121,23 @@ def _cell(content: Any, where: str) -> Cell:
         **{name: content[name] for name in _FIELDS if name not in ("history", "noise")},
         history=tuple(history),
         noise=float(content["noise"]),
+        chance=_chance(content.get("metrics") or {}, where),
     )
+
+
+def _chance(metrics: Any, where: str) -> float | None:
+    """What the curves of precision end with, where everything is retrieved."""
+    if not metrics:
+        return None
+    try:
+        ends = [metrics[direction]["precision"][-1] for direction in DIRECTIONS]
+    except (KeyError, IndexError, TypeError):
+        ends = [None]
+    if not all(_is_number(end, 0, 1) for end in ends):
+        raise ValueError(
+            f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {short(metrics)}"
+        )
+    return sum(ends) / len(ends)
 
 
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:

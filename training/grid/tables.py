@@ -59,6 +59,7 @@ class Row:
     seeds: tuple[int, ...]
     last: Summary
     best: Summary
+    chance: float | None
 
     @property
     def place(self) -> Place:
@@ -343,6 +344,7 @@ def _row(cells: list[Cell]) -> Row:
         seeds,
         _summary([cell.last for cell in cells]),
         _summary([cell.best for cell in cells]),
+        next((cell.chance for cell in cells if cell.chance is not None), None),
     )
 
 

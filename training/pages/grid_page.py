@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scbch_keras.files import replaced
-from scbch_keras.safe_text import html_text as escape
 from scbch_keras.training.grid.published import BENCHMARKS
 from scbch_keras.training.grid.tables import (
     BEST,
@@ -18,7 +17,6 @@ from scbch_keras.training.grid.tables import (
     VARIANTS,
     Cell,
     Row,
-    Table,
     method_name,
     percent,
     summarize,
@@ -26,8 +24,8 @@ from scbch_keras.training.grid.tables import (
     to_csv,
     to_markdown,
 )
-from scbch_keras.training.pages import plots as figures
-from scbch_keras.training.pages.frame import document, fact_list, figure, table
+from scbch_keras.training.pages.frame import render
+from scbch_keras.training.pages.plots import CHANCE_DASHES, draw, page_colours
 
 
 class _Series(NamedTuple):
@@ -38,10 +36,17 @@ class _Series(NamedTuple):
     marker: str
     dashes: tuple[float, ...]
 
+    @property
+    def dasharray(self) -> str:
+        """The dashes as SVG takes them, at the legend's line width."""
+        return " ".join(str(2 * length) for length in self.dashes) or "none"
+
 
 _FAR = 0.1
 """How far, in mAP, a variant is below the best one to be left out of a second plot."""
-_PUBLISHED = "published"
+_SPAN = 10.0
+"""The least that the axis of a plot spans, in points of mAP: less would turn noise into a trend."""
+_PUBLISHED, _CHANCE = "published", "chance"
 _STYLES = (
     _Series("#1f5fbf", "#82b1ff", "o", ()),
     _Series("#b8460a", "#ff9a5c", "s", (4.0, 1.6)),
@@ -69,13 +74,9 @@ def _style_of(number: int) -> _Series:
 _SERIES = {
     **{variant: _style_of(number) for number, variant in enumerate(VARIANTS)},
     _PUBLISHED: _Series("#1d2026", "#e9e7e2", "D", ()),
+    _CHANCE: _Series("#666c78", "#a4abb8", "", CHANCE_DASHES),
 }
-# Stand for the page's colours in the drawing, as in `figures`; the text gets CSS variables.
-_STAND_INS = {name: f"#0a0c{number:02x}" for number, name in enumerate(_SERIES, 16)}
-_FOOTER = (
-    '<p class="soft">Made by scbch_keras. Published numbers: Peng et al., Semantic-Consistent Bidirectional '
-    "Contrastive Hashing for Noisy Multi-Label Cross-Modal Retrieval, AAAI 2026, Tables 1-3.</p>"
-)
+_COLOURS = page_colours(*(f"grid-{name}" for name in _SERIES))
 
 
 def write_grid(cells: Sequence[Cell], folder: Path) -> list[Path]:
@@ -99,19 +100,31 @@ def draw_page(cells: Sequence[Cell]) -> str:
         ValueError: as `write_grid`.
     """
     rows = summarize(cells)
-    made = tables(rows)
-    body = "\n".join((_reading(rows), *map(_section, made), _plots(rows), _details(made), _settings(cells)))
-    return document("SCBCH: measured and published", _header(cells, rows), body, _FOOTER, _style())
-
-
-def _header(cells: Sequence[Cell], rows: list[Row]) -> str:
     benchmarks = dict.fromkeys(row.benchmark for row in rows if row.benchmark)
     others = dict.fromkeys(f"{row.title} ({NOT_A_BENCHMARK})" for row in rows if not row.benchmark)
-    title = "SCBCH beside its published numbers" if benchmarks else "SCBCH, measured"
-    lead = f"Measured on {'; '.join((*benchmarks, *others))}."
+    beside = "SCBCH beside its published numbers" if benchmarks else "SCBCH, measured"
+    return render(
+        "grid.html",
+        title=f"Reproduction grid: {beside}",
+        measured=[*benchmarks, *others],
+        facts=_facts(cells, rows),
+        single_seeds=any(len(row.seeds) == 1 for row in rows),
+        last=LAST,
+        best=BEST,
+        tables=tables(rows),
+        as_percent=percent,
+        looks=_SERIES,
+        marks=_MARKS,
+        legend=_legend(rows),
+        plots=list(_plots(rows)),
+        settings=list(_settings(cells)),
+    )
+
+
+def _facts(cells: Sequence[Cell], rows: list[Row]) -> list[tuple[str, str]]:
     seeds = sorted({len(row.seeds) for row in rows})
     hours = sum(cell.seconds for cell in cells) / 3600
-    facts = [
+    return [
         (f"{len(cells):,}", "trainings, each evaluated on the test set while it was trained"),
         (
             " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
@@ -119,73 +132,23 @@ def _header(cells: Sequence[Cell], rows: list[Row]) -> str:
         ),
         (f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min", "of training and evaluation in all"),
     ]
-    return f'<h1>{title}</h1>\n<p class="lead">{escape(lead)}</p>\n{fact_list(facts)}'
 
 
-def _reading(rows: list[Row]) -> str:
-    one = (
-        " A number without a deviation comes from one seed."
-        if any(len(row.seeds) == 1 for row in rows)
-        else ""
-    )
-    return f"""<h2>How to read the numbers</h2>
-<p><strong>{_capital(LAST)}</strong> is what a training gives whose length was fixed beforehand.
-<strong>{_capital(BEST)}</strong> picks for each seed the epoch with the highest mean of both directions on the
-test set itself. Published tables of the field often do so, the paper's among them. It cannot be known without the
-test labels, so only the first is to be expected of new data.</p>
-<p>Below a number stands its standard deviation over seeds.{one}</p>"""
-
-
-def _section(content: Table) -> str:
-    return "" if content.detail else f"<h2>{escape(content.title)}</h2>\n{_table(content)}"
-
-
-def _details(made: Iterable[Table]) -> str:
-    parts = [
-        f"<details><summary>{escape(content.title)}</summary>{_table(content)}</details>"
-        for content in made
-        if content.detail
-    ]
-    return "\n".join(("<h2>Image queries and text queries</h2>", *parts))
-
-
-def _table(content: Table) -> str:
-    groups = "".join(
-        f'<th scope="colgroup" colspan="{width}">{escape(words)}</th>' for words, width in content.groups
-    )
-    columns = "".join(f'<th scope="col">{escape(column)}</th>' for column in content.columns)
-    body = "".join(
-        f'<tr{" class=ours" if line.ours else ""}><th scope="row">{escape(line.name)}</th>'
-        + "".join(_value(*percent(value)) for value in line.values)
-        + "</tr>"
-        for line in content.lines
-    )
-    head = f"<thead><tr><td></td>{groups}</tr><tr><td></td>{columns}</tr></thead>"
-    shown = table(content.title, f"{head}<tbody>{body}</tbody>")
-    return f'<p class="soft">{escape(content.note)}</p>\n<div class="grid">{shown}</div>'
-
-
-def _value(number: str, spread: str) -> str:
-    return f"<td>{escape(number)}{f'<small>{escape(spread)}</small>' if spread else ''}</td>"
-
-
-def _plots(rows: list[Row]) -> str:
+def _plots(rows: list[Row]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(data set and backend, its plots as (SVG, in words))."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.dataset, row.stand_in, row.backend), []).append(row)
-    text = f"""<h2>mAP against noise</h2>
-<p>Mean of I2T and T2I at the {LAST}; bars reach one standard deviation over seeds to both sides. Marks that would
-cover each other are moved aside a little.</p>
-{_legend(rows)}"""
     for number, group in enumerate(groups.values()):
         first = group[0]
         name = first.benchmark or f"{first.title}, {NOT_A_BENCHMARK}"
-        drawn = "".join(
-            figure(_map_by_noise(shown, title, f"noise-{number}-{place}"), _in_words(shown))
-            for place, (title, shown) in enumerate(_views(group))
+        yield (
+            f"{name} ({first.backend})",
+            [
+                (_map_by_noise(shown, title, f"noise-{number}-{place}"), _in_words(shown))
+                for place, (title, shown) in enumerate(_views(group))
+            ],
         )
-        text += f'\n<h3>{escape(f"{name} ({first.backend})")}</h3>\n<div class="figures">{drawn}</div>'
-    return text
 
 
 def _views(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -207,39 +170,49 @@ def _variants(rows: list[Row]) -> list[str]:
 
 
 def _map_by_noise(rows: list[Row], title: str, name: str) -> str:
-    there = _variants(rows)
+    present = _variants(rows)
     noises = sorted({row.noise for row in rows})
     step = 0.014 * max(noises[-1] - noises[0], 0.2)
+    published = [(row.noise, row.published) for row in rows if _has_published(row)]
 
     def plot(axes: Axes) -> None:
-        for place, variant in enumerate(there):
+        for place, variant in enumerate(present):
             shown = [row for row in rows if row.variant == variant]
             scores, series = [row.last.mean for row in shown], _SERIES[variant]
             axes.errorbar(
-                np.array([row.noise for row in shown]) + step * (place - (len(there) - 1) / 2),
+                np.array([row.noise for row in shown]) + step * (place - (len(present) - 1) / 2),
                 [100 * score.mean for score in scores],
                 [100 * (score.deviation or 0) for score in scores],
-                color=_STAND_INS[variant],
+                color=_COLOURS[f"grid-{variant}"],
                 marker=series.marker,
                 markersize=6.5,
                 dashes=series.dashes,
                 capsize=3,
                 elinewidth=1.4,
             )
-        known = [
-            (row.noise, row.published) for row in rows if row.variant == "full" and row.published is not None
-        ]
-        if known:
-            axes.plot(
-                *zip(*known, strict=True), color=_STAND_INS[_PUBLISHED], marker="D", ls="", fillstyle="none"
-            )
+        if published:
+            colour = _COLOURS[f"grid-{_PUBLISHED}"]
+            axes.plot(*zip(*published, strict=True), color=colour, marker="D", ls="", fillstyle="none")
+        chance = _chance(rows)
+        if chance is not None:
+            axes.axhline(100 * chance, color=_COLOURS[f"grid-{_CHANCE}"], dashes=CHANCE_DASHES)
         axes.set(xlabel="noise rate", ylabel="mAP (%)", xticks=noises)
         axes.margins(0.08, 0.12)
+        low, high = axes.get_ylim()
+        spare = max(_SPAN - (high - low), 0) / 2
+        axes.set_ylim(low - spare, high + spare)
 
-    svg = figures.draw(name, title, plot)
-    for series_name, stand_in in _STAND_INS.items():
-        svg = svg.replace(stand_in, f"var(--grid-{series_name})")
-    return svg
+    return draw(name, title, plot)
+
+
+def _chance(rows: list[Row]) -> float | None:
+    """Mean average precision of a random order in [0, 1], where the cells tell it."""
+    known = [row.chance for row in rows if row.chance is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _has_published(row: Row) -> bool:
+    return row.variant == "full" and row.published is not None
 
 
 def _in_words(rows: list[Row]) -> str:
@@ -247,16 +220,19 @@ def _in_words(rows: list[Row]) -> str:
     for row in rows:
         number, spread = percent(row.last.mean)
         parts.append(f"{method_name(row.variant)} at noise {row.noise:g} {number} {spread}".rstrip())
+    chance = _chance(rows)
+    if chance is not None:
+        parts.append(f"a random order {100 * chance:.1f}")
     return f"mAP in percent against noise, {rows[0].bits} bits, {LAST}: {'; '.join(parts)}."
 
 
-def _legend(rows: list[Row]) -> str:
-    there = _variants(rows)
-    names = {variant: method_name(variant) for variant in there}
-    if any(row.variant == "full" and row.published is not None for row in rows):
+def _legend(rows: list[Row]) -> dict[str, str]:
+    names = {variant: method_name(variant) for variant in _variants(rows)}
+    if any(map(_has_published, rows)):
         names[_PUBLISHED] = f"SCBCH as published, {BEST}"
-    items = "".join(f"<li>{_mark(name)}{escape(words)}</li>" for name, words in names.items())
-    return f'<ul class="legend">{items}</ul>'
+    if _chance(rows) is not None:
+        names[_CHANCE] = "a random order"
+    return names
 
 
 # SVG paths of the markers, about (18, 5)
@@ -278,40 +254,23 @@ _MARKS = {
 }
 
 
-def _mark(name: str) -> str:
-    """The line and the marker of `name`, for the legend."""
-    series, colour = _SERIES[name], f"var(--grid-{name})"
-    dashes = " ".join(str(2 * length) for length in series.dashes) or "none"
-    line = f'<path d="M0 5H36" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-    fill = f'fill="{colour}"'
-    if name == _PUBLISHED:
-        line, fill = "", f'stroke="{colour}" stroke-width="1.4"'
-    return (
-        f'<svg viewBox="0 0 36 10" aria-hidden="true">{line}<path d="{_MARKS[series.marker]}" {fill}/></svg>'
-    )
-
-
-def _settings(cells: Sequence[Cell]) -> str:
+def _settings(cells: Sequence[Cell]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(data set, its settings as (name, values))."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.dataset, cell.stand_in), []).append(cell)
-    parts = [
-        "<h2>Settings and versions</h2>",
-        "<p>Where trainings differ, all values that occur are listed.</p>",
-    ]
     for group in groups.values():
         first = group[0]
-        name = first.title if first.stand_in else BENCHMARKS.get(first.dataset, first.title)
-        pairs = [
-            ("trainings", f"{len(group):,}"),
-            ("seeds", _all(sorted({cell.seed for cell in group}))),
-            ("data, SHA-256", _all(cell.data_checksum for cell in group)),
-            *_merged(cell.settings for cell in group),
-            *_merged(cell.versions for cell in group),
-        ]
-        items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in pairs)
-        parts.append(f"<details open><summary>{escape(name)}</summary><dl>{items}</dl></details>")
-    return "\n".join(parts)
+        yield (
+            first.title if first.stand_in else BENCHMARKS.get(first.dataset, first.title),
+            [
+                ("trainings", f"{len(group):,}"),
+                ("seeds", _all(sorted({cell.seed for cell in group}))),
+                ("data, SHA-256", _all(cell.data_checksum for cell in group)),
+                *_merged(cell.settings for cell in group),
+                *_merged(cell.versions for cell in group),
+            ],
+        )
 
 
 def _merged(records: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -326,24 +285,3 @@ def _merged(records: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
 def _all(values: Iterable[Any]) -> str:
     texts = (value if isinstance(value, str) else json.dumps(value) for value in values)
     return ", ".join(dict.fromkeys(texts))
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _style() -> str:
-    light = " ".join(f"--grid-{name}: {series.light};" for name, series in _SERIES.items())
-    dark = " ".join(f"--grid-{name}: {series.dark};" for name, series in _SERIES.items())
-    return f"""
-:root {{ {light} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}
-.grid th, .grid td {{ padding: 0.45rem 0.9rem 0.45rem 0; line-height: 1.35; vertical-align: top; }}
-.grid thead th {{ white-space: nowrap; vertical-align: bottom; }}
-.grid thead tr:first-child > * {{ border-bottom: 0; padding-bottom: 0; color: var(--ink); }}
-.grid tbody th {{ min-width: min(17rem, 45vw); max-width: 25rem; font-size: 0.925rem; }}
-.grid tbody th, .grid thead td {{ position: sticky; left: 0; background: var(--paper); }}
-.grid table {{ width: auto; }}
-.figures > figure {{ max-width: 34rem; }}
-.grid small {{ display: block; white-space: nowrap; font-size: 0.8rem; font-weight: 400; color: var(--soft); }}
-"""

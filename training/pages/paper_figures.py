@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from scbch_keras.files import replaced
-from scbch_keras.training.pages import plots as figures
-from scbch_keras.training.quickstart.results import DIRECTIONS, Direction
+from scbch_keras.modalities import DIRECTIONS, Direction
+from scbch_keras.training.pages.plots import CHANCE_DASHES, STYLE
 
 DPI = 200
 MAX_SAMPLES = 64
@@ -28,13 +28,13 @@ PANELS: dict[Direction, str] = {"i2t": "Image queries text (I2T)", "t2i": "Text 
 _COLOURS = ("#1f5fbf", "#b8460a", "#00735c", "#9a3d7d", "#8a6100", "#4b5563", "#3a9bd6", "#1d2026")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 1.6), (1.0, 1.4), (6.0, 1.6, 1.0, 1.6), (2.5, 1.2))
-_CLEAN, _CORRUPTED = "#1f5fbf", "#a8490b"
+_CLEAN, _CORRUPTED, _CHANCE = "#1f5fbf", "#a8490b", "#666c78"
 _MAP = "viridis"
 _WIDTH = 9.2
 _ROUNDING = 1e-5
 _INK, _GRID = "#1d2026", "#d9d7d0"
 _STYLE: dict[Any, Any] = {
-    **figures.STYLE,
+    **STYLE,
     "figure.facecolor": "white",
     "text.parse_math": False,
     "text.color": _INK,
@@ -50,7 +50,10 @@ Codes = tuple[NDArray[Any], NDArray[Any]]
 
 
 def precision_recall(
-    curves: Mapping[str, Mapping[Direction, Curve]], path_stem: str | os.PathLike[str], title: str
+    curves: Mapping[str, Mapping[Direction, Curve]],
+    path_stem: str | os.PathLike[str],
+    title: str,
+    chance: Mapping[Direction, float] | None = None,
 ) -> tuple[Path, Path]:
     """Fig. 4: precision over recall, a panel a direction, a line a method or run.
 
@@ -59,6 +62,7 @@ def precision_recall(
             nothing was retrieved precision is NaN, and the point is left out.
         path_stem: files are written to path_stem.png and path_stem.svg, in an existing folder.
         title: above both panels.
+        chance: precision of a random order in each direction, in [0, 1], drawn as a line where it is known.
 
     Returns:
         Both paths.
@@ -67,12 +71,18 @@ def precision_recall(
         ValueError: the curves are not as said, or the folder is not there.
     """
     checked = _check_curves(curves)
+    if chance is not None and (
+        set(chance) != set(DIRECTIONS) or not all(0 <= level <= 1 for level in chance.values())
+    ):
+        raise ValueError(f'chance must map "i2t" and "t2i" to precisions in [0, 1], got {chance!r:.80}')
 
     def plot(drawing: Figure) -> None:
         both = drawing.subplots(1, 2, sharey=True)
         for axes, direction in zip(both, DIRECTIONS, strict=True):
             for number, (name, by_direction) in enumerate(checked.items()):
                 axes.plot(*by_direction[direction], label=name, **_look(number))
+            if chance is not None:
+                axes.axhline(chance[direction], label="a random order", color=_CHANCE, dashes=CHANCE_DASHES)
             axes.set_title(PANELS[direction])
             axes.set(xlabel="recall", xlim=(0, 1), ylim=(0, 1))
             axes.grid(linewidth=0.8)
@@ -81,7 +91,12 @@ def precision_recall(
 
     # what a line of the legend needs, by its longest name
     columns = max(1, min(4, int(_WIDTH / (0.9 + 0.088 * max(map(len, checked))))))
-    return _save(path_stem, title, (_WIDTH, 4.0 + 0.22 * math.ceil(len(checked) / columns)), plot)
+    return _save(
+        path_stem,
+        title,
+        (_WIDTH, 4.0 + 0.22 * math.ceil((len(checked) + (chance is not None)) / columns)),
+        plot,
+    )
 
 
 def similarity_maps(

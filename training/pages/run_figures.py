@@ -29,7 +29,9 @@ def draw_figures(path: Path) -> list[Path]:
     curves = {
         run.recipe.variant: {way: (metrics[way]["recall"], metrics[way]["precision"]) for way in metrics}
     }
-    precision_recall(curves, folder / "precision-recall", title)
+    # with everything retrieved, every order has the same precision
+    chance = {way: metrics[way]["precision"][-1] for way in metrics}
+    precision_recall(curves, folder / "precision-recall", title, chance)
     similarity_maps(run.array("map_labels"), *maps.values(), folder / "similarity-maps")
     stems = ["precision-recall", "similarity-maps"]
     if run.has_array("train_clean_labels") and run.has_array("confidence_early"):

@@ -12,13 +12,12 @@ from scbch_keras.labels.audit import auroc
 from scbch_keras.labels.noise import NoisyLabels
 from scbch_keras.labels.posterior import LabelPosterior
 from scbch_keras.metrics import mean_average_precision, precision_recall_curve
+from scbch_keras.modalities import DIRECTIONS, Direction
 from scbch_keras.training.data.icons.pictures import WEIGHTS, IconPairs, IconSet
-from scbch_keras.training.quickstart.fresh_search import ROUTES, FreshSearch
+from scbch_keras.training.quickstart.fresh_search import FreshSearch
 from scbch_keras.training.quickstart.results import (
-    DIRECTIONS,
     Confidence,
     DataSummary,
-    Direction,
     Example,
     Hit,
     Icon,
@@ -42,12 +41,14 @@ def retrieval(
     The curve has a point for 1, 2, 3, 5, ... and at last all of the database retrieved.
     """
     ranks = np.unique(np.geomspace(1, len(database.labels), 40).round().astype(int)).tolist()
-    scores, precision, recall = {}, {}, {}
-    for route, (asked, answered) in ROUTES.items():
+    scores: dict[str, float] = {}
+    precision: dict[str, tuple[float, ...]] = {}
+    recall: dict[str, tuple[float, ...]] = {}
+    for direction, (asked, answered) in DIRECTIONS.items():
         both = (query_codes[asked], database_codes[answered], query.labels, database.labels)
-        scores[route] = mean_average_precision(*both, bits=bits)
+        scores[direction] = mean_average_precision(*both, bits=bits)
         curve = precision_recall_curve(*both, bits=bits, ranks=ranks)
-        precision[route], recall[route] = (tuple(values.tolist()) for values in curve)
+        precision[direction], recall[direction] = (tuple(values.tolist()) for values in curve)
     return scores, precision, recall
 
 

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export import HammingIndex, HashEncoder
+from scbch_keras.modalities import DIRECTIONS
 
-# (what is asked with, what answers), as the indices are named
-ROUTES = {"t2i": ("text", "image"), "i2t": ("image", "text")}
 _TRAINING_PACKAGES = ("keras", "tensorflow", "jax", "torch")
 
 
@@ -83,8 +82,8 @@ def search_in_fresh_process(
         with np.load(answered, allow_pickle=False) as answer:
             return FreshSearch(
                 codes={name: answer[name] for name in arrays},
-                ids={route: answer[f"{route}_ids"] for route in ROUTES},
-                distances={route: answer[f"{route}_distances"] for route in ROUTES},
+                ids={direction: answer[f"{direction}_ids"] for direction in DIRECTIONS},
+                distances={direction: answer[f"{direction}_distances"] for direction in DIRECTIONS},
                 seconds=float(answer["seconds"]),
             )
 
@@ -102,10 +101,12 @@ def main(release: str, asked: str, answered: str, folder: str) -> None:
             for name in encode
         }
     answer: dict[str, Any] = dict(codes)
-    for route, (query, database) in ROUTES.items():
+    for direction, (query, database) in DIRECTIONS.items():
         index = HammingIndex(encoder.bits)
         index.add(codes[f"database_{database}"])
-        answer[f"{route}_ids"], answer[f"{route}_distances"] = index.search(codes[f"query_{query}"], k)
+        answer[f"{direction}_ids"], answer[f"{direction}_distances"] = index.search(
+            codes[f"query_{query}"], k
+        )
         index.save(Path(folder, {"image": "pictures", "text": "texts"}[database] + ".index"))
     answer["seconds"] = np.array(time.perf_counter() - started)
     np.savez(answered, **answer)

@@ -6,12 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from scbch_keras.files import replaced
-
-Direction = Literal["i2t", "t2i"]
-DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
+from scbch_keras.modalities import Direction
 
 FORMAT = 2
 

@@ -12,9 +12,9 @@ from scbch_keras.metrics import (
     precision_recall_curve,
     precision_within_radius,
 )
+from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.training.data.pairs import Pairs
 
-DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 CURVE_POINTS = 15
 """Ranks of the precision-recall curve, spread evenly over the database as in the paper's Fig. 4."""
 
@@ -45,7 +45,7 @@ def retrieval_metrics(
     """
     size = len(database_labels)
     curve_ranks = np.unique(np.linspace(1, size, CURVE_POINTS).astype(int))
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for direction, (asked, searched) in DIRECTIONS.items():
         codes = (query[asked], database[searched], query_labels, database_labels)
         precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)

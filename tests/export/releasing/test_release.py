@@ -244,6 +244,22 @@ def test_the_front_matter_of_a_card_is_yaml_whatever_the_names(released, said):
 
 
 @pytest.mark.release
+@pytest.mark.parametrize(
+    "text", ["<script>x</script>", "a\u202eb\u2066", "[a](http://b.c)|`", "\x1b[2J\n# x"]
+)
+def test_a_card_shows_hostile_text_as_text(released, text):
+    from scbch_keras.export.releasing.card import model_card
+
+    manifest = {**released.manifest, "name": text, "label_names": [text], "training": {text: text}}
+    body = model_card(manifest).split("\n---\n", 1)[1]
+    assert not set(body) & set("\u202e\u2066\x1b")
+    assert "\n# x" not in body
+    prose = body.split("## Training")[0]
+    assert "<script" not in prose
+    assert "](" not in prose.replace("\\]", "")
+
+
+@pytest.mark.release
 def test_serving_warms_up_with_requests_of_one_row_and_of_many(released):
     tf = pytest.importorskip("tensorflow")
     from tensorflow.core.framework import tensor_pb2

@@ -344,7 +344,7 @@ def test_the_page_is_whole_and_self_contained(read, tmp_path):
     for name, value in page.attributes:
         assert name != "src"
         assert name not in ("href", "xlink:href") or value.startswith("#")
-    assert not re.search(r"#0a0[bc][0-9a-f]{2}", html), "a colour that the page does not replace"
+    assert not re.search(r"#0a[0-9a-f]{4}", html), "a colour that the page does not replace"
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert html.count('role="img"') == 3
@@ -363,4 +363,18 @@ def test_every_variant_has_a_look_of_its_own_however_many_there_are():
     looks = [_style_of(number) for number in range(60)]
     assert len(set(looks)) == 60
     assert {look.marker for look in looks} <= set(_MARKS)
-    assert set(_SERIES) == {*VARIANTS, "published"}
+    assert set(_SERIES) == {*VARIANTS, "published", "chance"}
+
+
+def test_a_random_order_has_a_line_where_the_cells_know_it(read):
+    metrics = {"i2t": {"precision": [0.9, 0.5]}, "t2i": {"precision": [0.9, 0.6]}}
+    known, unknown = (draw_page(read(cell(**more))) for more in ({"metrics": metrics}, {}))
+    assert "a random order 55.0" in known
+    assert "a random order" not in unknown
+    with pytest.raises(ValueError, match="line 1: expected metrics to have precision"):
+        read(cell(metrics={"i2t": {"precision": [2]}}))
+
+
+def test_the_page_writes_out_what_turns_the_direction_of_writing(read):
+    html = draw_page(read(cell(dataset="icons", title="a\u202eb", versions={"keras": "\u2066"})))
+    assert not set(html) & set("\u202e\u2066")

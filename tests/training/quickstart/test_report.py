@@ -25,6 +25,7 @@ pytestmark = pytest.mark.numpy_only
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
 _HOSTILE = "<script>alert('x')</script>&\""
+_BIDI = "a\u202eb\u2066"
 
 
 class _Page(HTMLParser):
@@ -146,6 +147,17 @@ def test_what_comes_from_the_data_is_escaped():
     assert page.errors == []
     assert _HOSTILE in "".join(page.text)
     assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+
+
+def test_what_turns_the_direction_of_writing_is_written_out():
+    assert not set(draw_report(_results(_BIDI))) & set("\u202e\u2066")
+
+
+def test_sections_are_listed_and_tables_have_captions(page):
+    anchors = [value for value in page.values("href") if value.startswith("#") and "-" not in value]
+    assert len(set(anchors)) == 6
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("caption") == tags.count("table") == 2
 
 
 def test_pictures_and_figures_have_words_for_those_who_do_not_see_them(page):
