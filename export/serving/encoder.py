@@ -50,7 +50,7 @@ class HashEncoder:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         *,
         modalities: Sequence[str] = manifests.MODALITIES,
         precision: str = "float32",

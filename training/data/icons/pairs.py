@@ -44,7 +44,7 @@ def _icons(seed: int, limit: int | None) -> IconSet:
 
 def _source(icons: IconSet) -> SourceFile:
     """The drawn icons as if they were a file: the checksum is of their pictures, texts and labels."""
-    arrays = {"pictures": icons.pictures, "text": icons.text, "labels": icons.labels}
+    arrays: dict[str, NDArray[Any]] = {"pictures": icons.pictures, "text": icons.text, "labels": icons.labels}
     digest = hashlib.sha256()
     for values in arrays.values():
         digest.update(np.ascontiguousarray(values).data)
