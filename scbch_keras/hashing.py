@@ -320,9 +320,7 @@ class CrossModalHashing(HashNetwork):
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
 
-    def _validation_pairs(
-        self, batch_size: int | None, x: Any, y: Any, sample_weight: Any = None
-    ) -> PairDataset:
+    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
         try:
             x, y, sample_weight = pair_arrays(x, y, sample_weight)
             pairs = PairDataset(

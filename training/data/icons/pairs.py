@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scbch_keras.training.data.icons.pictures import QUERIES, IconPairs, IconSet, corrupted, load_icons
 from scbch_keras.training.data.pairs import Pairs, RetrievalData, SourceFile
