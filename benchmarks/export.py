@@ -48,7 +48,7 @@ def gigabytes(who: int) -> float:
 def released_at_paper_size(folder: str, formats: tuple[str, ...]) -> Release:
     from scbch_keras import SCBCH
 
-    model = SCBCH(BITS, num_classes=24)
+    model = SCBCH(bits=BITS, num_classes=24)
     model.build({"image": (None, IMAGE), "text": (None, TEXT)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights may lose too many bits in int8

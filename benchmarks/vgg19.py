@@ -32,7 +32,7 @@ def main() -> None:
 def measure_vgg19(folder: str) -> None:
     keras.utils.set_random_seed(0)
     pipeline = image_backbone("vgg19", "random").pipeline()
-    model = SCBCH(64, num_classes=24)
+    model = SCBCH(bits=64, num_classes=24)
     model.build({"image": (None, pipeline.dimensions), "text": (None, 1386)})
     measure_release(lambda: release(model, folder, image=pipeline))
 

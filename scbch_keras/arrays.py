@@ -6,10 +6,13 @@ and masked arrays, complex numbers, dates, strings, objects. No framework is imp
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Tensor: TypeAlias = Any
+"""A tensor of the backend, whose three classes have no common type; shapes stand in the docstrings."""
 
 _BLOCK_BYTES = 2**24
 _KEPT = tuple(np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "int32", "float32"))

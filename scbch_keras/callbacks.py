@@ -1,5 +1,7 @@
 """Callbacks: the epoch switch, and retrieval metrics while training."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -16,11 +18,11 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         pairs: the training set, a `PairDataset` or `LoaderPairs`.
     """
 
-    def __init__(self, pairs):
+    def __init__(self, pairs: Any) -> None:
         super().__init__()
         self.pairs = pairs
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Tell the model, and write the epoch's confidence weights into it."""
         self.pairs.set_epoch(epoch)
         model = self.model
@@ -52,12 +54,12 @@ class RetrievalMetrics(keras.callbacks.Callback):
         ValueError: a set that is not ({"image", "text"}, labels), or whose arrays do not fit.
     """
 
-    def __init__(self, query, database, k: int | None = None, every: int = 1):
+    def __init__(self, query: Any, database: Any, k: int | None = None, every: int = 1) -> None:
         super().__init__()
         self.query, self.database = check_set("query", query), check_set("database", database)
         self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Encode both sets and add the two values to the logs."""
         if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
             return

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from keras import ops
 
-from scbch_keras.arrays import as_array, as_network, check_features
+from scbch_keras.arrays import Tensor, as_array, as_network, check_features
 from scbch_keras.checks import check_neighbors, one_of, share, whole
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import unit_norm
@@ -115,14 +115,14 @@ def _soft_blocks(
         yield rows, ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
 
 
-def _share(similarity):
+def _share(similarity: Tensor) -> Tensor:
     return similarity / (ops.sum(similarity, axis=1, keepdims=True) + 1e-8)
 
 
-def _similarity_to(codes, all_codes, index):
+def _similarity_to(codes: Tensor, all_codes: Tensor, index: Tensor) -> Tensor:
     return ops.sum(codes[:, None, :] * ops.take(all_codes, index, axis=0), axis=2)
 
 
-def _cosine(a, b):
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
     norms = ops.sqrt(ops.sum(ops.square(a), axis=1) * ops.sum(ops.square(b), axis=1))
     return ops.sum(a * b, axis=1) / ops.maximum(norms, 1e-8)

@@ -49,8 +49,8 @@ class PairDataset(keras.utils.PyDataset):
         seed: int | None = None,
         sample_weight: Any = None,
         soft_labels: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.batch_size = whole("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
@@ -83,7 +83,7 @@ class PairDataset(keras.utils.PyDataset):
         whole, rest = divmod(self.num_samples, self.batch_size)
         return ({self.batch_size} if whole else set()) | ({rest} if rest else set())
 
-    def __getitem__(self, batch: int):
+    def __getitem__(self, batch: int) -> tuple[Any, ...]:
         rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
         x = {
             "image": as_network(self.image[rows]),
@@ -107,7 +107,7 @@ class FeatureBatches(keras.utils.PyDataset):
     is encoded from disk.
     """
 
-    def __init__(self, features: dict[str, np.ndarray], batch_size: int):
+    def __init__(self, features: dict[str, np.ndarray], batch_size: int) -> None:
         super().__init__()
         self.features = features
         self.batch_size = batch_size
@@ -117,7 +117,7 @@ class FeatureBatches(keras.utils.PyDataset):
         """Batches, the last one counted if it is smaller."""
         return -(-len(next(iter(self.features.values()))) // self.batch_size)
 
-    def __getitem__(self, batch: int):
+    def __getitem__(self, batch: int) -> tuple[Any, ...]:
         rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
         return ({name: as_network(values[rows]) for name, values in self.features.items()},)
 
@@ -139,7 +139,7 @@ class _Reread(keras.utils.PyDataset):
     Without a number of batches a pass has no end, and the loader is begun anew when it is through.
     """
 
-    def __init__(self, loader: Any, num_batches: int | None):
+    def __init__(self, loader: Any, num_batches: int | None) -> None:
         super().__init__()
         self.loader = loader
         self._batches = num_batches
@@ -150,7 +150,7 @@ class _Reread(keras.utils.PyDataset):
         """Batches a pass, or None where it has no end."""
         return self._batches
 
-    def __getitem__(self, batch: int):
+    def __getitem__(self, batch: int) -> tuple[Any, ...]:
         if batch == 0:
             self._pass = iter(self.loader)
         for _ in range(2):
@@ -184,7 +184,7 @@ class LoaderPairs:
 
     def __init__(
         self, loader: Any, needs_index: bool = True, soft_labels: bool = False, steps: int | None = None
-    ):
+    ) -> None:
         self.loader = loader
         if steps is not None:
             whole("steps_per_epoch", steps, 1)
@@ -242,7 +242,7 @@ class LoaderPairs:
             raise ValueError(f"index must name each sample once a pass; {counts.argmax()} came twice.")
         return rows
 
-    def _batches(self) -> Iterator[tuple[dict, Any, Any]]:
+    def _batches(self) -> Iterator[tuple[dict[str, Any], Any, Any]]:
         for batch in _each_batch(self.loader):
             if (
                 not isinstance(batch, (tuple, list))

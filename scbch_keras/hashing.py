@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
+from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset
@@ -65,8 +66,8 @@ class CrossModalHashing(HashNetwork):
         confidence_weighting: bool = False,
         warmup_epochs: int = 0,
         soft_labels: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(bits, num_classes, image_branch, text_branch, **kwargs)
         self.l2 = number("l2", l2, 0)
         self.confidence_weighting = confidence_weighting
@@ -81,7 +82,9 @@ class CrossModalHashing(HashNetwork):
 
     # The objective
 
-    def objective(self, x, labels, outputs, sample_weight, training) -> Mapping[str, tuple[Any, Any]]:
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Any, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """Weight and value of each term of the objective, scalars, by the names given as `terms`.
 
         Args:
@@ -93,7 +96,14 @@ class CrossModalHashing(HashNetwork):
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective.")
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """The whole objective, a scalar. The mean of each term goes into the logs."""
         labels = ops.cast(y, "float32")
         terms = self.objective(x, labels, y_pred, sample_weight, training)
@@ -131,7 +141,7 @@ class CrossModalHashing(HashNetwork):
         return weights
 
     def weights_of(
-        self, labels: NDArray, image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
+        self, labels: NDArray[Any], image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
     ) -> NDArray[np.floating]:
         """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
@@ -144,7 +154,7 @@ class CrossModalHashing(HashNetwork):
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
-    def confidence_of(self, x):
+    def confidence_of(self, x: Any) -> Tensor:
         """The confidence weights (n,) of a training batch; their mean goes into the logs."""
         if self.confidence is None or "index" not in x:
             raise ValueError(
@@ -156,11 +166,11 @@ class CrossModalHashing(HashNetwork):
         self._confidence_mean.update_state(confidence)
         return confidence
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """One update, skipped and counted if the loss or a gradient is not finite; see `scbch_keras.backend`."""
         return backend.train_step(self, *args)
 
-    def track_step(self, loss, finite, x, y, sample_weight):
+    def track_step(self, loss: Tensor, finite: Tensor, x: Any, y: Any, sample_weight: Any) -> None:
         """Log a step's loss, and whether its update was skipped and by which samples."""
         _update_finite(self._loss_tracker, loss, y)
         self._skipped.update_state(finite, x, y, sample_weight)
@@ -170,7 +180,7 @@ class CrossModalHashing(HashNetwork):
         """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
         return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         """Keras' own, without the metrics that have a meaning in training only."""
         result = super().test_step(*args)
         logs, *state = result if isinstance(result, tuple) else (result,)
@@ -179,7 +189,9 @@ class CrossModalHashing(HashNetwork):
 
     # Training
 
-    def compile(self, optimizer: Any = "adam", loss: Any = None, jit_compile: Any = "auto", **kwargs):
+    def compile(
+        self, optimizer: Any = "adam", loss: Any = None, jit_compile: Any = "auto", **kwargs: Any
+    ) -> None:
         """Configure training; see `keras.Model.compile`. The loss is the model's own.
 
         Args:
@@ -201,20 +213,20 @@ class CrossModalHashing(HashNetwork):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: None = None,
+        sample_weight: Any = None,
         max_skipped: int = 100,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Train; see `keras.Model.fit`. All data is checked before the first step.
 
         Args:
@@ -307,7 +319,7 @@ class CrossModalHashing(HashNetwork):
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
 
-    def _validation_pairs(self, batch_size, x, y, sample_weight=None) -> PairDataset:
+    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
         try:
             x, y, sample_weight = pair_arrays(x, y, sample_weight)
             pairs = PairDataset(
@@ -324,7 +336,7 @@ class CrossModalHashing(HashNetwork):
             raise ValueError(f"validation_data: {error}") from error
         return pairs
 
-    def _prepare(self, pairs) -> None:
+    def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
         if isinstance(pairs, PairDataset):
             shapes = {"image": pairs.image.shape, "text": pairs.text.shape}
@@ -337,7 +349,7 @@ class CrossModalHashing(HashNetwork):
             shape = (pairs.num_samples,)
             self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         """What compile was given, readable under every backend."""
         config = super().get_compile_config()
         if config:
@@ -348,14 +360,14 @@ class CrossModalHashing(HashNetwork):
                 config["optimizer"] = {**optimizer, "module": "keras.optimizers", "registered_name": None}
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved model was, with its optimizer's state."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
 
-def _update_finite(mean, value, batch) -> None:
+def _update_finite(mean: Any, value: Tensor, batch: Tensor) -> None:
     """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
     finite = ops.isfinite(value)
     size = ops.cast(ops.shape(batch)[0], "float32")

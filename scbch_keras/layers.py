@@ -1,13 +1,16 @@
 """Layers of the hashing network: the hash branch, the concept classifier and bit packing."""
 
+from typing import Any, Self
+
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import flag, whole, widths
 from scbch_keras.names import PACKAGE
 
 
-def unit_norm(x):
+def unit_norm(x: Tensor) -> Tensor:
     """Rows of (n, d) scaled to Euclidean length 1, in float32. A zero row stays zero."""
     x = ops.cast(x, "float32")
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
@@ -40,8 +43,8 @@ class HashBranch(keras.layers.Layer):
         units: tuple[int, ...] = (8192, 8192),
         body: keras.Model | None = None,
         normalize: bool = True,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.bits = whole("bits", bits, 1)
         self.units = widths("units", units)
@@ -58,7 +61,7 @@ class HashBranch(keras.layers.Layer):
         self.body = body
         self.hidden: list[keras.layers.Layer] = []
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if self.body is None:
             if len(input_shape) != 2 or input_shape[-1] is None:
                 raise ValueError(
@@ -88,17 +91,17 @@ class HashBranch(keras.layers.Layer):
         layer.build((None, inputs))
         return layer
 
-    def _body_width(self, input_shape) -> int:
+    def _body_width(self, input_shape: Any) -> int:
         shape = self.body.compute_output_shape(input_shape)  # type: ignore[union-attr]
         if not isinstance(shape, tuple) or len(shape) != 2 or not isinstance(shape[-1], int):
             raise ValueError(f"body must have one output of shape (n, d) with a known d; got {shape}.")
         return shape[-1]
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         codes = ops.tanh(self.project(inputs, training))
         return unit_norm(codes) if self.normalize else codes
 
-    def project(self, inputs, training=None):
+    def project(self, inputs: Any, training: bool | None = None) -> Tensor:
         """What tanh makes codes of: (n, bits), float32."""
         x = inputs
         if self.body is not None:
@@ -107,13 +110,13 @@ class HashBranch(keras.layers.Layer):
             x = layer(x)
         return ops.cast(self.hash_layer(x), "float32")
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         return keras.KerasTensor((inputs.shape[0], self.bits), dtype="float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.bits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "bits": self.bits,
@@ -123,7 +126,7 @@ class HashBranch(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
 
 
@@ -137,11 +140,11 @@ class ConceptClassifier(keras.layers.Layer):
         num_classes: int >= 1, number of labels.
     """
 
-    def __init__(self, num_classes: int, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = whole("num_classes", num_classes, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.num_classes),
             initializer="orthogonal",
@@ -149,16 +152,16 @@ class ConceptClassifier(keras.layers.Layer):
             name="kernel",
         )
 
-    def call(self, codes):
+    def call(self, codes: Tensor) -> Tensor:
         return ops.matmul(ops.cast(codes, "float32"), self.kernel)
 
-    def compute_output_spec(self, codes):
+    def compute_output_spec(self, codes: Tensor) -> Any:
         return keras.KerasTensor(self.compute_output_shape(codes.shape), dtype="float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.num_classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
@@ -169,7 +172,7 @@ class PackBits(keras.layers.Layer):
     Bit i is 1 if and only if h_i > 0; most significant bit first, zero padded: `numpy.packbits(h > 0, axis=1)`.
     """
 
-    def call(self, codes):
+    def call(self, codes: Tensor) -> Tensor:
         bits = codes.shape[-1]
         # A product with powers of two packs on every backend and in ONNX, where shifts of uint8 do not exist.
         # Sums stay below 256, exact in float32. The matrix is made here, inside the traced function: tf2onnx
@@ -180,10 +183,10 @@ class PackBits(keras.layers.Layer):
         positive = ops.cast(ops.greater(codes, 0), "float32")
         return ops.cast(ops.matmul(positive, ops.convert_to_tensor(weights, dtype="float32")), "uint8")
 
-    def compute_output_spec(self, codes):
+    def compute_output_spec(self, codes: Tensor) -> Any:
         return keras.KerasTensor((codes.shape[0], -(-codes.shape[-1] // 8)), dtype="uint8")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], -(-input_shape[-1] // 8))
 
 

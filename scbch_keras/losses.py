@@ -19,18 +19,19 @@ A `sample_weight` (n,) weighs the terms of single samples, and a pair by the pro
 unchanged denominators: a sample of weight 0 adds nothing and gets no gradient.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, one_of
-from scbch_keras.layers import PACKAGE
+from scbch_keras.registration import PACKAGE
 
 Dialect = Literal["reference", "paper"]
 
 
-def label_similarity(labels):
+def label_similarity(labels: Tensor) -> Tensor:
     """Jaccard similarity of label sets, R in [0, 1] (Eq. 4).
 
     Args:
@@ -46,7 +47,7 @@ def label_similarity(labels):
     return intersection / ops.maximum(union, 1.0)
 
 
-def soft_label_similarity(probabilities):
+def soft_label_similarity(probabilities: Tensor) -> Tensor:
     """Jaccard similarity of label sets that are known by probability; `label_similarity` where all are 0 or 1.
 
     Args:
@@ -60,7 +61,7 @@ def soft_label_similarity(probabilities):
     return ops.sum(ops.minimum(first, second), axis=2) / ops.maximum(union, 1e-8)
 
 
-def sharing_probability(probabilities):
+def sharing_probability(probabilities: Tensor) -> Tensor:
     """Probability that two samples share a label, labels being independent.
 
     Args:
@@ -73,7 +74,9 @@ def sharing_probability(probabilities):
     return 1 - ops.prod(1 - first * second, axis=2)
 
 
-def classification(labels, image_logits, text_logits, sample_weight=None):
+def classification(
+    labels: Tensor, image_logits: Tensor, text_logits: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """Weighted binary cross-entropy of both modalities (Eq. 3; L_c with `sample_weight=None`).
 
     The paper prints label and prediction swapped inside the logarithms; the target is the label.
@@ -92,7 +95,14 @@ def classification(labels, image_logits, text_logits, sample_weight=None):
     return ops.mean(_weighted(ops.mean(entropy, axis=1), sample_weight)) / 2
 
 
-def attraction(image_codes, text_codes, similarity, shift, sample_weight=None, sharing=None):
+def attraction(
+    image_codes: Tensor,
+    text_codes: Tensor,
+    similarity: Tensor,
+    shift: float,
+    sample_weight: Tensor | None = None,
+    sharing: Tensor = None,
+) -> Tensor:
     """Pulls pairs together that share a label (Eq. 5).
 
     Args:
@@ -116,8 +126,14 @@ def attraction(image_codes, text_codes, similarity, shift, sample_weight=None, s
 
 
 def repulsion(
-    image_codes, text_codes, similarity, margin, shift, dialect: Dialect = "reference", sample_weight=None
-):
+    image_codes: Tensor,
+    text_codes: Tensor,
+    similarity: Tensor,
+    margin: float,
+    shift: float,
+    dialect: Dialect = "reference",
+    sample_weight: Tensor | None = None,
+) -> Tensor:
     """Pushes pairs apart that share few labels, hard negatives most (Eq. 6-7).
 
     A negative is hard where its score comes within `margin` of the anchor's own pair; easy ones are shifted
@@ -156,7 +172,9 @@ def repulsion(
     return total / n**2
 
 
-def intra_modal(codes, similarity, sharing, shift, sample_weight=None):
+def intra_modal(
+    codes: Tensor, similarity: Tensor, sharing: Tensor, shift: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Attraction and repulsion inside one modality; beyond the paper, and of use with cleaned labels only.
 
     Args:
@@ -176,7 +194,7 @@ def intra_modal(codes, similarity, sharing, shift, sample_weight=None):
     return ops.mean(_pair_weighted(push + pull, sample_weight)) / 2
 
 
-def quantization(image_codes, text_codes, sample_weight=None):
+def quantization(image_codes: Tensor, text_codes: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """Distance of the continuous codes from their signs (Eq. 8).
 
     The paper prints the sum of |h| - 1, which is negative and would shrink the codes to 0 when minimised; its
@@ -193,36 +211,36 @@ def quantization(image_codes, text_codes, sample_weight=None):
     return ops.mean(_weighted(_gap(image_codes) + _gap(text_codes), sample_weight))
 
 
-def _paired_labels(probabilities):
+def _paired_labels(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     probabilities = ops.cast(probabilities, "float32")
     return probabilities[:, None, :], probabilities[None, :, :]
 
 
-def _gap(codes):
+def _gap(codes: Tensor) -> Tensor:
     codes = ops.cast(codes, "float32")
     return ops.mean(ops.abs(codes - ops.sign(codes)), axis=1)
 
 
-def _cross_entropy(labels, logits):
+def _cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
     logits = ops.cast(logits, "float32")
     return ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
-def _scores(image_codes, text_codes):
+def _scores(image_codes: Tensor, text_codes: Tensor) -> Tensor:
     return ops.matmul(ops.cast(image_codes, "float32"), ops.transpose(ops.cast(text_codes, "float32")))
 
 
-def own_pairs(scores):
+def own_pairs(scores: Tensor) -> Tensor:
     """(n, n) float32: 1 on the diagonal of scores (n, n), where a sample meets its own pair, else 0."""
     rows = ops.arange(ops.shape(scores)[0])
     return ops.cast(rows[:, None] == rows[None, :], "float32")
 
 
-def _weighted(values, sample_weight):
+def _weighted(values: Tensor, sample_weight: Tensor | None) -> Tensor:
     return values if sample_weight is None else values * ops.cast(sample_weight, "float32")
 
 
-def _pair_weighted(values, sample_weight):
+def _pair_weighted(values: Tensor, sample_weight: Tensor | None) -> Tensor:
     if sample_weight is None:
         return values
     weight = ops.cast(sample_weight, "float32")
@@ -235,16 +253,16 @@ class _PairedLoss(keras.losses.Loss):
     `y_true` (n, C): labels, 0/1. `y_pred` (n, 2, d): image rows at [:, 0], text rows at [:, 1].
     """
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         y_pred = ops.cast(y_pred, "float32")
         if len(y_pred.shape) != 3 or y_pred.shape[1] != 2:
             raise ValueError(f"{self.name} takes y_pred of shape (n, 2, d); got {tuple(y_pred.shape)}.")
         return self.term(ops.cast(y_true, "float32"), y_pred[:, 0], y_pred[:, 1], sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self(y_true, y_pred)
 
-    def term(self, labels, image, text, sample_weight):
+    def term(self, labels: Tensor, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         raise NotImplementedError
 
 
@@ -252,7 +270,7 @@ class _PairedLoss(keras.losses.Loss):
 class Classification(_PairedLoss):
     """`classification` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, C) image and text logits."""
 
-    def term(self, labels, image, text, sample_weight):
+    def term(self, labels: Tensor, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         return classification(labels, image, text, sample_weight)
 
 
@@ -260,14 +278,14 @@ class Classification(_PairedLoss):
 class Attraction(_PairedLoss):
     """`attraction` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes."""
 
-    def __init__(self, shift: float = 0.8, name: str = "attraction", **kwargs):
+    def __init__(self, shift: float = 0.8, name: str = "attraction", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.shift = shift
 
-    def term(self, labels, image, text, sample_weight):
+    def term(self, labels: Tensor, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         return attraction(image, text, label_similarity(labels), self.shift, sample_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shift": self.shift}
 
 
@@ -281,18 +299,18 @@ class Repulsion(_PairedLoss):
         shift: float = 0.8,
         dialect: Dialect = "reference",
         name: str = "repulsion",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.dialect = one_of("dialect", dialect, get_args(Dialect))
         self.margin = number("margin", margin)
         self.shift = number("shift", shift)
 
-    def term(self, labels, image, text, sample_weight):
+    def term(self, labels: Tensor, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         similarity = label_similarity(labels)
         return repulsion(image, text, similarity, self.margin, self.shift, self.dialect, sample_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"margin": self.margin, "shift": self.shift, "dialect": self.dialect}
         return {**super().get_config(), **own}
 
@@ -301,5 +319,5 @@ class Repulsion(_PairedLoss):
 class Quantization(_PairedLoss):
     """`quantization` as a Keras loss. `y_true` is not read; `y_pred` (n, 2, bits) image and text codes."""
 
-    def term(self, labels, image, text, sample_weight):
+    def term(self, labels: Tensor, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         return quantization(image, text, sample_weight)

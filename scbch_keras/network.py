@@ -1,7 +1,7 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
 import inspect
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
-from scbch_keras.arrays import as_array, check_features
+from scbch_keras.arrays import Tensor, as_array, check_features
 from scbch_keras.checks import whole
 from scbch_keras.codes import pack_codes
 from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
@@ -54,15 +54,15 @@ class HashNetwork(keras.Model):
         num_classes: int,
         image_branch: Branch = None,
         text_branch: Branch = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.bits = whole("bits", bits, 1)
         self.num_classes = whole("num_classes", num_classes, 1)
         self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
         self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
         _check_apart(self.image_branch, self.text_branch)
-        self._input_shape: dict[str, tuple] = {}
+        self._input_shape: dict[str, tuple[int | None, ...]] = {}
 
     def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
         if branch is None:
@@ -81,7 +81,7 @@ class HashNetwork(keras.Model):
 
     # The network
 
-    def build(self, input_shape):
+    def build(self, input_shape: dict[str, Any]) -> None:
         """Build the branches named in {"image": (None, ...), "text": (None, ...)}."""
         for name, branch in self._branches().items():
             if name not in input_shape or name in self._input_shape:
@@ -94,7 +94,7 @@ class HashNetwork(keras.Model):
     def build_heads(self, modality: str) -> None:
         """Build what a subclass has beyond the branch of "image" or "text"."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`."""
         return {
             name: branch(inputs[name], training=training)
@@ -115,7 +115,7 @@ class HashNetwork(keras.Model):
     def _branches(self) -> dict[str, HashBranch]:
         return {"image": self.image_branch, "text": self.text_branch}
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Any:
         """Keras' own, compiled only where that pays."""
         jit: bool = self.jit_compile  # type: ignore[has-type]
         self.jit_compile = jit and backend.JIT_PREDICT
@@ -126,7 +126,9 @@ class HashNetwork(keras.Model):
 
     # Encoding
 
-    def encode_image(self, image, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
+    def encode_image(
+        self, image: Any, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"
+    ) -> NDArray[Any]:
         """Codes of images, which need no texts.
 
         Args:
@@ -144,17 +146,21 @@ class HashNetwork(keras.Model):
         """
         return self._encode("image", image, packed, batch_size, verbose)
 
-    def encode_text(self, text, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"):
+    def encode_text(
+        self, text: Any, packed: bool = True, batch_size: int = 1024, verbose: Any = "auto"
+    ) -> NDArray[Any]:
         """Codes of texts, which need no images; see `encode_image`."""
         return self._encode("text", text, packed, batch_size, verbose)
 
-    def _encode(self, modality, features, packed, batch_size, verbose):
+    def _encode(
+        self, modality: str, features: Any, packed: bool, batch_size: int, verbose: Any
+    ) -> NDArray[Any]:
         batch_size = whole("batch_size", batch_size, 1)
         features = self._checked_features(modality, features)
         codes = self._codes({modality: features}, batch_size, verbose)[modality]
         return pack_codes(codes) if packed else codes
 
-    def _checked_features(self, modality: str, features: Any) -> NDArray:
+    def _checked_features(self, modality: str, features: Any) -> NDArray[Any]:
         features = as_array(modality, features)
         check_features(modality, features)
         expected = self._input_shape.get(modality)
@@ -195,7 +201,7 @@ class HashNetwork(keras.Model):
         return codes["image"], codes["text"]
 
     def evaluate_retrieval(
-        self, query, database, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
+        self, query: Any, database: Any, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
     ) -> dict[str, float]:
         """How well images and texts find each other by their binary codes, in both directions.
 
@@ -225,7 +231,9 @@ class HashNetwork(keras.Model):
                     raise ValueError(f"{name}: {error}") from error
         return self.retrieval_maps(sets[0], sets[1], k, batch_size, verbose)
 
-    def retrieval_maps(self, query, database, k=None, batch_size: int = 1024, verbose: Any = 0):
+    def retrieval_maps(
+        self, query: Any, database: Any, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
+    ) -> dict[str, float]:
         """`evaluate_retrieval` of sets that are checked already."""
         query_codes, database_codes = (
             {name: pack_codes(codes) for name, codes in self._codes(x, batch_size, verbose).items()}
@@ -236,7 +244,7 @@ class HashNetwork(keras.Model):
 
     # Saving
 
-    def export(self, *args, **kwargs):
+    def export(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not offered: `scbch_keras.export.release` makes the encoders' SavedModel and ONNX files, verified."""
         raise NotImplementedError(
             "Keras' export would write one graph of both branches. Use scbch_keras.export.release(model, folder): it "
@@ -244,7 +252,7 @@ class HashNetwork(keras.Model):
             'model with model.save("model.keras").'
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         branches = {
             f"{name}_branch": keras.saving.serialize_keras_object(branch)
@@ -254,7 +262,7 @@ class HashNetwork(keras.Model):
         return {**super().get_config(), **settings, **branches}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         """The model of a config."""
         branches = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
@@ -262,25 +270,25 @@ class HashNetwork(keras.Model):
         }
         return cls(**{**config, **branches})
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any]:
         """The shapes the branches are built with."""
         return {"input_shape": dict(self._input_shape)}
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the branches with the shapes of `get_build_config`."""
         self.build({name: tuple(shape) for name, shape in config["input_shape"].items()})
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Nothing: the only variable outside of the layers is the confidence, which belongs to the data."""
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Nothing; see `save_own_variables`."""
 
 
 class _Padded(keras.utils.PyDataset):
     """Batches whose last one is longer by `rest` rows, which stand for nothing."""
 
-    def __init__(self, batches: FeatureBatches, rest: int):
+    def __init__(self, batches: FeatureBatches, rest: int) -> None:
         super().__init__()
         self.batches, self.rest = batches, rest
 
@@ -289,7 +297,7 @@ class _Padded(keras.utils.PyDataset):
         """Those of the batches."""
         return self.batches.num_batches
 
-    def __getitem__(self, batch: int):
+    def __getitem__(self, batch: int) -> tuple[dict[str, Any]]:
         (x,) = self.batches[batch]
         rest = self.rest if batch == self.num_batches - 1 else 0
         return ({name: _padded(values, rest) for name, values in x.items()},)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
+
 NAMED = 8
 """Samples that are named; more are counted."""
 
@@ -16,7 +18,7 @@ class SkippedUpdates(keras.metrics.Metric):
     `reset_state`, which Keras calls before a validation too, leaves all but the first alone.
     """
 
-    def __init__(self, name: str = "skipped"):
+    def __init__(self, name: str = "skipped") -> None:
         super().__init__(name=name)
         self.skipped = self.add_variable((), keras.initializers.Zeros(), name="skipped")
         self.in_a_row = self.add_variable((), keras.initializers.Zeros(), name="in_a_row")
@@ -26,7 +28,9 @@ class SkippedUpdates(keras.metrics.Metric):
             (NAMED,), keras.initializers.Zeros(), dtype="int", name="bad_index"
         )
 
-    def update_state(self, finite, x, y, sample_weight=None):
+    def update_state(
+        self, finite: Tensor, x: dict[str, Tensor], y: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         """Count a step; its samples are looked at only if its loss or a gradient is not finite."""
         self.skipped.assign(self.skipped + (1.0 - ops.cast(finite, "float32")))
         self.in_a_row.assign(ops.where(finite, 0.0, self.in_a_row + 1.0))
@@ -37,11 +41,11 @@ class SkippedUpdates(keras.metrics.Metric):
         self.bad_samples.assign(samples)
         self.bad_index.assign(index)
 
-    def result(self):
+    def result(self) -> Tensor:
         """Skipped updates since `reset_state`."""
         return ops.convert_to_tensor(self.skipped)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Begin the epoch's count anew."""
         self.skipped.assign(0.0)
 
@@ -70,7 +74,9 @@ def describe_samples(samples: int, index: list[int]) -> str:
     return f"{counted} (index {', '.join(map(str, index))}{more})"
 
 
-def _with_bad_samples(samples, index, x, y, sample_weight):
+def _with_bad_samples(
+    samples: Tensor, index: Tensor, x: dict[str, Tensor], y: Tensor, sample_weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
     bad = ops.logical_not(_finite_rows(y))
     for values in (*(x[name] for name in ("image", "text")), sample_weight):
         if values is not None:
@@ -86,7 +92,7 @@ def _with_bad_samples(samples, index, x, y, sample_weight):
     return samples + ops.cast(ops.sum(counts), samples.dtype), index
 
 
-def _finite_rows(values):
+def _finite_rows(values: Tensor) -> Tensor:
     values = ops.cast(values, "float32")
     return ops.all(ops.isfinite(ops.reshape(values, (ops.shape(values)[0], -1))), axis=1)
 
@@ -98,7 +104,7 @@ class SkipWatch(keras.callbacks.Callback):
         max_skipped: int >= 1, skipped updates in a row that end the training.
     """
 
-    def __init__(self, max_skipped: int):
+    def __init__(self, max_skipped: int) -> None:
         super().__init__()
         self.max_skipped = max_skipped
 

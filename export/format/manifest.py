@@ -246,7 +246,7 @@ def inside(folder: Path, relative: Any) -> Path:
     return path
 
 
-def read_verified(folder: Path, manifest: dict[str, Any], relative: str) -> bytes:
+def read_verified(folder: Path, manifest: Mapping[str, Any], relative: str) -> bytes:
     """The bytes of a file of the release, after its size and sha256 are seen to be the manifest's.
 
     Raises as `open_listed` and `verified` do.

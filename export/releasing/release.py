@@ -51,7 +51,7 @@ class Release:
 
 def release(
     model: Any,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     formats: Sequence[str] = ("saved_model", "onnx"),
     version: int | None = None,
     *,

@@ -41,7 +41,7 @@ def encode_file(
     encoder: HashEncoder,
     modality: str,
     blocks: Iterable[Block],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     batch_size: int = 1024,
     progress: Callable[[int], None] = lambda rows: None,
@@ -138,7 +138,7 @@ class CodesFile:
         return _reopened, (type(self), str(self.path.absolute()), self.sha256)
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> Self:
+    def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open codes and what stands beside them, their checksums compared.
 
         Raises:
@@ -207,7 +207,7 @@ class CodesFile:
         return index
 
 
-def open_index(path: str | os.PathLike) -> tuple[HammingIndex, list[str] | None]:
+def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex, list[str] | None]:
     """Codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) -> index, names of its ids.
 
     The names are by id: of codes they are the ids of the file, and an id is a row. None where an id has no other

@@ -51,7 +51,7 @@ class HashEncoder:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         *,
         modalities: Sequence[str] = MODALITIES,
         precision: str = "float32",

@@ -14,7 +14,7 @@ Ids = NDArray[Any]
 _MIN_RECENT = 4096
 
 
-def checked_ids(name: str, ids: ArrayLike | Sequence[str], count: int | None = None) -> Ids:
+def checked_ids(name: str, ids: ArrayLike | Sequence[Any], count: int | None = None) -> Ids:
     """Ids as an array of int64 or of str objects.
 
     Args:

@@ -1,14 +1,18 @@
 """The gradient step on JAX: stateless, (state, data) -> (logs, state)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import keras
+
+from scbch_keras.arrays import Tensor
 
 JIT = True
 JIT_PREDICT = True
 
 
-def train_step(model, state, data):
+def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     weights, other_variables, optimizer_variables, metrics_variables = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -30,7 +34,7 @@ def train_step(model, state, data):
         for value, before in zip(other_variables, state[1], strict=True)
     ]
 
-    def update(optimizer_variables, weights):
+    def update(optimizer_variables: list[Tensor], weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         decayed = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
         weights, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, decayed, weights)
         return optimizer_variables, weights
@@ -49,7 +53,7 @@ def train_step(model, state, data):
     return logs, (weights, other_variables, optimizer_variables, metrics_variables)
 
 
-def _all_finite(arrays):
+def _all_finite(arrays: list[Tensor]) -> Tensor:
     # Row sums are finite only if the rows are, and cost one read, a look at each value many times that. Rows that are
     # finite may add up to more than their type holds: only then each value is looked at.
     arrays = [jnp.atleast_1d(values) for values in arrays]
@@ -61,7 +65,7 @@ def _all_finite(arrays):
     )
 
 
-def check_devices(model) -> None:
+def check_devices(model: Any) -> None:
     """Raise RuntimeError for several processes."""
     if jax.process_count() > 1:
         raise RuntimeError(

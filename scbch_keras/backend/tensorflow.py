@@ -1,8 +1,11 @@
 """The gradient step on TensorFlow."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.backend.undistributed import refuse_distribution
 
 JIT = True
@@ -10,7 +13,7 @@ JIT = True
 JIT_PREDICT = False
 
 
-def train_step(model, data):
+def train_step(model: Any, data: Any) -> dict[str, Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     optimizer = model.optimizer
@@ -30,7 +33,7 @@ def train_step(model, data):
         with tf.init_scope():
             optimizer.build(weights)
 
-    def update():
+    def update() -> Tensor:
         decayed = [
             gradient if gradient is None else gradient + model.l2 * tf.cast(weight.value, gradient.dtype)
             for gradient, weight in zip(gradients, weights, strict=True)
@@ -48,7 +51,7 @@ def train_step(model, data):
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
-def _all_finite(tensors):
+def _all_finite(tensors: list[Tensor]) -> Tensor:
     # Row sums are finite only if the rows are, and cost one read; a mask would be as large as the weights. Rows that
     # are finite may add up to more than their type holds: only then each value is looked at.
     sums = [tf.reduce_sum(values, axis=-1) if values.shape.rank else values for values in tensors]
@@ -59,7 +62,7 @@ def _all_finite(tensors):
     )
 
 
-def check_devices(model) -> None:
+def check_devices(model: Any) -> None:
     """Raise RuntimeError for a tf.distribute strategy or a distribution, which Keras does not have here."""
     strategy = model._distribute_strategy
     if strategy is None and tf.distribute.has_strategy():

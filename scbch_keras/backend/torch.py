@@ -1,5 +1,7 @@
 """The gradient step on PyTorch, with a fused Adam update."""
 
+from typing import Any
+
 import keras
 import torch
 
@@ -10,7 +12,7 @@ JIT = False
 JIT_PREDICT = False
 
 
-def train_step(model, data):
+def train_step(model: Any, data: Any) -> dict[str, Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     optimizer = model.optimizer
@@ -39,7 +41,7 @@ def train_step(model, data):
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
-def _all_finite(gradients) -> bool:
+def _all_finite(gradients: list[Any]) -> bool:
     gradients = [gradient for gradient in gradients if gradient is not None]
     # A sum is finite only if all that it adds is, and is there long before a mask or a largest magnitude.
     if bool(torch.isfinite(torch.stack([gradient.sum() for gradient in gradients])).all()):
@@ -48,7 +50,7 @@ def _all_finite(gradients) -> bool:
     return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
-def _fuses(optimizer, weights, gradients) -> bool:
+def _fuses(optimizer: Any, weights: list[Any], gradients: list[Any]) -> bool:
     """Whether the update is plain Adam, which PyTorch has in one kernel."""
     return (
         type(optimizer).__name__ == "Adam"
@@ -65,7 +67,7 @@ def _fuses(optimizer, weights, gradients) -> bool:
     )
 
 
-def _fused_adam(optimizer, weights, gradients, l2: float) -> None:
+def _fused_adam(optimizer: Any, weights: list[Any], gradients: list[Any], l2: float) -> None:
     """Keras' Adam in PyTorch's fused kernel.
 
     PyTorch adds epsilon to sqrt(v) / sqrt(1 - beta_2^t), Keras to sqrt(v): dividing Keras' epsilon by
@@ -92,7 +94,7 @@ def _fused_adam(optimizer, weights, gradients, l2: float) -> None:
     optimizer.iterations.assign(step)
 
 
-def check_devices(model) -> None:
+def check_devices(model: Any) -> None:
     """Raise RuntimeError for a distribution, which Keras does not have on PyTorch, or a process group."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         processes = torch.distributed.get_world_size()

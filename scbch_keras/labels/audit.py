@@ -134,7 +134,7 @@ class LabelAudit:
     soft_labels: NDArray[np.floating]
     label_names: Sequence[str]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         samples, classes = self._keep("labels", check_labels("labels", self.labels)).shape
         _check_ids(self.ids, samples)
         self._keep("confidence", _checked_numbers("confidence", self.confidence, (samples,)))
@@ -290,7 +290,7 @@ class PosteriorAudit(LabelAudit):
 
     probabilities: NDArray[np.floating]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _checked_numbers("probabilities", self.probabilities, self.labels.shape)
         self._keep("probabilities", check_labels("probabilities", self.probabilities, soft=True))

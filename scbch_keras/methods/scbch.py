@@ -8,9 +8,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import losses
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import check_neighbors, flag, number, one_of, share, whole
 from scbch_keras.confidence import confidence_weights
-from scbch_keras.data import PairDataset
+from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
 from scbch_keras.labels.matrix import check_labels
@@ -83,8 +84,8 @@ class SCBCH(CrossModalHashing):
         l2: float = 1e-5,
         labels: Literal["noisy", "posterior"] = "noisy",
         intra_modal: bool | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         gamma, neighbors = share("gamma", gamma), whole("neighbors", neighbors, 1)
         margin, shift = number("margin", margin), number("shift", shift)
         alpha, beta = number("alpha", alpha, 0), number("beta", beta, 0)
@@ -138,17 +139,17 @@ class SCBCH(CrossModalHashing):
             self.text_classifier = ConceptClassifier(num_classes, name="text_classifier")
 
     @classmethod
-    def for_benchmark(cls, name: str, bits: int = 64, **settings) -> "SCBCH":
+    def for_benchmark(cls, name: str, bits: int = 64, **settings: Any) -> "SCBCH":
         """The authors' settings for "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12"; others on top."""
         one_of("name", name, BENCHMARKS)
         return cls(bits=bits, **{**BENCHMARKS[name], **settings})
 
-    def build_heads(self, modality):
+    def build_heads(self, modality: str) -> None:
         """Build the label classifier of a modality."""
         if self.classification:
             self._classifier(modality).build((None, self.bits))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes and label logits of the modalities in `inputs`."""
         codes = super().call(inputs, training)
         if not self.classification:
@@ -161,7 +162,14 @@ class SCBCH(CrossModalHashing):
     def _classifier(self, modality: str) -> ConceptClassifier:
         return self.image_classifier if modality == "image" else self.text_classifier
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self,
+        x: Any,
+        labels: Any,
+        outputs: dict[str, Tensor],
+        sample_weight: Tensor | None,
+        training: bool | None,
+    ) -> dict[str, tuple[float, Tensor]]:
         """The terms of Eq. 9 with their weights; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         beta = self.beta * self.alpha if self.dialect == "paper" else self.beta
@@ -193,30 +201,30 @@ class SCBCH(CrossModalHashing):
             terms["intra_modal"] = (self.alpha, intra_modal)
         return terms
 
-    def _label_relations(self, labels):
+    def _label_relations(self, labels: Any) -> tuple[Tensor, Tensor]:
         """R, and the probability of sharing a label: (n, n) each."""
         if self.labels == "posterior":
             return losses.soft_label_similarity(labels), losses.sharing_probability(labels)
         similarity = losses.label_similarity(labels)
         return similarity, ops.cast(similarity > 0, "float32")
 
-    def check_training_set(self, pairs):
+    def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for labels of another width, or too few samples for `neighbors`."""
         super().check_training_set(pairs)
         if self.confidence_weighting:
             check_neighbors(self.neighbors, pairs.num_samples)
 
     @property
-    def lowest_confidence(self):
+    def lowest_confidence(self) -> float:
         """The gamma of Eq. 2."""
         return self.gamma
 
     @property
-    def fewest_samples(self):
+    def fewest_samples(self) -> int:
         """Neighbours and the sample itself."""
         return self.neighbors + 1
 
-    def weights_of(self, labels, image_codes, text_codes):
+    def weights_of(self, labels: Any, image_codes: Any, text_codes: Any) -> NDArray[np.floating]:
         """Eq. 1-2: (n,), in [gamma, 1]."""
         return confidence_weights(
             image_codes, text_codes, labels, self.neighbors, self.gamma, self.dialect

@@ -60,7 +60,9 @@ def test_with_confidence_weights_every_sample_comes_once(small_model, pairs, ord
         small_model().fit(loader, epochs=1, verbose=0)
 
 
-@pytest.mark.parametrize("method", [name for name in BASELINES if name not in ("nrch", "rshnl", "nacd", "dgcpn")])
+@pytest.mark.parametrize(
+    "method", [name for name in BASELINES if name not in ("nrch", "rshnl", "nacd", "dgcpn")]
+)
 def test_methods_without_weights_take_any_loader(pairs, method):
     branches = [sk.HashBranch(20, (32,)) for _ in range(2)]
     model = BASELINES[method](20, 8, *branches)

@@ -565,3 +565,10 @@ def test_bad_features_are_refused_by_the_encoder(trained, pairs):
 def test_retrieval_metrics_check_their_sets(pairs, arguments, message):
     with pytest.raises(ValueError, match=message):
         sk.RetrievalMetrics(*arguments(*pairs))
+
+
+@pytest.mark.parametrize("given", [{}, {"bits": 16}, {"num_classes": 8}])
+def test_bits_and_number_of_labels_have_no_default(given):
+    missing = {"bits", "num_classes"} - set(given)
+    with pytest.raises(TypeError, match=min(missing)):
+        sk.SCBCH(**given)

@@ -35,8 +35,8 @@ def describe(
     settings: Settings = None,
 ) -> None:
     """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
-    from scbch_keras.training.data.own.describe import describe as look
-    from scbch_keras.training.data.own.describe import show
+    from scbch_keras.training.runs.describe import describe as look
+    from scbch_keras.training.runs.describe import show
 
     console = Console()
     with bad_input_ends():

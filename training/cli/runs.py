@@ -185,7 +185,7 @@ def reproduce(
 
     with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
-        grid = {
+        grid: dict[str, Any] = {
             "datasets": dataset,
             "noises": noise or [0.0, 0.2, 0.5, 0.8],
             "bits": bits or [64],

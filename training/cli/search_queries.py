@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.export import HashEncoder
 from scbch_keras.export.serving.codes_file import Block
-from scbch_keras.training.data.own.stream import PICTURE_SUFFIXES
+from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES
 from scbch_keras.training.data.problems import short
 
 _SHOWN = 5

@@ -16,7 +16,8 @@ import numpy as np
 
 from scbch_keras.files import sha256_of
 from scbch_keras.preprocessing.image import ImagePipeline
-from scbch_keras.training.features.images import ImageFeatures, Size, check_size, settings
+from scbch_keras.preprocessing.pictures import Size
+from scbch_keras.training.features.images import ImageFeatures, check_size, settings
 
 # Sides of the pictures that the pre-trained weights were trained on, where it is not 224
 _SIDES = {

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.files import sha256_of
-from scbch_keras.training.features.images import ImageFeatures, Size, check_size, settings
+from scbch_keras.preprocessing.pictures import Size
+from scbch_keras.training.features.images import ImageFeatures, check_size, settings
 
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 _BATCH = 32

@@ -50,7 +50,7 @@ class TextFeatures:
 
     def __init__(
         self,
-        kind: Kind | Callable[[list[str]], NDArray[Any]],
+        kind: str | Callable[[list[str]], NDArray[Any]],
         *,
         counts: bool = False,
         max_words: int | None = None,

@@ -89,7 +89,7 @@ def quickstart(
         with steps("Estimating posterior labels"):
             posterior = estimate(training.image, training.text, noisy_labels, groups=training.icon)
 
-        plans = [
+        plans: list[tuple[str, NDArray[np.uint8] | NDArray[np.float32]]] = [
             ("full", noisy_labels),
             ("unweighted", noisy_labels),
             ("posterior", posterior.probabilities),
@@ -206,10 +206,12 @@ def _train(
     ).history
     seconds = time.perf_counter() - started
     codes, _ = _codes_and_coordinates(model, query, database)
-    by_part = [
+    query_codes, database_codes = (
         {side: codes[f"{part}_{side}"] for side in ("image", "text")} for part in ("query", "database")
-    ]
-    scores, precision, recall = findings.retrieval(*by_part, query, database, settings.bits)
+    )
+    scores, precision, recall = findings.retrieval(
+        query_codes, database_codes, query, database, settings.bits
+    )
     logged = {
         key: tuple(float(value) if math.isfinite(value) else None for value in values)
         for key, values in history.items()

@@ -57,7 +57,8 @@ def read_examples(
         )
         for file in files
     )
-    return Pairs(**{name: table[name] for name in FEATURES}, ids=np.arange(len(table)).astype(str)), sources
+    image, text, labels = (table[name] for name in FEATURES)
+    return Pairs(image, text, labels, np.arange(len(table)).astype(str)), sources
 
 
 def _widths(pairs: Pairs) -> dict[str, int]:

@@ -111,7 +111,7 @@ def _data(given: Arguments) -> RetrievalData:
 
 
 def _first(pairs: Pairs, rows: int) -> Pairs:
-    return Pairs(*(values[:rows] for values in (pairs.image, pairs.text, pairs.labels, pairs.ids)))
+    return Pairs(pairs.image[:rows], pairs.text[:rows], pairs.labels[:rows], pairs.ids[:rows])
 
 
 def _with_epochs(given: Arguments, rows: int) -> Recipe:

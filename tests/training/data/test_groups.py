@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from scbch_keras.training.data.own.describe import describe, show
 from scbch_keras.training.data.own.groups import draw_rows, group_rows
 from scbch_keras.training.data.own.read import read_own, retrieval_data, split_own
+from scbch_keras.training.runs.describe import describe, show
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.numpy_only

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from scbch_keras.training.data.own.describe import describe
 from scbch_keras.training.data.own.read import read_own
+from scbch_keras.training.runs.describe import describe
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.numpy_only

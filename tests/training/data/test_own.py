@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from scbch_keras.training.data.own.describe import describe, show
 from scbch_keras.training.data.own.read import read_own, retrieval_data, split_own
 from scbch_keras.training.data.own.vocabulary import (
     alike,
@@ -20,6 +19,7 @@ from scbch_keras.training.data.own.vocabulary import (
     near_duplicates,
     save_vocabulary,
 )
+from scbch_keras.training.runs.describe import describe, show
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
@@ -679,7 +679,7 @@ def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
 
 def test_reading_needs_neither_keras_nor_pyarrow():
     code = (
-        "import sys; import scbch_keras.training.data.own.describe as d; "
+        "import sys; import scbch_keras.training.runs.describe as d; "
         "assert not {'keras', 'pyarrow', 'h5py', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from scbch_keras.training.data.own.describe import describe, show
 from scbch_keras.training.environment import versions
 from scbch_keras.training.grid.reproduce import Grid, reproduce
+from scbch_keras.training.runs.describe import describe, show
 from scbch_keras.training.runs.folder import RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve

@@ -363,7 +363,9 @@ def _listing(folder: Path) -> str:
 
 
 def _load_subset(folder: Path, noise: float, seed: int) -> RetrievalData:
-    shapes = {name: (SUBSET_ROWS, width) for name, width in SUBSET_COLUMNS.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (SUBSET_ROWS, width) for name, width in SUBSET_COLUMNS.items()
+    }
     reader = Reader(folder / CACHE)
     try:
         arrays = reader.npz(folder / SUBSET_FILE, shapes)

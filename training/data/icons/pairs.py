@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scbch_keras.training.data.icons.pictures import QUERIES, IconPairs, IconSet, corrupted, load_icons
 from scbch_keras.training.data.pairs import Pairs, RetrievalData, SourceFile
@@ -44,7 +46,7 @@ def _icons(seed: int, limit: int | None) -> IconSet:
 
 def _source(icons: IconSet) -> SourceFile:
     """The drawn icons as if they were a file: the checksum is of their pictures, texts and labels."""
-    arrays = {"pictures": icons.pictures, "text": icons.text, "labels": icons.labels}
+    arrays: dict[str, NDArray[Any]] = {"pictures": icons.pictures, "text": icons.text, "labels": icons.labels}
     digest = hashlib.sha256()
     for values in arrays.values():
         digest.update(np.ascontiguousarray(values).data)

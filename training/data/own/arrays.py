@@ -117,8 +117,8 @@ def _row_keys(features: NDArray[Any]) -> Iterator[bytes | None]:
 
 
 def _check_array_ids(place: Place, ids: NDArray[np.str_], report: Report) -> None:
-    for row in np.flatnonzero(ids == ""):
-        report(Problem("bad id", f"{place(row)}: ids: expected a value, got an empty string", int(row)))
+    for row in np.flatnonzero(ids == "").tolist():
+        report(Problem("bad id", f"{place(row)}: ids: expected a value, got an empty string", row))
     check_ids(place, ids.tolist(), report)
 
 

@@ -186,7 +186,8 @@ def retrieval_data(
 
     def part(rows: NDArray[np.int64], clean: NDArray[np.uint8] | None) -> Pairs:
         return Pairs(
-            **{name: np.asarray(values)[rows] for name, values in features.items()},
+            image=np.asarray(features["image"])[rows],
+            text=np.asarray(features["text"])[rows],
             labels=(data.labels if clean is None else clean)[rows],
             ids=data.ids[rows],
             clean_labels=None if data.clean_labels is None else data.clean_labels[rows],

@@ -26,7 +26,7 @@ def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted({name for names in lists for name in names}))
 
 
-def label_matrix(lists: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[np.uint8]:
+def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArray[np.uint8]:
     """Lists of names, n of them -> 0/1 (n, len(names)). Names that are not in `names` are left out."""
     column = {name: number for number, name in enumerate(names)}
     told = f"{len(lists):,} rows of {len(names):,} different labels"
