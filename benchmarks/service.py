@@ -24,7 +24,6 @@ import numpy as np
 from benchmarks.small_release import images, release_small_model, strings
 from scbch_keras.export import HashEncoder, encode_file, open_index
 
-SERVICE = Path(__file__).parents[1] / "docs" / "service.py"
 START_SECONDS = 120
 
 
@@ -35,7 +34,7 @@ def running_service(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[byt
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, str(SERVICE), *arguments, "--port", str(port)]
+        [sys.executable, "-m", "scbch_keras.training.cli.main", "serve", *arguments, "--port", str(port)]
     )
     try:
         address = f"http://127.0.0.1:{port}"
