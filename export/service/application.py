@@ -30,14 +30,16 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
         release: the folder of a release's version, followed once.
         codes: codes of `encode_file`, or an index, to search in.
         limits: None for the defaults.
+
+    Raises ValueError or FileNotFoundError as `HashEncoder` and `open_index` do, and for codes of another model.
     """
     limits = limits or Limits()
     metrics = Metrics()
     bodies = Bodies(limits, metrics)
+    work = Work(release, codes, limits, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.work = work = await asyncio.to_thread(Work, release, codes, limits, metrics)
         work.start()
         yield
         # The server has answered the requests that it took.
@@ -46,7 +48,6 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
     app = FastAPI(title="scbch_keras", lifespan=lifespan)
 
     async def answered(request: Request, is_search: bool) -> Response:
-        work: Work = app.state.work
         _check_json(request)
         if is_search and work.index is None:
             raise HTTPException(404, "this service was started without codes to search")
@@ -68,7 +69,6 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
-        work: Work = app.state.work
         if not work.ready():
             raise HTTPException(503, "not ready")
         size = None if work.index is None else len(work.index)
@@ -79,7 +79,6 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def infer(request: Request, name: str) -> Response:
-        work: Work = app.state.work
         open_inference.model(work, name)
         async with bodies.read(request) as body:
             header = request.headers.get("inference-header-content-length")
@@ -87,7 +86,7 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
                 request, open_inference.infer(work, name, body, header), limits.request_seconds
             )
 
-    app.include_router(open_inference.router(lambda: app.state.work, infer))
+    app.include_router(open_inference.router(work, infer))
     for error in (InputError, OverloadedError, RefusedError, TimeoutError, StarletteHTTPException):
         app.add_exception_handler(error, _refused)
     app.add_exception_handler(ClientDisconnect, _gone)

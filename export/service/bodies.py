@@ -49,12 +49,12 @@ class Bodies:
         try:
             try:
                 async with asyncio.timeout(limits.body_seconds):
-                    async for part in request.stream():
+                    is_whole = False
+                    while not is_whole:
+                        part, is_whole = await _next_part(request)
                         size += len(part)
                         if size > limits.max_body:
-                            parts.clear()
-                            await _drain(request)
-                            raise self._too_long()
+                            break
                         if size > SMALL:
                             self._hold(size - reserved)
                             reserved = size
@@ -63,6 +63,11 @@ class Bodies:
                 raise RefusedError(
                     408, f"body: expected its end within {limits.body_seconds:g} seconds, got {size} bytes"
                 ) from error
+            if size > limits.max_body:
+                parts.clear()
+                if not is_whole:
+                    await _drain(request)
+                raise self._too_long()
             body = b"".join(parts)
             parts.clear()
             yield body
@@ -87,13 +92,19 @@ def _length(request: Request) -> int:
         raise RefusedError(400, f"Content-Length: expected a whole number, got {text[:40]!r}") from error
 
 
+async def _next_part(request: Request) -> tuple[bytes, bool]:
+    """Bytes of the body, and whether they are the last."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), not message.get("more_body", False)
+
+
 async def _drain(request: Request) -> None:
     """Read on for a while: a client that is still sending would not see the answer."""
-    size = 0
-    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+    size, is_whole = 0, False
+    with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while size < _DRAIN_BYTES:
-                message = await request.receive()
-                size += len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
+            while size < _DRAIN_BYTES and not is_whole:
+                part, is_whole = await _next_part(request)
+                size += len(part)

@@ -142,12 +142,12 @@ def _answer(
     return Response(b"".join([content, *binary]), headers=headers, media_type="application/octet-stream")
 
 
-def router(work: Callable[[], Work], infer: Callable[[Request, str], Awaitable[Response]]) -> APIRouter:
+def router(work: Work, infer: Callable[[Request, str], Awaitable[Response]]) -> APIRouter:
     """The routes of the protocol."""
     routes = APIRouter(prefix="/v2")
 
     def check_ready() -> None:
-        if not work().ready():
+        if not work.ready():
             raise HTTPException(503, "not ready")
 
     @routes.get("")
@@ -172,17 +172,17 @@ def router(work: Callable[[], Work], infer: Callable[[Request, str], Awaitable[R
 
         @routes.get(path)
         async def metadata(name: str, version: str | None = None) -> dict[str, Any]:
-            return model(work(), name, version).described(work().source.version)
+            return model(work, name, version).described(work.source.version)
 
         @routes.get(f"{path}/ready")
         async def model_ready(name: str, version: str | None = None) -> Response:
-            model(work(), name, version)
+            model(work, name, version)
             check_ready()
             return Response()
 
         @routes.post(f"{path}/infer")
         async def inference(request: Request, name: str, version: str | None = None) -> Response:
-            model(work(), name, version)
+            model(work, name, version)
             return await infer(request, name)
 
     return routes

@@ -27,6 +27,8 @@ def run(
     Args:
         release: the folder of a release's version, followed once.
         codes: codes of `encode_file`, or an index, to search in.
+        host: address to listen at.
+        port: to listen at, 0 for any that is free.
         limits: None for the defaults.
     """
     limits = limits or Limits()

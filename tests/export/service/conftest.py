@@ -8,9 +8,10 @@ from benchmarks.service import running_service
 from scbch_keras.export import HashEncoder, ImagePipeline, encode_file
 from scbch_keras.export.format import manifest as manifests
 from tests.export.serving.test_codes_file import IDS, ROWS, write_release
-from tests.export.serving.test_encoder import BITS, SHAPES
+from tests.export.serving.test_encoder import BITS, encoder_graph
 
 onnx = pytest.importorskip("onnx")
+WIDTH = 12
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +23,16 @@ def release(tmp_path_factory):
 
 
 def _with_pictures(version):
-    """The release, taking pictures, of one pixel for its network."""
-    ImagePipeline((1, 1)).save(version)
+    """The release, taking features in rows, and pictures, which become 3 x 4 pixels."""
+    image = encoder_graph("image")
+    dims = image.graph.input[0].type.tensor_type.shape.dim
+    del dims[2:]
+    dims[1].dim_value = WIDTH
+    onnx.save(image, version / "image.onnx")
+    ImagePipeline((3, 4)).save(version)
     onnx.save(_pictures_graph(), version / manifests.RAW_IMAGE_ONNX)
     manifest = manifests.read(version)
+    manifest["signatures"]["encode_image"] = manifests.signature("image", [None, WIDTH], BITS)
     manifest["encoders"][manifests.RAW_IMAGE] = {
         "onnx": {"path": manifests.RAW_IMAGE_ONNX},
         "pipeline": {"path": manifests.IMAGE_PIPELINE},
@@ -41,7 +48,7 @@ def _pictures_graph():
     packing = np.zeros((BITS, width), np.float32)
     for bit in range(BITS):
         packing[bit, bit // 8] = 2 ** (7 - bit % 8)
-    weights = np.random.default_rng(7).standard_normal((3, BITS)).astype(np.float32)
+    weights = np.random.default_rng(7).standard_normal((3 * WIDTH, BITS)).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["pictures"], ["pixels"], to=kind.FLOAT),
         helper.make_node("Flatten", ["pixels"], ["flat"], axis=1),
@@ -73,7 +80,7 @@ def encoder(release):
 
 @pytest.fixture(scope="session")
 def features():
-    return np.random.default_rng(0).standard_normal((ROWS, *SHAPES["image"][1:])).astype(np.float32)
+    return np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
