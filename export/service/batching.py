@@ -13,7 +13,7 @@ from scbch_keras.export.service.limits import InputError, Limits, OverloadedErro
 from scbch_keras.export.service.metrics import Metrics
 
 _PIECES = 8
-"""Into so many pieces a batch is divided at least: a request gets one in turn with the others that wait."""
+"""Of so many pieces a batch is at least: a request that is larger than one is cut."""
 
 
 def pieces(costs: Sequence[int], limit: int) -> list[slice]:
@@ -88,6 +88,7 @@ class Batcher:
         # Those of one piece, and those that are cut.
         self._short: deque[_Job] = deque()
         self._long: deque[_Job] = deque()
+        self._long_next = False
         self._arrived = asyncio.Event()
 
     async def __call__(self, rows: Any) -> NDArray[Any]:
@@ -134,17 +135,22 @@ class Batcher:
                 await self._answer(batch)
 
     def _next_batch(self) -> list[_Piece]:
-        """Requests of one piece first, in the order they came; a quarter is for those that are cut, in turn."""
-        room = self._limits.max_batch
-        batch = self._taken(self._short, room - room // 4 if self._long else room)
-        for jobs in (self._long, self._short):
-            batch += self._taken(jobs, room - sum(piece.cost for piece in batch))
-        return batch
+        """Requests of one piece in the order they came, and pieces of the others in turn, by turns.
+
+        A small request waits for two pieces of a large one at most.
+        """
+        self._long_next = not self._long_next
+        queues = (self._long, self._short) if self._long_next else (self._short, self._long)
+        for jobs in queues:
+            room = self._limits.max_batch // (_PIECES // 2 if jobs is self._long else 1)
+            if batch := self._taken(jobs, room):
+                return batch
+        return []
 
     def _taken(self, jobs: deque[_Job], room: int) -> list[_Piece]:
         """A piece of each job in turn, while there is room."""
         taken: list[_Piece] = []
-        while jobs and (not jobs[0].waiting or jobs[0].next_cost <= room):
+        while jobs and (not jobs[0].waiting or not taken or jobs[0].next_cost <= room):
             job = jobs.popleft()
             if not job.waiting:
                 continue

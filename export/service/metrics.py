@@ -8,15 +8,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        add = {"registry": self.registry}
-        self.requests = Counter("scbch_requests", "Answers by path and status.", ("path", "status"), **add)
-        self.seconds = Histogram("scbch_request_seconds", "From request to answer.", ("path",), **add)
+        registry = self.registry
+        self.requests = Counter(
+            "scbch_requests", "Answers by path and status.", ("path", "status"), registry=registry
+        )
+        self.seconds = Histogram(
+            "scbch_request_seconds", "From request to answer.", ("path",), registry=registry
+        )
         self.batches = Histogram(
             "scbch_batch_rows",
             "Rows of a batch.",
             ("kind",),
             buckets=[2**power for power in range(11)],
-            **add,
+            registry=registry,
         )
-        self.waiting = Gauge("scbch_waiting_rows", "Rows that wait for a batch.", ("kind",), **add)
-        self.buffered = Gauge("scbch_buffered_bytes", "Bytes of large bodies that are held.", **add)
+        self.waiting = Gauge(
+            "scbch_waiting_rows", "Rows that wait for a batch.", ("kind",), registry=registry
+        )
+        self.buffered = Gauge(
+            "scbch_buffered_bytes", "Bytes of large bodies that are held.", registry=registry
+        )

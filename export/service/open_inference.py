@@ -127,7 +127,11 @@ def _answer(
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for name, tensor in tensors.items():
-        entry = {"name": name, "datatype": chosen.outputs[name][0], "shape": list(tensor.shape)}
+        entry: dict[str, Any] = {
+            "name": name,
+            "datatype": chosen.outputs[name][0],
+            "shape": list(tensor.shape),
+        }
         if wanted[name]:
             binary.append(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
             entry["parameters"] = {"binary_data_size": len(binary[-1])}

@@ -11,7 +11,7 @@ from scbch_keras.export.service.limits import Limits
 
 _HEADERS_BYTES = 2**14
 _STOP_SECONDS = 30
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0002
 
 
 def run(

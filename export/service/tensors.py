@@ -246,7 +246,8 @@ def _strings(head: Head, tensor: Tensor, count: int) -> list[str]:
 
 def _binary_elements(binary: bytes, count: int) -> list[bytes]:
     """Elements with their lengths before them, four bytes each, little-endian."""
-    elements, at = [], 0
+    elements: list[bytes] = []
+    at = 0
     while at < len(binary) and len(elements) <= count:
         length = int.from_bytes(binary[at : at + 4], "little")
         if at + 4 + length > len(binary):
