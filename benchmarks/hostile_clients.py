@@ -44,6 +44,16 @@ def memory_mb(pid: int) -> int:
     return pages * 4096 // 2**20
 
 
+def refused(address: str) -> Counter[str]:
+    """How many requests to /encode the service has refused, by status; headers that do not end are no requests."""
+    lines = httpx.get(f"{address}/metrics", timeout=60).text.splitlines()
+    counts: Counter[str] = Counter()
+    for line in lines:
+        if line.startswith('scbch_requests_total{path="/encode"') and 'status="200"' not in line:
+            counts[line.split('status="')[1][:3]] += int(float(line.split()[-1]))
+    return counts
+
+
 async def good_clients(address: str, seconds: float, connections: int = 4, pause: float = 0.02) -> Load:
     """Small requests for texts and searches over kept connections, each `pause` seconds after the last answer."""
     load = Load()
@@ -127,14 +137,16 @@ def measured_with_hostile(address: str, pid: int, seconds: float) -> tuple[Load,
     )
     beside = Load()
     try:
-        time.sleep(5)  # until all are at work
+        deadline = time.monotonic() + 60
+        while len(refused(address)) < 3:  # all are at work once slow ones have been refused too
+            if hostile.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no hostile clients are at work; exit status {hostile.poll()}")
+            time.sleep(0.5)
         for _ in range(2):
             half = asyncio.run(good_clients(address, seconds / 2))
             beside.statuses += half.statuses
             beside.seconds += half.seconds
             memory.append(memory_mb(pid))
-        if hostile.poll() is not None:
-            raise RuntimeError(f"the hostile clients ended with status {hostile.returncode}")
     finally:
         hostile.kill()
         hostile.wait()
@@ -152,7 +164,10 @@ def compared_with_hostile(address: str, pid: int, seconds: float) -> str:
             (f"beside {_SLOW} slow and {len(_bodies())} huge or malformed", beside),
         )
     ]
-    lines.append(f"  p99 {beside.percentile(99) / alone.percentile(99):.2f} times; memory {memory} MB")
+    lines.append(
+        f"  p99 {beside.percentile(99) / alone.percentile(99):.2f} times; memory {memory} MB; "
+        f"refused {dict(sorted(refused(address).items()))}"
+    )
     return "\n".join(lines)
 
 

@@ -210,9 +210,11 @@ def _float_rows(head: Head, tensor: Tensor, shape: list[int], limits: Limits) ->
 
 def _byte_rows(head: Head, tensor: Tensor, count: int, limits: Limits, kind: str) -> list[Any]:
     name = "inputs.0.data"
-    elements = (
-        _binary_elements(tensor.binary, count) if tensor.data is None else _strings(head, tensor, count)
-    )
+    elements: list[Any] = []
+    if tensor.data is None:
+        elements += _binary_elements(tensor.binary, count)
+    else:
+        elements += _strings(head, tensor, count)
     if len(elements) != count:
         raise InputError(f"{name}: expected {count} elements for shape {tensor.shape}, got {len(elements)}")
     budget = PixelBudget(limits)
