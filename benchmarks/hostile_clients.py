@@ -107,6 +107,7 @@ async def hostile_clients(address: str) -> None:
     parts = urlsplit(address)
 
     async def slow(number: int) -> None:
+        await asyncio.sleep(10 * number / _SLOW)  # they come one after the other, and so do their limits
         start = _HEAD.format(1000).encode() + b'{"texts"' if number % 2 else b"POST /encode HTTP/1.1\r\nX: "
         while True:
             with contextlib.suppress(OSError):
