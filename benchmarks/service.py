@@ -1,8 +1,9 @@
-"""The example service under load: `python -m benchmarks.service`.
+"""The service under load: `python -m benchmarks.service`.
 
-Starts docs/service.py on a small release in a process of its own, sends it requests for texts, features and
+Starts `scbch serve` on a small release in a process of its own, sends it requests for texts, features and
 searches from many connections at once, and compares every code with the batch path's. Prints errors, requests a
 second, and the median and 99th percentile of the time from request to answer, with the client's share in it.
+Then `benchmarks.hostile_clients`: a good client alone, and beside slow, huge and malformed ones.
 """
 
 import argparse
@@ -21,10 +22,10 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.hostile_clients import compared_with_hostile
 from benchmarks.small_release import images, release_small_model, strings
 from scbch_keras.export import HashEncoder, encode_file, open_index
 
-SERVICE = Path(__file__).parents[1] / "docs" / "service.py"
 START_SECONDS = 120
 
 
@@ -35,7 +36,7 @@ def running_service(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[byt
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, str(SERVICE), *arguments, "--port", str(port)]
+        [sys.executable, "-m", "scbch_keras.training.cli.main", "serve", *arguments, "--port", str(port)]
     )
     try:
         address = f"http://127.0.0.1:{port}"
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--hostile-seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         release = release_small_model(Path(folder, "releases"))
@@ -107,6 +109,8 @@ def main() -> None:
             answers, seconds = asyncio.run(send(address, requests, arguments.connections))
             whole = time.perf_counter() - start
             metrics = httpx.get(f"{address}/metrics").text
+        with running_service(str(release), "--codes", str(database)) as (address, process):
+            report = compared_with_hostile(address, process.pid, arguments.hostile_seconds)
     compared = different = searched = other_results = 0
     for row, answer in enumerate(answers):
         if not isinstance(answer, httpx.Response) or answer.status_code != 200:
@@ -134,6 +138,7 @@ def main() -> None:
     print(
         f"  {different} of {compared} bits and {other_results} of {searched} searches differ from the batch path's"
     )
+    print(report)
 
 
 def metric(told: str, prefix: str) -> float:

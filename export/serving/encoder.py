@@ -41,6 +41,8 @@ class HashEncoder:
         threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
         providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
             GPU package is installed.
+        max_pixels: of a picture file, width times height, int >= 1: one with more is refused by its header, before
+            it is decoded. None for Pillow's own limit, 178,956,970.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -57,11 +59,13 @@ class HashEncoder:
         precision: str = "float32",
         threads: int | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] = ("CPUExecutionProvider",),
+        max_pixels: int | None = None,
     ):
         runtime = _onnxruntime()
         modalities = some_of("modalities", modalities, MODALITIES)
         precision = one_of("precision", precision, manifests.PRECISIONS)
         threads = whole("threads", threads, 1, optional=True)
+        max_pixels = whole("max_pixels", max_pixels, 1, optional=True)
         if isinstance(providers, str) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
         for provider in providers:
@@ -77,6 +81,7 @@ class HashEncoder:
             "precision": precision,
             "threads": threads,
             "providers": tuple(providers),
+            "max_pixels": max_pixels,
         }
 
         def session(content: bytes) -> Any:
@@ -217,7 +222,7 @@ class HashEncoder:
         if manifests.RAW_IMAGE not in self.manifest["encoders"]:
             return None
         shape = self._encoders["image"].shape
-        return PictureEncoder(start, self.path, self.manifest, shape[-1])
+        return PictureEncoder(start, self.path, self.manifest, shape[-1], self._settings["max_pixels"])
 
     def _opened_pipeline(self) -> TextPipeline | None:
         if manifests.RAW_TEXT not in self.manifest["encoders"]:

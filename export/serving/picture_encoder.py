@@ -19,10 +19,18 @@ class PictureEncoder:
     first picture, and who encodes features alone never pays for it.
 
     Raises ValueError if the manifest or the pipeline's file is not as released, or does not go with features of
-    `width` columns.
+    `width` columns. A file of more than `max_pixels` is refused before it is decoded.
     """
 
-    def __init__(self, start: StartSession, folder: Path, manifest: dict[str, Any], width: int):
+    def __init__(
+        self,
+        start: StartSession,
+        folder: Path,
+        manifest: dict[str, Any],
+        width: int,
+        max_pixels: int | None = None,
+    ):
+        self._max_pixels = max_pixels
         self.bits: int = manifest["bits"]
         try:
             described = manifest["encoders"][manifests.RAW_IMAGE]
@@ -44,6 +52,6 @@ class PictureEncoder:
         output = "packed_codes" if packed else "codes"
         width = -(-self.bits // 8) if packed else self.bits
         codes = [np.empty((0, width), np.uint8 if packed else np.float32)]
-        for block in blocks(pictures, self.size, batch_size):
+        for block in blocks(pictures, self.size, batch_size, self._max_pixels):
             codes += self._session.run([output], {"pictures": block})
         return np.concatenate(codes)

@@ -43,20 +43,25 @@ def grey_features(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return LEVELS[(pictures @ GREY + 0x8000) >> 16].reshape(len(pictures), -1)
 
 
-def read_picture(path_or_bytes: str | os.PathLike[str] | bytes, size: Size) -> NDArray[np.uint8]:
+def read_picture(
+    path_or_bytes: str | os.PathLike[str] | bytes, size: Size, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """A picture file, or its bytes -> uint8 (height, width, 3) of `size`, RGB. By `decoded`, then `resized`."""
-    return resized(decoded(path_or_bytes), size)
+    return resized(decoded(path_or_bytes, max_pixels), size)
 
 
-def decoded(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
+def decoded(
+    path_or_bytes: str | os.PathLike[str] | bytes, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """A picture file, or its bytes -> uint8 (h, w, 3), RGB, in its own size.
 
     Turned as its EXIF orientation says, laid on white where it is transparent. Of an animation, the first picture.
-    Raises ValueError, with the file's name, if it is missing, truncated or no picture, or if a channel has more
-    than 8 bits; ImportError without Pillow.
+    Raises ValueError, with the file's name, if it is missing, truncated or no picture, if a channel has more than 8
+    bits, or if its header tells of more than `max_pixels` (None: Pillow's own limit); ImportError without Pillow.
     """
     pillow = _pillow()
     with _opened(path_or_bytes) as (name, file):
+        _check_size(name, file.size, max_pixels)
         mode = file.mode
         picture = pillow.ImageOps.exif_transpose(file)
     _check_mode(name, mode)
@@ -66,11 +71,18 @@ def decoded(path_or_bytes: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("RGB"))
 
 
-def check_header(path: str | os.PathLike[str]) -> None:
-    """Refuse, as `decoded` does, a picture file whose header tells that it cannot be read; no pixels are read."""
-    with _opened(path) as (name, file):
-        mode = file.mode
+def check_header(
+    path_or_bytes: str | os.PathLike[str] | bytes, max_pixels: int | None = None
+) -> tuple[int, int]:
+    """Refuse, as `decoded` does, a picture file whose header tells that it cannot be read; no pixels are read.
+
+    Returns the height and width that the header tells, before the EXIF orientation.
+    """
+    with _opened(path_or_bytes) as (name, file):
+        _check_size(name, file.size, max_pixels)
+        mode, (width, height) = file.mode, file.size
     _check_mode(name, mode)
+    return height, width
 
 
 @contextmanager
@@ -87,10 +99,25 @@ def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str
             yield name, file
     except FileNotFoundError as error:
         raise ValueError(f"{name}: there is no such file") from error
+    except _TooLargeError:
+        raise
     except pillow.UnidentifiedImageError as error:
         raise ValueError(f"{name}: expected a picture, got something that is none") from error
     except Exception as error:  # a broken file makes decoders raise almost anything
         raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
+
+
+class _TooLargeError(ValueError):
+    """A picture of more pixels than may be decoded."""
+
+
+def _check_size(name: str, size: tuple[int, int], max_pixels: int | None) -> None:
+    """`size`: width and height."""
+    if max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise _TooLargeError(
+            f"{name}: expected at most {max_pixels} pixels, got {size[0] * size[1]} ({size[0]} x {size[1]}); "
+            "make the picture smaller, or the limit larger (max_pixels)"
+        )
 
 
 def _check_mode(name: str, mode: str) -> None:
@@ -150,11 +177,13 @@ def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
     return pictures
 
 
-def blocks(pictures: NDArray[np.uint8] | Sequence[Any], size: Size, rows: int) -> Iterator[NDArray[np.uint8]]:
+def blocks(
+    pictures: NDArray[np.uint8] | Sequence[Any], size: Size, rows: int, max_pixels: int | None = None
+) -> Iterator[NDArray[np.uint8]]:
     """Pictures, as `checked_pictures` gives them -> uint8 (b, height, width, 3), b <= `rows`, one after the other.
 
     A block has at most 2^20 pixels, or one picture: that bounds the memory of the network behind.
-    Raises ValueError for a picture that cannot be read; its place is named.
+    Raises ValueError for a picture that cannot be read, or has more than `max_pixels`; its place is named.
     """
     rows = max(1, min(rows, 2**20 // (size[0] * size[1])))
     for start in range(0, len(pictures), rows):
@@ -165,7 +194,7 @@ def blocks(pictures: NDArray[np.uint8] | Sequence[Any], size: Size, rows: int) -
                 block[place] = resized(picture, size)
                 continue
             try:
-                block[place] = read_picture(picture, size)
+                block[place] = read_picture(picture, size, max_pixels)
             except ValueError as error:
                 raise ValueError(f"pictures: at {start + place}: {error}") from error
         yield block

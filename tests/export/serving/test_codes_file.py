@@ -1,6 +1,5 @@
 """Files in, packed codes out; search in them; the example service over real HTTP. No keras, no tensorflow."""
 
-import base64
 import csv
 import json
 import os
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ for needed in ("onnxruntime", "typer", "fastapi", "uvicorn", "prometheus_client"
 
 from typer.testing import CliRunner  # noqa: E402
 
-from benchmarks.service import metric, running_service  # noqa: E402
+from benchmarks.service import running_service  # noqa: E402
 from scbch_keras.export import (  # noqa: E402
     CodesFile,
     HammingIndex,
@@ -427,138 +425,6 @@ def test_the_commands_import_neither_keras_nor_tensorflow():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.fixture(scope="module")
-def service(release, encoder, features, tmp_path_factory):
-    path = tmp_path_factory.mktemp("service") / "c.npy"
-    encode_file(encoder, "image", [(features, IDS)], path)
-    # A long wait, in which the requests of one test meet in a batch.
-    options = ("--codes", str(path), "--max-wait-ms", "300", "--max-waiting", "100", "--max-body", "100000")
-    with running_service(str(release), *options) as (address, _):
-        yield address
-
-
-def post(service, path, body):
-    return CLIENT.post(f"{service}{path}", json=body)
-
-
-def packed(answer):
-    assert answer.status_code == 200, answer.text
-    return np.array([list(bytes.fromhex(code)) for code in answer.json()["codes"]], np.uint8)
-
-
-def test_the_service_gives_the_codes_of_the_batch_path(service, encoder, features):
-    x = np.random.default_rng(1).integers(0, 3, (9, 6))
-    for body, expected in (
-        ({"texts": TEXTS}, encoder.text(TEXTS)),
-        ({"image_features": features.tolist()}, encoder.image(features)),
-        ({"text_features": x.tolist()}, encoder.text(x.astype(np.float32))),
-    ):
-        np.testing.assert_array_equal(packed(post(service, "/encode", body)), expected)
-    answer = post(service, "/encode", {"texts": TEXTS}).json()
-    assert answer["bits"] == BITS
-    assert answer["known_words"] == encoder.known_words(TEXTS).tolist() == [2, 0, 2, 3, 0, 2]
-    assert answer["unknown_words"] == [[], [], [], [], ["red", "unknown"], []]
-    assert post(service, "/encode", {"image_features": features.tolist()}).json().keys() == {"bits", "codes"}
-
-
-def test_the_service_searches(service, encoder, features):
-    index = HammingIndex(BITS)
-    index.add(encoder.image(features))
-    ids, distances = index.search(encoder.text(TEXTS), 4)
-    wanted = [
-        [{"id": IDS[id], "distance": int(far)} for id, far in zip(*row, strict=True)]
-        for row in zip(ids, distances, strict=True)
-    ]
-    answer = post(service, "/search", {"texts": TEXTS, "k": 4}).json()
-    known = encoder.known_words(TEXTS)
-    # Nothing is near a text without a known word.
-    assert answer["results"] == [row if count else [] for row, count in zip(wanted, known, strict=True)]
-    assert answer["known_words"] == known.tolist()
-    assert answer["unknown_words"] == encoder.unknown_words(TEXTS)
-    ids, _ = index.search(encoder.image(features[:2]), 3)
-    found = post(service, "/search", {"image_features": features[:2].tolist(), "k": 3}).json()
-    assert [[one["id"] for one in row] for row in found["results"]] == [
-        [IDS[id] for id in row] for row in ids
-    ]
-    assert found.keys() == {"results"}
-    assert len(post(service, "/search", {"texts": ["a"], "k": 1000}).json()["results"][0]) == ROWS
-
-
-def test_requests_that_come_together_enter_the_network_together_and_fail_alone(service, encoder, features):
-    def total(name):
-        return metric(metrics(service), f'scbch_batch_rows_{name}{{kind="image_features"}}')
-
-    batches, rows = total("count"), total("sum")
-    bodies = [{"image_features": features[row : row + 1].tolist()} for row in range(16)]
-    bodies[5] = {"image_features": [[1, 2]]}
-    bodies[9] = {"image_features": spoil(features)[31:32].tolist()}
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda body: _post_text(service, json.dumps(body)), bodies))
-    assert [row for row, answer in enumerate(answers) if answer.status_code != 200] == [5, 9]
-    for row in set(range(16)) - {5, 9}:
-        np.testing.assert_array_equal(packed(answers[row]), encoder.image(features[row : row + 1]))
-    assert total("sum") - rows == 16
-    assert total("count") - batches < 16
-
-
-def _post_text(service, content):
-    return CLIENT.post(f"{service}/encode", content=content, headers={"Content-Type": "application/json"})
-
-
-@pytest.mark.parametrize(
-    ("content", "status", "message"),
-    [
-        ('{"texts": ["a"], "pictures": ["aaaa"]}', 422, "expected one of texts.*got texts, pictures"),
-        ("{}", 422, "expected one of texts"),
-        ('{"texts": []}', 422, "at least 1"),
-        ('{"texts": [7]}', 422, "texts.0: Input should be a valid string"),
-        (json.dumps({"texts": [""] * 257}), 422, "at most 256"),
-        ('{"texts": ["\\ud800"]}', 422, "lone surrogate"),
-        ('{"texts": ["a"], "more": 1}', 422, "more"),
-        ('{"text_features": [[1, 2]]}', 422, r"text features must have shape \(n, 6\)"),
-        ('{"text_features": [[1, 2], [1]]}', 422, "rows of equal length"),
-        ('{"text_features": [[1, 2, 3, 4, 5, "x"]]}', 422, "must be numbers"),
-        ('{"text_features": [[1, 2, 3, 4, 5, NaN]]}', 422, "must be finite"),
-        ('{"text_features": [[1, 2, 3, 4, 5, 1e99]]}', 422, "must be finite"),
-        ('{"pictures": ["?"]}', 422, "base64"),
-        (json.dumps({"pictures": [base64.b64encode(b"no picture").decode()]}), 422, "image"),
-        ("{", 422, "JSON"),
-        ('{"texts": ["' + "a" * 100_000 + '"]}', 413, "a request may have 100000 bytes"),
-    ],
-)
-def test_bad_requests_are_answered_with_what_is_wrong(service, content, status, message):
-    answer = _post_text(service, content)
-    assert answer.status_code == status
-    assert re.search(message, answer.json()["detail"]), answer.text
-    if status == 413:
-
-        def parts():
-            yield content.encode()
-
-        assert _post_text(service, parts()).status_code == 413  # chunked, its length not told before
-
-
-def test_more_than_may_wait_is_turned_away(service):
-    answer = post(service, "/encode", {"texts": ["a"] * 101})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-
-
-def metrics(service):
-    return CLIENT.get(f"{service}/metrics").text
-
-
-def test_health_and_metrics(service):
-    assert CLIENT.get(f"{service}/healthz").json() == "alive"
-    ready = CLIENT.get(f"{service}/readyz").json()
-    assert ready["release"].startswith("icons version 1")
-    assert (ready["bits"], ready["indexed"]) == (BITS, ROWS)
-    assert CLIENT.get(f"{service}/nothing").status_code == 404
-    told = metrics(service)
-    assert re.search(r'^scbch_requests_total{path="/readyz",status="200"} [1-9]', told, re.M)
-    assert re.search(r'^scbch_requests_total{path="other",status="404"} 1', told, re.M)
-    assert re.search(r'^scbch_waiting_rows{kind="texts"} 0', told, re.M)
-
-
 def test_the_blocks_of_the_docs_run(release, features, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -583,28 +449,3 @@ def test_the_blocks_of_the_docs_run(release, features, tmp_path, monkeypatch):
     assert told.startswith('{"release":"icons version 1')
     assert '"results":[[{"id":' in told
     assert 'scbch_requests_total{path="/search",status="200"} 1.0' in told
-
-
-def test_codes_of_another_model_do_not_start_a_service(release, encoder, features, tmp_path, capfd):
-    encode_file(encoder, "image", [(features, None)], tmp_path / "c.npy")
-    with (
-        pytest.raises(RuntimeError, match="did not start"),
-        running_service(str(release.with_name("2")), "--codes", str(tmp_path / "c.npy")),
-    ):
-        pass
-    assert "codes of two models" in capfd.readouterr().err
-
-
-def test_a_request_that_was_taken_is_answered_before_the_service_ends(release, encoder):
-    with (
-        ThreadPoolExecutor(1) as pool,
-        running_service(str(release), "--max-wait-ms", "3000") as (address, process),
-    ):
-        waiting = pool.submit(post, address, "/encode", {"texts": TEXTS})
-        while 'scbch_waiting_rows{kind="texts"} 6' not in metrics(address):
-            assert not waiting.done()
-        process.send_signal(signal.SIGTERM)
-        np.testing.assert_array_equal(packed(waiting.result()), encoder.text(TEXTS))
-        assert process.wait(60) in (0, -signal.SIGTERM)
-        with pytest.raises(httpx.ConnectError):
-            metrics(address)

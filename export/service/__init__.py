@@ -1,0 +1,1 @@
+"""A release over HTTP: texts, pictures and features to packed codes, and search in codes. FastAPI and uvicorn."""

@@ -1,0 +1,168 @@
+"""The work of the service off its event loop: an encoder, batches for each kind of input, an index."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scbch_keras.export.format.source import Source
+from scbch_keras.export.service.batching import Batcher, pieces
+from scbch_keras.export.service.bodies import SMALL
+from scbch_keras.export.service.inputs import COSTS, MODALITIES, Inputs, Shape
+from scbch_keras.export.service.limits import InputError, Limits
+from scbch_keras.export.service.metrics import Metrics
+from scbch_keras.export.serving.codes_file import open_index
+from scbch_keras.export.serving.encoder import HashEncoder
+from scbch_keras.export.serving.index import HammingIndex
+
+_INLINE = 2**12
+"""Bytes of a body that is read faster than a thread is started on it."""
+_PIECE = 16
+"""Rows that one thread works at before others get their turn."""
+
+Result = TypeVar("Result")
+
+
+class Work:
+    """What serves the requests while the application runs.
+
+    Args:
+        release: the folder of a release's version, followed once.
+        codes: to search in; None for none.
+
+    Raises ValueError for codes of another model than the release's.
+    """
+
+    def __init__(self, release: Path, codes: Path | None, limits: Limits, metrics: Metrics):
+        self.limits = limits
+        self.encoder = HashEncoder(release, max_pixels=limits.max_pixels)
+        self.source = Source.of(self.encoder)
+        self.index: HammingIndex | None = None
+        self.names: list[str] | None = None
+        if codes is not None:
+            self.index, self.names = open_index(codes)
+            if self.index.source is not None:
+                self.source.check_same_model(str(release), self.index.source, str(codes))
+            if self.index.bits != self.encoder.bits:
+                raise ValueError(
+                    f"{codes} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
+                )
+        signatures = self.encoder.manifest["signatures"]
+        self.shapes: dict[str, Shape] = {
+            modality: signatures[f"encode_{modality}"]["inputs"][modality]["shape"][1:]
+            for modality in ("image", "text")
+        }
+        for modality, shape in self.shapes.items():
+            if None not in shape:  # the first run allocates, which is not for the first client to wait for
+                getattr(self.encoder, modality)(np.zeros((1, *shape), np.float32))
+        # Large bodies are read one at a time, apart from the others.
+        self._large = ThreadPoolExecutor(1, "large")
+        self._small = ThreadPoolExecutor(os.cpu_count() or 1, "small")
+        self._encoding = ThreadPoolExecutor(2 * len(COSTS), "encode")
+        self._batchers = {
+            (kind, packed): Batcher(
+                kind, self._encode_function(modality, packed), COSTS[kind], limits, metrics, self._encoding
+            )
+            for kind, modality in MODALITIES.items()
+            for packed in (True, False)
+        }
+        self._workers: list[asyncio.Task[None]] = []
+
+    def _encode_function(self, modality: str, packed: bool) -> Callable[[Any], NDArray[Any]]:
+        encode = getattr(self.encoder, modality)
+        return lambda rows: encode(rows, batch_size=self.limits.max_batch, packed=packed)
+
+    def start(self) -> None:
+        """Let the batchers work."""
+        self._workers = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
+
+    def stop(self) -> None:
+        """End the batchers and threads; what runs in a thread is waited for."""
+        for worker in self._workers:
+            worker.cancel()
+        for pool in (self._large, self._small, self._encoding):
+            pool.shutdown(cancel_futures=True)
+
+    def ready(self) -> bool:
+        """Whether every batcher is at work."""
+        return bool(self._workers) and not any(worker.done() for worker in self._workers)
+
+    def check_kind(self, kind: str) -> None:
+        """Refuse a kind of input that the release does not take, before it waits for a batch."""
+        if kind == "texts" and not self.encoder.takes_strings:
+            raise InputError(f"{kind}: the release {self.source} takes no strings; send text_features")
+        if kind == "pictures" and self.encoder.picture_size is None:
+            raise InputError(f"{kind}: the release {self.source} takes no pictures; send image_features")
+
+    async def read(self, function: Callable[..., Result], body: bytes, *arguments: Any) -> Result:
+        """`function(body, *arguments)`, in a thread where that may take longer than a moment."""
+        if len(body) <= _INLINE and b"pictures" not in body:
+            return function(body, *arguments)
+        return await self._in_thread(
+            self._small if len(body) <= SMALL else self._large, function, body, *arguments
+        )
+
+    async def encode(self, kind: str, rows: Any, packed: bool = True) -> NDArray[Any]:
+        """Rows -> packed codes, or codes. Raises InputError and OverloadedError."""
+        self.check_kind(kind)
+        return await self._batchers[kind, packed](rows)
+
+    async def known_words(self, texts: list[str]) -> list[int]:
+        """How many different words of each text the model knows."""
+        parts = await self._by_pieces(texts, lambda rows: self.encoder.known_words(rows).tolist())
+        return [count for part in parts for count in part]
+
+    async def unknown_words(self, texts: list[str]) -> list[list[str]]:
+        """The words of each text that the model does not know."""
+        return [words for part in await self._by_pieces(texts, self.encoder.unknown_words) for words in part]
+
+    async def _by_pieces(self, texts: list[str], function: Callable[[list[str]], Result]) -> list[Result]:
+        costs = [COSTS["texts"](text) for text in texts]
+        return [await self._in_thread(self._small, function, texts[piece]) for piece in pieces(costs, _PIECE)]
+
+    async def words(self, inputs: Inputs) -> dict[str, Any]:
+        """Of texts: how many words of each the model knows, and which it does not; else nothing."""
+        if inputs.kind != "texts":
+            return {}
+        known = await self.known_words(inputs.rows)
+        return {"known_words": known, "unknown_words": await self.unknown_words(inputs.rows)}
+
+    async def results(
+        self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None
+    ) -> list[str]:
+        """Packed codes -> for each the JSON of its results, nearest first; none for a text without a known word.
+
+        The code of such a text says nothing: what lies near it is no answer.
+        """
+        parts: list[str] = []
+        for start in range(0, len(codes), _PIECE):
+            counts = None if known is None else known[start : start + _PIECE]
+            chosen = codes[start : start + _PIECE]
+            parts += await self._in_thread(self._small, self._search, index, chosen, k, counts)
+        return parts
+
+    def _search(self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None) -> list[str]:
+        ids, distances = (array.tolist() for array in index.search(codes, k))
+        names = self.names
+        rows = [
+            json.dumps(
+                [
+                    {"id": names[id] if names else id, "distance": distance}
+                    for id, distance in zip(*row, strict=True)
+                ],
+                ensure_ascii=False,
+            )
+            for row in zip(ids, distances, strict=True)
+        ]
+        return rows if known is None else [row if n else "[]" for row, n in zip(rows, known, strict=True)]
+
+    async def _in_thread(
+        self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
