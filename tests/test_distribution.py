@@ -38,7 +38,9 @@ def build(folder, names, umask):
         "print(json.dumps([reproducible.build_sdist('..'), reproducible.build_wheel('..')]))"
     )
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True, umask=umask, check=True)
+    done = subprocess.run(
+        command, cwd=folder / "source", capture_output=True, text=True, umask=umask, check=True
+    )
     return [folder / name for name in json.loads(done.stdout.splitlines()[-1])]
 
 
