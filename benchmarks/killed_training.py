@@ -1,8 +1,8 @@
 """Trainings killed at many points in time: `python -m benchmarks.killed_training [--points 20] [--backends torch ...]`.
 
-On each backend a tiny run is trained once, timed; then again and again, each time killed (SIGKILL) at another point,
-spread evenly over that time, and resumed; every second one is killed once more on the way. Each must end with the
-history, the codes and the confidence of the run that was left alone, bit for bit.
+On each backend a tiny run is trained once, timed from its first epoch to the end of its process; then again and again,
+each time killed (SIGKILL) at another point, spread evenly over that time, and resumed; every second one is killed once
+more on the way. Each must end with the history, codes and confidence of the run that was left alone, bit for bit.
 """
 
 import argparse
@@ -38,28 +38,32 @@ def write_pairs(path: Path, rows: int = 160) -> None:
 
 
 def train(data: Path, path: Path, backend: str, ready: Any) -> None:
-    """Start a run, or go on with it; `ready` is set when the backend is there."""
+    """Start a run, or go on with it; `ready` is set as the first epoch begins."""
+    import keras
+
     from scbch_keras.training.runs import train as training
     from scbch_keras.training.runs.folder import RunError, RunFolder
     from scbch_keras.training.runs.open_data import open_data
     from scbch_keras.training.runs.recipe import resolve
 
-    ready.set()
     try:
         run = RunFolder.open(path)
     except RunError:  # it was killed before it began
         run = RunFolder.create(path, resolve(data=str(data), backend=backend, **SETTINGS), {})
-    training.train(run, open_data(run.recipe, run.path), verbose=0)
+    begun = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: ready.set())
+    training.train(run, open_data(run.recipe, run.path), verbose=0, callbacks=[begun])
 
 
 def trained(
     context: Any, arguments: tuple[Path, Path, str], seconds: float | None = None
 ) -> tuple[float, bool]:
-    """Train and kill after that time; how long it ran, and whether it was killed."""
+    """Train and kill that long after the first epoch began; how long it ran from there, and whether it was killed."""
     ready = context.Event()
     process = context.Process(target=train, args=(*arguments, ready))
     process.start()
     while not ready.wait(1):
+        if process.exitcode == 0:  # there was nothing left to train
+            return 0.0, False
         if process.exitcode is not None:
             raise SystemExit("the training could not start")
     started = time.perf_counter()
