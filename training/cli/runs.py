@@ -235,14 +235,16 @@ def show_sources(console: Console, data: Any) -> None:
 
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
-    """Print the metrics of both directions."""
+    """Print the metrics of both directions; a run holds those of the version that trained it."""
+    from scbch_keras.training.runs.evaluate import METRICS
+
     table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
-    names = {"map": "mAP@all", "map_at_50": "mAP@50", "map_reference": "mAP@all, ties='reference'"}
     table.add_column("metric")
     for modalities in DIRECTIONS.values():
         table.add_column(" to ".join(modalities), justify="right")
-    for key, title in {**names, "precision_radius_2": "precision within radius 2"}.items():
-        table.add_row(title, *(f"{metrics[direction][key]:.4f}" for direction in DIRECTIONS))
+    for key in (key for key in METRICS if key in metrics["i2t"]):
+        values = (metrics[direction][key] for direction in DIRECTIONS)
+        table.add_row(METRICS[key].title, *(f"{value:.4f}" for value in values))
     for n in metrics["i2t"]["precision_at"]:
         values = (metrics[direction]["precision_at"][n] for direction in DIRECTIONS)
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))

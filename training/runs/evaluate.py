@@ -1,7 +1,7 @@
 """Every retrieval metric of a model on queries and a database."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,31 @@ CURVE_POINTS = 15
 """Ranks of the precision-recall curve, spread evenly over the database as in the paper's Fig. 4."""
 
 
+class Metric(NamedTuple):
+    """One number of a direction: its title, and its value by (query codes, database codes, labels of both)."""
+
+    title: str
+    measure: Callable[..., float]
+
+
+METRICS = {
+    "map": Metric("mAP@all", mean_average_precision),
+    "map_at_50": Metric(
+        "mAP@50",
+        lambda *codes, bits: mean_average_precision(*codes, bits=bits, k=min(50, len(codes[1]))),
+    ),
+    "map_reference": Metric(
+        "mAP@all, ties='reference'",
+        lambda *codes, bits: mean_average_precision(*codes, bits=bits, ties="reference"),
+    ),
+    "precision_radius_2": Metric(
+        "precision within radius 2",
+        lambda *codes, bits: precision_within_radius(*codes, bits=bits, radius=min(2, bits)),
+    ),
+}
+"""What is measured in each direction, beside curves, in the order in which it is shown."""
+
+
 def encode(model: Any, pairs: Pairs) -> dict[str, NDArray[np.float32]]:
     """Continuous codes of both modalities."""
     return {
@@ -34,7 +59,7 @@ def retrieval_metrics(
     database_labels: NDArray[np.uint8],
     bits: int,
 ) -> dict[str, dict[str, Any]]:
-    """Every retrieval metric of packed codes by direction: mAP (three readings), curve, precisions.
+    """Every retrieval metric of packed codes by direction: `METRICS`, curve, precisions.
 
     Args:
         query: {"image": (q, w), "text": (q, w)}, uint8.
@@ -50,9 +75,7 @@ def retrieval_metrics(
         codes = (query[asked], database[searched], query_labels, database_labels)
         precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
         results[direction] = {
-            "map": mean_average_precision(*codes, bits=bits),
-            "map_at_50": mean_average_precision(*codes, bits=bits, k=min(50, size)),
-            "map_reference": mean_average_precision(*codes, bits=bits, ties="reference"),
+            **{name: metric.measure(*codes, bits=bits) for name, metric in METRICS.items()},
             "precision": precision.tolist(),
             "recall": recall.tolist(),
             "precision_at": {
@@ -60,6 +83,5 @@ def retrieval_metrics(
                 for n in (10, 100, 1000)
                 if n <= size
             },
-            "precision_radius_2": precision_within_radius(*codes, bits=bits, radius=min(2, bits)),
         }
     return results
