@@ -16,7 +16,7 @@ START = np.array([[9.0, 1, 1], [1, 1, 1], [1, 1, 1]]) / 17
 ROUNDS, FIRST_STEPS, STEPS, UNPRUNED_STEPS = 8, 15, 5, 8
 PRUNED = 0.01
 """This share of the samples is taken from every cell but [0, 0]: it is what leaves clean labels untouched."""
-CURVE_STEPS = 60
+CURVE_STEPS, CURVE_TOLERANCE = 60, 1e-10
 MOST = 16
 """Labels dropped or added that a table tells apart; more count as so many."""
 _PSEUDOCOUNT = 0.02
@@ -41,7 +41,7 @@ def fit_table(
     Returns:
         (n, C), the probability of each label; and the table, (dropped + 1, added + 1).
     """
-    learned, eta = table is None, fit.clean_probability()
+    learned, eta, probabilities = table is None, fit.clean_probability(), labels.astype(np.float64)
     table = START if table is None else table
     for number in range(ROUNDS):
         if number:

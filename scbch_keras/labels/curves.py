@@ -18,6 +18,7 @@ class NoiseFit:
         rates: a and d, where they are known and are not to be found.
         true_rows: (n,), bool: rows whose labels are true, to which no rate applies.
         steps: L-BFGS iterations at most.
+        tolerance: change of the loss and largest slope at which they end; None: the defaults of scipy.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class NoiseFit:
         rates: tuple[float, float] | None = None,
         true_rows: NDArray[np.bool_] | None = None,
         steps: int = 500,
+        tolerance: float | None = None,
     ):
         self.labels = labels.astype(np.float64)
         spread = scores.std(axis=1, keepdims=True, dtype=np.float64)
@@ -42,6 +44,7 @@ class NoiseFit:
         share = np.clip(self.labels.mean(axis=0), 1e-3, 1 - 1e-3)
         slopes = np.full(len(scores) * self.classes, 1 / len(scores))
         self.start = np.concatenate([np.log(share / (1 - share)), slopes])
+        self.ends = {} if tolerance is None else {"ftol": tolerance, "gtol": tolerance}
         self._maximise(steps)
 
     def clean_probability(self) -> NDArray[np.float64]:
@@ -69,7 +72,7 @@ class NoiseFit:
             jac=True,
             method="L-BFGS-B",
             bounds=[(None, None)] * len(self.start) + bounds,
-            options={"maxiter": steps},
+            options={"maxiter": steps, **self.ends},
         )
         self.alpha, self.slope, rate = self._parts(found.x)
         self.add, self.drop = (float(value) for value in self._add_drop(rate))

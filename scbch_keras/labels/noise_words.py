@@ -20,7 +20,7 @@ def table_in_words(table: NDArray[np.float64]) -> str:
     parts[np.argsort(parts - shares, kind="stable")[: 100 - parts.sum()]] += 1
     untouched = int(parts[0])
     if untouched == 100:
-        return "Of 100 samples all are untouched."
+        return f"{'All' if table[0, 0] == table.sum() else 'Nearly all'} samples are untouched."
     order = [int(cell) for cell in np.argsort(-shares, kind="stable") if cell and parts[cell]]
     told = [f"{untouched or 'none'} {'is' if untouched == 1 else 'are'} untouched"]
     told += [f"{parts[cell]} {_damage(*divmod(cell, table.shape[1]))}" for cell in order[:_SHOWN]]

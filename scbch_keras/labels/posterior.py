@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scbch_keras.arrays import as_array, blocks
 from scbch_keras.checks import flag, one_of, shown
 from scbch_keras.files import replaced
-from scbch_keras.labels.counts import counted_table, fit_table
+from scbch_keras.labels.counts import CURVE_TOLERANCE, counted_table, fit_table
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.noise_words import rates_in_words, table_in_words
@@ -55,7 +55,7 @@ class LabelPosterior:
         ridge: lambda of the regression on both modalities, the one with the least leave-one-out error.
         noise_model: "count", "independent" or "swap".
         text_kind: "words" or "dense": how the texts' features were transformed.
-        noise: (dropped + 1, added + 1), sums to 1: the share of samples with j labels dropped and k added; "count" only.
+        noise: (dropped + 1, added + 1), the share of samples with j labels dropped and k added; "count" only.
     """
 
     probabilities: NDArray[np.float32]
@@ -92,7 +92,7 @@ class LabelPosterior:
                 if settings.pop("format") != _FORMAT:
                     raise ValueError("it has another format")
                 # Files of models without a table hold none.
-                noise = file["noise"] if "noise" in file else None
+                noise = file.get("noise")
                 return cls(file["probabilities"], file["scores"], **settings, noise=noise)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: expected a file of LabelPosterior.save: {error}") from error
@@ -167,7 +167,9 @@ def estimate(
         rate = 1 - float(table[0, 0])
     else:
         scores, ridge = predictions(features, labels, item)
-        probabilities, add, drop, rate = _rates(scores[None, first], labels[first], noise_model, separate_rates, known)
+        probabilities, add, drop, rate = _rates(
+            scores[None, first], labels[first], noise_model, separate_rates, known
+        )
     if known is not None:
         probabilities[known.rows] = known.labels[known.rows]
     probabilities = probabilities.astype(np.float32)[item]
@@ -194,7 +196,8 @@ class _Known(NamedTuple):
         given, true = self.pair
         if true.all() or not true.any():
             raise ValueError(
-                f"checked must hold labels that are there and labels that are not; got {int(true.sum())} of {true.size}."
+                "checked must hold labels that are there and labels that are not; "
+                f"got {int(true.sum())} of {true.size}."
             )
         add, drop = float(given[~true].mean()), float((~given)[true].mean())
         if add + drop >= 1:
@@ -212,7 +215,9 @@ def _checked_rows(
         raise ValueError(f"checked must be a pair (rows, labels); got {shown(checked)}.")
     rows = as_array("checked rows", checked[0])
     if rows.dtype.kind not in "iu" or rows.ndim != 1 or not len(rows):
-        raise ValueError(f"checked rows must be an array of integers of shape (m,), m >= 1; got {shown(rows)}.")
+        raise ValueError(
+            f"checked rows must be an array of integers of shape (m,), m >= 1; got {shown(rows)}."
+        )
     if outside := [row for row in rows.tolist() if not 0 <= row < len(labels)]:
         raise ValueError(f"checked rows must be from 0 to {len(labels) - 1}; got {outside[0]}.")
     if len(np.unique(rows)) < len(rows):
@@ -261,9 +266,13 @@ def _count(
     scores = np.stack([score[first] for score, _ in found])
     given = labels[first]
     if known is None:
-        probabilities, table = fit_table(NoiseFit(scores, given), given, block_size)
+        probabilities, table = fit_table(
+            NoiseFit(scores, given, tolerance=CURVE_TOLERANCE), given, block_size
+        )
     else:
-        fit = NoiseFit(scores, known.labels, rates=known.rates(), true_rows=known.rows)
+        fit = NoiseFit(
+            scores, known.labels, rates=known.rates(), true_rows=known.rows, tolerance=CURVE_TOLERANCE
+        )
         probabilities, table = fit_table(
             fit, given, block_size, counted_table(*known.pair), (known.rows, known.labels)
         )

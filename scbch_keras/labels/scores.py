@@ -102,7 +102,7 @@ def predictions(
             for number, h in enumerate(shrink):
                 weighted = own_left * h
                 own = weighted @ own_left.transpose(0, 2, 1)
-                fitted = (weighted.reshape(-1, len(h)) @ projected).reshape(own_targets.shape)
+                fitted = (weighted.reshape(alike.size, len(h)) @ projected).reshape(own_targets.shape)
                 predicted = np.linalg.solve(np.eye(alike.shape[1]) - own, fitted - own @ own_targets)
                 predicted = np.broadcast_to(predicted.mean(axis=1, keepdims=True), predicted.shape)
                 errors[number] += np.square(predicted - own_targets).sum()

@@ -110,6 +110,7 @@ def write_audit_page(
     pictures: Sequence[str | os.PathLike[str]] | None = None,
     texts: Sequence[str] | None = None,
     score: AuditScore | None = None,
+    noise: str | None = None,
     limit: int = 100,
 ) -> None:
     """Write the page of an audit: one HTML file that loads nothing, for light and dark and for a phone.
@@ -122,6 +123,7 @@ def write_audit_page(
             opened, and go onto the page with 160 pixels on their longer side.
         texts: a text a sample, n.
         score: what `audit.score` gave, where the true labels are known.
+        noise: how the labels went wrong, in words, where it was estimated: `LabelPosterior.noise_in_words`.
         limit: how many samples are shown, the most suspicious first.
 
     Raises:
@@ -153,7 +155,7 @@ def write_audit_page(
 <h2>The most suspicious {f"{len(rows)} samples" if len(rows) > 1 else "sample"}</h2>
 <ol class="doubts">{cards}</ol>"""
     footer = f'<p class="soft">Made by scbch_keras. {words.footer}</p>'
-    html = document(title, _header(audit, words, title, score), body, footer, _STYLE)
+    html = document(title, _header(audit, words, title, score, noise), body, footer, _STYLE)
     with replaced(Path(path)) as file:
         file.write(html.encode())
 
@@ -181,7 +183,7 @@ def thumbnail(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _header(audit: LabelAudit, words: _Words, title: str, score: AuditScore | None) -> str:
+def _header(audit: LabelAudit, words: _Words, title: str, score: AuditScore | None, noise: str | None) -> str:
     given = int((audit.labels != 0).sum())
     facts = [
         (f"{len(audit):,}", f"samples with {given:,} labels of {len(audit.label_names)} kinds"),
@@ -192,7 +194,7 @@ def _header(audit: LabelAudit, words: _Words, title: str, score: AuditScore | No
         told = f"of the time a corrupted sample is more suspicious than a clean one; a coin: {percent(0.5)}"
         facts.append((percent(score.by_suspicion.auroc), told))
     return f"""<h1>{escape(title)}</h1>
-<p class="lead">{words.lead}</p>
+<p class="lead">{words.lead}{"" if noise is None else f" Estimated noise: {escape(noise)}"}</p>
 {fact_list(facts)}"""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scbch_keras.checks import number, one_of, share, text, whole, widths
+from scbch_keras.labels.posterior import NoiseModel
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
 
@@ -42,6 +43,8 @@ class Variant(NamedTuple):
     """Name in `BASELINES`; None: SCBCH."""
     warmup_share: float | None = None
     """Warm-up as a share of the epochs, where the recipe does not say how many."""
+    noise_model: NoiseModel = "independent"
+    """How posterior labels are estimated."""
 
 
 # The paper's ablations (Table 3), the equations as printed, what goes beyond the paper, and other methods.
@@ -55,6 +58,9 @@ VARIANTS = {
     "posterior": Variant("SCBCH on posterior labels", "", {"labels": "posterior"}),
     "posterior-without-intra-modal": Variant(
         "SCBCH on posterior labels", "no intra-modal term", {"labels": "posterior", "intra_modal": False}
+    ),
+    "posterior-count": Variant(
+        "SCBCH on posterior labels", "count model", {"labels": "posterior"}, noise_model="count"
     ),
     # At the authors' eta, 1, the balance term keeps DCMH from learning in these few steps; see docs/beyond.md.
     "dcmh": Variant("DCMH", "", {"eta": 0.01}, ("l2",), "dcmh"),
