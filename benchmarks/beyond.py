@@ -6,9 +6,9 @@
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four rates,
 and labels only dropped or only added. `failures`: mAP of the paper's objective and of posterior labels, the mean of
-both directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a
-label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a classifier
-confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
+both directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for
+clouds: a label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a
+classifier confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
 frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
 pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
 rates. `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
