@@ -1,17 +1,18 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
-    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [parts] [unseen] [icons] [models] [epochs]
-        [--data ../shared/reference/mirflickr] [--seeds 5]
+    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [failures] [parts] [unseen] [icons] [models]
+        [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
-probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four rates,
-and labels only dropped or only added. `failures`: mAP of the paper's objective and of posterior labels, the mean of
-both directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for
-clouds: a label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a
-classifier confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
-frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
-pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
-rates. `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
+probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
+rates, and labels only dropped or only added. `tags`: the error of MIRFlickr's own tags as labels, with 50 checked
+rows and without. `failures`: mAP of the paper's objective and of posterior labels, the mean of both directions in
+points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a label gives way
+to the one that is most often beside it); feature-dependent (the samples and labels that a classifier confuses most);
+symmetric with features of other samples, which carry no signal; and symmetric where no label is frequent (the 8
+rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training pairs are
+trained on, and the other half, which no training sees, is the database; the subset and the icons at three rates.
+`icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
 `models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset at .5 and .8.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
@@ -34,6 +35,12 @@ from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
+# A column of the true labels, and the words of the texts that name it: animals, baby, bird, and so on.
+_CONCEPTS = {
+    **{0: [114], 1: [110], 2: [73, 164], 3: [77], 4: [14], 5: [29], 6: [57], 7: [17, 32], 8: [71], 10: [79]},
+    **{11: [103], 12: [10], 13: [37], 15: [9], 16: [98], 17: [46], 18: [1], 19: [31, 89], 20: [12]},
+    **{22: [36, 66], 23: [7]},
+}
 _ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
@@ -82,6 +89,40 @@ def estimates(folder: Path, seeds: int) -> None:
                 f"{error:8.4f}{before:8.4f}  {table_in_words(np.mean(tables, axis=0)) if tables else ''}",
                 flush=True,
             )
+
+
+def tags(folder: Path, seeds: int) -> None:
+    """The error of what people's tags leave of the labels, with and without 50 checked rows."""
+    from scipy.io import loadmat
+
+    words = loadmat(folder / "mirflickr25k-yall.mat")["YAll"]
+    true = loadmat(folder / "mirflickr25k-lall.mat")["LAll"][:, list(_CONCEPTS)]
+    with np.load(folder / "mirflickr_subset_724.npz") as file:
+        row, image = file["row"], file["image"]
+    tagged = np.stack([words[row][:, columns].any(axis=1) for columns in _CONCEPTS.values()], axis=1)
+    text = np.delete(words[row], np.concatenate(list(_CONCEPTS.values())), axis=1)
+    results: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        train = rng.permutation(len(row))[:600]
+        labels, truth = tagged[train].astype("uint8"), true[row[train]]
+        chosen = rng.choice(600, 50, replace=False)
+        others = np.setdiff1d(np.arange(600), chosen)
+        checked = (chosen, truth[chosen])
+        kinds: dict[str, dict] = {
+            "independent": {"noise_model": "independent"},
+            "independent, separate": {"noise_model": "independent", "separate_rates": True},
+            "count": {},
+            "independent, checked rows": {"noise_model": "independent", "checked": checked},
+            "count, checked rows": {"checked": checked},
+        }
+        found = {"the tags": labels.astype(float)}
+        for kind, settings in kinds.items():
+            found[kind] = estimate(image[train], text[train], labels, **settings).probabilities
+        for kind, p in found.items():
+            results.setdefault(kind, []).append(1e4 * np.square(p - truth)[others].mean())
+    for kind, errors in results.items():
+        print(f"{kind:28}{np.mean(errors):6.0f}")
 
 
 def class_conditional(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
@@ -310,7 +351,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    chosen = {part.__name__: part for part in (estimates, failures, parts, unseen, icons, models, epochs)}
+    chosen = {
+        part.__name__: part for part in (estimates, tags, failures, parts, unseen, icons, models, epochs)
+    }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--seeds", type=int, default=5)
