@@ -266,8 +266,9 @@ def _count(
     scores = np.stack([score[first] for score, _ in found])
     given = labels[first]
     if known is None:
+        # From one rate that keeps the number of labels, labels that were only added can end as untouched.
         probabilities, table = fit_table(
-            NoiseFit(scores, given, tolerance=CURVE_TOLERANCE), given, block_size
+            NoiseFit(scores, given, separate=True, tolerance=CURVE_TOLERANCE), given, block_size
         )
     else:
         fit = NoiseFit(
