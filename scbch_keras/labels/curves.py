@@ -76,7 +76,7 @@ class NoiseFit:
         )
         self.alpha, self.slope, rate = self._parts(found.x)
         self.add, self.drop = (float(value) for value in self._add_drop(rate))
-        self.rate = float(rate.max()) if found_rates else None
+        self.rate = float(rate.max()) if found_rates else np.nan
 
     def _parts(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         alpha, slope, rate = np.split(parameters, [self.classes, len(self.start)])

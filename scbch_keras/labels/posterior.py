@@ -28,6 +28,7 @@ from scbch_keras.labels.scores import (
     BOTH,
     RIDGES,
     Features,
+    Modalities,
     TextKind,
     checked_features,
     items_of,
@@ -158,7 +159,7 @@ def estimate(
         known = _checked_rows(checked, labels, first, item)
     image, text, text_kind = checked_features(image, text, len(labels), text_kind)
     features = Features(image, text, item, block_size, text_kind)
-    scores, ridge, table = None, 0.0, None
+    table = None
     if noise_model == "count":
         probabilities, table, scores, ridge = _count(features, labels, first, item, block_size, known)
         given, expected = labels[first] != 0, probabilities.sum()
@@ -172,8 +173,8 @@ def estimate(
         )
     if known is not None:
         probabilities[known.rows] = known.labels[known.rows]
-    probabilities = probabilities.astype(np.float32)[item]
-    return LabelPosterior(probabilities, scores, add, drop, rate, ridge, noise_model, text_kind, table)
+    of_rows = probabilities.astype(np.float32)[item]
+    return LabelPosterior(of_rows, scores, add, drop, rate, ridge, noise_model, text_kind, table)
 
 
 class _Known(NamedTuple):
@@ -261,7 +262,7 @@ def _count(
     known: _Known | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], float]:
     """Probabilities of the items by three scores a label, the table, and score and lambda of both modalities."""
-    sides = (BOTH, ("image",), ("text",))
+    sides: tuple[Modalities, ...] = (BOTH, ("image",), ("text",))
     found = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
     scores = np.stack([score[first] for score, _ in found])
     given = labels[first]
