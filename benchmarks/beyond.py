@@ -1,17 +1,19 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
-    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [failures] [parts] [unseen] [icons] [epochs]
-        [--data ../shared/reference/mirflickr] [--seeds 5]
+    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [failures] [parts] [unseen] [icons] [models]
+        [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
 
-`estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, and the squared error of
-the probabilities over that of the noisy labels; mixed symmetric noise at four rates, and labels only dropped or only
-added with separate rates. `failures`: mAP of the paper's objective and of posterior labels, the mean of both
-directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a
-label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a classifier
-confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
-frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
-pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
-rates. `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
+`estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
+probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
+rates, and labels only dropped or only added. `tags`: the error of MIRFlickr's own tags as labels, with 50 checked
+rows and without. `failures`: mAP of the paper's objective and of posterior labels, the mean of both directions in
+points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a label gives way
+to the one that is most often beside it); feature-dependent (the samples and labels that a classifier confuses most);
+symmetric with features of other samples, which carry no signal; and symmetric where no label is frequent (the 8
+rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training pairs are
+trained on, and the other half, which no training sees, is the database; the subset and the icons at three rates.
+`icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
+`models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset at .5 and .8.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
 """
@@ -19,18 +21,26 @@ Means and standard errors over seeds.
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.audit import auroc
 from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
-from scbch_keras.labels.posterior import LabelPosterior, estimate, leave_one_out
+from scbch_keras.labels.noise_words import table_in_words
+from scbch_keras.labels.posterior import LabelPosterior, NoiseModel, estimate, leave_one_out
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
+# A column of the true labels, and the words of the texts that name it: animals, baby, bird, and so on.
+_CONCEPTS = {
+    **{0: [114], 1: [110], 2: [73, 164], 3: [77], 4: [14], 5: [29], 6: [57], 7: [17, 32], 8: [71], 10: [79]},
+    **{11: [103], 12: [10], 13: [37], 15: [9], 16: [98], 17: [46], 18: [1], 19: [31, 89], 20: [12]},
+    **{22: [36, 66], 23: [7]},
+}
 _ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
@@ -43,19 +53,24 @@ def sources(folder: Path, seed: int) -> dict[str, Pairs]:
 
 
 def estimates(folder: Path, seeds: int) -> None:
-    cases = [(mixed_symmetric, rate, model, False) for model in ("independent", "swap") for rate in RATES]
-    cases += [(noise, 0.5, "independent", True) for noise in (subtractive, additive)]
+    cases = [(mixed_symmetric, rate, model, False) for model in get_args(NoiseModel) for rate in RATES]
+    cases += [
+        (noise, 0.5, model, model == "independent")
+        for noise in (subtractive, additive)
+        for model in ("count", "independent")
+    ]
     print(
         f"{'':8}{'noise':16}{'rate':>5}  {'model':22}{'estimated':>10}{'wrong':>8}{'missing':>9}{'error':>8}{'of':>8}"
     )
     trains = [sources(folder, seed) for seed in range(seeds)]
     for name in trains[0]:
         for noise, rate, model, separate in cases:
-            found = []
+            found, tables = [], []
             for seed, train in enumerate(trains):
                 pairs = train[name]
                 labels = noise(pairs.labels, rate, seed).labels
                 posterior = estimate(pairs.image, pairs.text, labels, model, separate)
+                tables += [] if posterior.noise is None else [posterior.noise]
                 p, given, true = posterior.probabilities, labels != 0, pairs.labels != 0
                 wrong, missing = ~true[given], true[~given]
                 found.append(
@@ -71,9 +86,43 @@ def estimates(folder: Path, seeds: int) -> None:
             told = f"{model}{', separate' if separate else ''}"
             print(
                 f"{name:8}{noise.__name__:16}{rate:5}  {told:22}{rate_found:10.2f}{wrong:8.3f}{missing:9.3f}"
-                f"{error:8.4f}{before:8.4f}",
+                f"{error:8.4f}{before:8.4f}  {table_in_words(np.mean(tables, axis=0)) if tables else ''}",
                 flush=True,
             )
+
+
+def tags(folder: Path, seeds: int) -> None:
+    """The error of what people's tags leave of the labels, with and without 50 checked rows."""
+    from scipy.io import loadmat
+
+    words = loadmat(folder / "mirflickr25k-yall.mat")["YAll"]
+    true = loadmat(folder / "mirflickr25k-lall.mat")["LAll"][:, list(_CONCEPTS)]
+    with np.load(folder / "mirflickr_subset_724.npz") as file:
+        row, image = file["row"], file["image"]
+    tagged = np.stack([words[row][:, columns].any(axis=1) for columns in _CONCEPTS.values()], axis=1)
+    text = np.delete(words[row], np.concatenate(list(_CONCEPTS.values())), axis=1)
+    results: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        train = rng.permutation(len(row))[:600]
+        labels, truth = tagged[train].astype("uint8"), true[row[train]]
+        chosen = rng.choice(600, 50, replace=False)
+        others = np.setdiff1d(np.arange(600), chosen)
+        checked = (chosen, truth[chosen])
+        kinds: dict[str, dict] = {
+            "independent": {"noise_model": "independent"},
+            "independent, separate": {"noise_model": "independent", "separate_rates": True},
+            "count": {},
+            "independent, checked rows": {"noise_model": "independent", "checked": checked},
+            "count, checked rows": {"checked": checked},
+        }
+        found = {"the tags": labels.astype(float)}
+        for kind, settings in kinds.items():
+            found[kind] = estimate(image[train], text[train], labels, **settings).probabilities
+        for kind, p in found.items():
+            results.setdefault(kind, []).append(1e4 * np.square(p - truth)[others].mean())
+    for kind, errors in results.items():
+        print(f"{kind:28}{np.mean(errors):6.0f}")
 
 
 def class_conditional(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
@@ -143,10 +192,16 @@ def failures(folder: Path, seeds: int) -> None:
 
 
 def train_both(
-    seed: int, train: Pairs, labels: np.ndarray, query: Pairs, database: Pairs, **settings
+    seed: int,
+    train: Pairs,
+    labels: np.ndarray,
+    query: Pairs,
+    database: Pairs,
+    noise_model: NoiseModel = "independent",
+    **settings,
 ) -> tuple[LabelPosterior, tuple[float, float]]:
     """The posterior of the labels of `train`, and mAP of the paper's objective on these and of posterior labels."""
-    found = estimate(train.image, train.text, labels)
+    found = estimate(train.image, train.text, labels, noise_model)
     paper, posterior = (
         100 * fit_and_score(seed, train.inputs, targets, query, database, **settings, **more).mean
         for targets, more in ((labels, {}), (found.probabilities, {"labels": "posterior"}))
@@ -172,7 +227,7 @@ def parts(folder: Path, seeds: int) -> None:
     for seed in range(seeds):
         data = load_benchmark("mirflickr-subset", folder, 0.5, seed)
         train, query, database = data.train, data.query, data.database
-        p = estimate(train.image, train.text, train.labels).probabilities
+        p = estimate(train.image, train.text, train.labels, "independent").probabilities
         kinds = {
             "the paper's objective": (train.labels, {}),
             "intra-modal term, noisy labels": (train.labels, {"intra_modal": True}),
@@ -233,6 +288,28 @@ def icons(folder: Path, seeds: int) -> None:
         )
 
 
+def models(folder: Path, seeds: int) -> None:
+    """Both objectives, and of two noise models which probabilities are better to train on."""
+    for rate in (0.5, 0.8):
+        results = []
+        for seed in range(seeds):
+            data = load_benchmark("mirflickr-subset", folder, rate, seed)
+            train, query, database = data.train, data.query, data.database
+            cells = [100 * fit_and_score(seed, train.inputs, train.labels, query, database).mean]
+            for model in ("independent", "count"):
+                p = estimate(train.image, train.text, train.labels, model).probabilities
+                score = fit_and_score(seed, train.inputs, p, query, database, labels="posterior")
+                cells.append(100 * score.mean)
+            results.append(cells)
+        paper, independent, count = np.array(results).T
+        print(
+            f"subset  {rate:5}{paper.mean():8.1f}{independent.mean():8.1f}{count.mean():8.1f}   independent over paper "
+            f"{told(independent - paper)}, count over paper {told(count - paper)}, over independent "
+            f"{told(count - independent)}",
+            flush=True,
+        )
+
+
 def epochs(folder: Path, seeds: int) -> None:
     """The median time of an epoch after the warm-up, with the refresh pass and on posterior labels."""
     import time
@@ -242,7 +319,7 @@ def epochs(folder: Path, seeds: int) -> None:
     from scbch_keras import SCBCH, HashBranch
 
     train = load_benchmark("mirflickr-subset", folder, 0.5, 0).train
-    p = estimate(train.image, train.text, train.labels).probabilities
+    p = estimate(train.image, train.text, train.labels, "independent").probabilities
     seconds: dict[str, list[float]] = {"noisy": [], "posterior": []}
     for _ in range(seeds):
         for labels, targets in (("noisy", train.labels), ("posterior", p)):
@@ -274,7 +351,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    chosen = {part.__name__: part for part in (estimates, failures, parts, unseen, icons, epochs)}
+    chosen = {
+        part.__name__: part for part in (estimates, tags, failures, parts, unseen, icons, models, epochs)
+    }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--seeds", type=int, default=5)

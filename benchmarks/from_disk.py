@@ -88,14 +88,14 @@ def main() -> None:
             for name in ("image", "text", "labels")
         ]
         noisy = mixed_symmetric(everything.pop(), args.noise, 0).labels
-        estimate(*everything, noisy)
+        estimate(*everything, noisy, "independent")
         seconds = time.perf_counter() - start
         share = seconds / (seconds + 50 * epoch)
         print(
             f"posterior of {len(noisy):,} pairs: {seconds:.0f} s, {share:.1%} of a training of 50 such epochs"
         )
         del everything
-        found = estimate(data.train.image, data.train.text, data.train.labels)
+        found = estimate(data.train.image, data.train.text, data.train.labels, "independent")
         on_posterior = train(data.train, found.probabilities, 2, floor, labels="posterior")
         print(f"an epoch on posterior labels: {on_posterior / epoch:.2f} of one with a refresh pass")
 

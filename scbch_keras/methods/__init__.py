@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from scbch_keras.hashing import CrossModalHashing
+    from scbch_keras.labels.posterior import NoiseModel
 
 _OBJECTIVE = ("margin", "shift", "alpha", "beta", "gamma", "neighbors", "warmup_epochs", "l2")
 
@@ -30,6 +31,8 @@ class Variant(NamedTuple):
     warmup_share: float | None = None
     """Warm-up as a share of the epochs, where the recipe does not say how many."""
 
+    noise_model: "NoiseModel" = "independent"
+    """How posterior labels are estimated."""
     class_name: str = ""
     """Of the method's class; "": what tables call it."""
 
@@ -38,8 +41,10 @@ class Variant(NamedTuple):
         return getattr(import_module(f"{__name__}.{self.module}"), self.class_name or self.method)
 
 
-def _scbch(method: str = "SCBCH", change: str = "", **settings: Any) -> Variant:
-    return Variant(method, "scbch", settings, change, _OBJECTIVE, class_name="SCBCH")
+def _scbch(
+    method: str = "SCBCH", change: str = "", noise_model: "NoiseModel" = "independent", **settings: Any
+) -> Variant:
+    return Variant(method, "scbch", settings, change, _OBJECTIVE, noise_model=noise_model, class_name="SCBCH")
 
 
 # The paper's ablations (Table 3), the equations as printed, what goes beyond the paper, and other methods.
@@ -53,6 +58,9 @@ VARIANTS: dict[str, Variant] = {
     "posterior": _scbch("SCBCH on posterior labels", labels="posterior"),
     "posterior-without-intra-modal": _scbch(
         "SCBCH on posterior labels", "no intra-modal term", labels="posterior", intra_modal=False
+    ),
+    "posterior-count": _scbch(
+        "SCBCH on posterior labels", "count model", noise_model="count", labels="posterior"
     ),
     # At the authors' eta, 1, the balance term keeps DCMH from learning in these few steps; see docs/beyond.md.
     "dcmh": Variant("DCMH", "dcmh", {"eta": 0.01}),

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from scbch_keras.labels.curves import NoiseFit, swap
 from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
-from scbch_keras.labels.posterior import RIDGES, LabelPosterior, _NoiseFit, estimate, leave_one_out
+from scbch_keras.labels.posterior import LabelPosterior, estimate, leave_one_out
+from scbch_keras.labels.scores import RIDGES
 
 pytestmark = pytest.mark.numpy_only
 
@@ -94,11 +96,22 @@ def test_the_columns_product_in_blocks_equals_the_samples_product(data):
     np.testing.assert_allclose(dual, whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_the_gradient_of_the_likelihood_is_its_slope(data, separate):
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({"separate": False}, 1),
+        ({"separate": True}, 2),
+        ({"rates": (0.05, 0.4)}, 0),
+        ({"rates": (0.05, 0.4), "true_rows": np.arange(400) < 50}, 0),
+    ],
+)
+@pytest.mark.parametrize("scores", [1, 3])
+def test_the_gradient_of_the_likelihood_is_its_slope(data, settings, rates, scores):
     image, text, labels = data
-    fit = _NoiseFit(leave_one_out(image, text, labels)[0], labels, separate)
-    at = np.random.default_rng(1).random(20 + (2 if separate else 1)) * 0.5
+    found = leave_one_out(image, text, labels)[0]
+    noise = np.random.default_rng(2).standard_normal((scores, *found.shape)).astype("float32")
+    fit = NoiseFit(found + 0.2 * noise, labels, **settings)
+    at = np.random.default_rng(1).random(10 + 10 * scores + rates) * 0.5
     _, gradient = fit._loss(at)
     for number in range(len(at)):
         step = np.zeros_like(at)
@@ -108,7 +121,7 @@ def test_the_gradient_of_the_likelihood_is_its_slope(data, separate):
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("noise_model", ["independent", "swap"])
+@pytest.mark.parametrize("noise_model", ["count", "independent", "swap"])
 def test_the_posterior_is_nearer_to_the_truth_and_knows_the_rate(data, rate, noise_model):
     image, text, labels = data
     noisy = mixed_symmetric(labels, rate, 3).labels
@@ -131,7 +144,7 @@ def test_clean_labels_stay_and_have_no_noise(data):
 def test_separate_rates_clean_labels_that_were_only_added_or_only_dropped(data, make):
     image, text, labels = data
     noisy = make(labels, 0.5, 4).labels
-    posterior = estimate(image, text, noisy, separate_rates=True)
+    posterior = estimate(image, text, noisy, "independent", separate_rates=True)
     assert np.square(posterior.probabilities - labels).mean() < np.square(noisy - 1.0 * labels).mean()
     if make is additive:
         assert posterior.add_rate > 0.02 > posterior.drop_rate
@@ -140,8 +153,6 @@ def test_separate_rates_clean_labels_that_were_only_added_or_only_dropped(data, 
 
 
 def test_the_swap_posterior_is_the_enumeration_of_every_exchange():
-    from scbch_keras.labels.posterior import _swap
-
     rng = np.random.default_rng(5)
     eta, rate = rng.uniform(0.05, 0.95, (1, 5)), 0.4
     given = np.array([[1, 0, 1, 0, 0]])
@@ -154,7 +165,7 @@ def test_the_swap_posterior_is_the_enumeration_of_every_exchange():
             weights.append(odds[absent] / odds[present] * rate / (1 - rate) / 6)
             truths.append(truth)
     expected = np.average(truths, axis=0, weights=weights)
-    np.testing.assert_allclose(_swap(eta, given, rate)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(swap(eta, given, rate)[0], expected, rtol=1e-12)
 
 
 def test_a_posterior_is_saved_and_damage_is_refused(data, tmp_path):
@@ -233,6 +244,7 @@ def test_a_value_below_0_among_words_is_named(data):
         ({"block_size": -5}, "block_size must be an int of at least 1"),
         ({"block_size": 64.0}, "block_size must be an int of at least 1"),
         ({"block_size": True}, "block_size must be an int of at least 1"),
+        ({"separate_rates": True}, "separate_rates goes with"),
         ({"separate_rates": "no"}, "separate_rates must be True or False"),
         ({"text_kind": "bert"}, "text_kind must be one of 'words', 'dense', or None"),
     ],
@@ -253,7 +265,7 @@ def test_labels_without_a_single_one_bring_a_warning(data):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("noise_model", ["independent", "swap"])
+@pytest.mark.parametrize("noise_model", ["count", "independent", "swap"])
 def test_a_single_class_and_a_constant_modality_are_no_error(data, noise_model):
     image, text, labels = data
     posterior = estimate(image, 0 * text, labels[:, :1], noise_model)

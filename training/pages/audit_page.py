@@ -78,6 +78,7 @@ def write_audit_page(
     pictures: Sequence[str | os.PathLike[str]] | None = None,
     texts: Sequence[str] | None = None,
     score: AuditScore | None = None,
+    noise: str | None = None,
     limit: int = 100,
 ) -> None:
     """Write the page of an audit: one HTML file that loads nothing, for light and dark and for a phone.
@@ -90,6 +91,7 @@ def write_audit_page(
             the samples shown are opened, and go onto the page with 160 pixels on their longer side.
         texts: a text a sample, n.
         score: what `audit.score` gave, where the true labels are known.
+        noise: how the labels went wrong, in words, where it was estimated: `LabelPosterior.noise_in_words`.
         limit: how many samples are shown, the most suspicious first.
 
     Raises:
@@ -108,6 +110,7 @@ def write_audit_page(
         "audit.html",
         title=f"Label audit: {title}",
         words=words,
+        noise=noise,
         facts=_facts(audit, words, score),
         by_label=_by_label(audit),
         shown=[

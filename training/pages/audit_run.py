@@ -18,6 +18,8 @@ class AuditedRun:
     audit: LabelAudit
     score: AuditScore | None
     written: tuple[Path, ...]
+    noise: str | None = None
+    """How the labels went wrong, in words, where the run's posterior estimates it."""
 
     @property
     def told(self) -> list[str]:
@@ -28,6 +30,8 @@ class AuditedRun:
             f"{len(self.audit):,} samples; in {contradicted.any(axis=1).sum():,} the {by} contradict a given label "
             f"({contradicted.sum():,} labels) and they suggest {suggested.sum():,} others."
         ]
+        if self.noise is not None:
+            lines.append(f"Estimated noise: {self.noise}")
         if self.score is not None:
             for field, name in RANKED.items():
                 ranking: Ranking = getattr(self.score, field)
@@ -68,9 +72,10 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
         run.array("soft_labels"),
         tuple(run.state["data"]["label_names"]),
     )
-    audit = LabelAudit(*found)
+    audit, noise = LabelAudit(*found), None
     if (path / POSTERIOR).is_file():
-        audit = PosteriorAudit(*found, LabelPosterior.load(path / POSTERIOR).probabilities)
+        posterior = LabelPosterior.load(path / POSTERIOR)
+        audit, noise = PosteriorAudit(*found, posterior.probabilities), posterior.noise_in_words
     score = None
     if run.has_array("train_clean_labels"):
         score = audit.score(run.array("train_clean_labels"))
@@ -80,11 +85,13 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
     )
     texts = run.array("train_texts").tolist() if run.has_array("train_texts") else None
     audit.write_csv(written[0])
-    write_audit_page(audit, written[1], run.state["data"]["title"], pictures, texts, score, limit=limit)
+    write_audit_page(
+        audit, written[1], run.state["data"]["title"], pictures, texts, score, noise, limit=limit
+    )
     if score is not None:
         written.append(path / "audit.json")
         scores = {name: getattr(score, name)._asdict() for name in RANKED}
         scores["reliability"] = {name: curve._asdict() for name, curve in _reliability(score).items()}
         with replaced(written[-1]) as file:
             file.write(json.dumps(scores, indent=1, allow_nan=False).encode())
-    return AuditedRun(audit, score, tuple(written))
+    return AuditedRun(audit, score, tuple(written), noise)

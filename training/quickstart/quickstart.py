@@ -87,7 +87,9 @@ def quickstart(
         training, query, database = icons.training, icons.queries, icons.database
         noisy, noisy_labels = corrupted(icons, training, noise, seed)
         with steps("Estimating posterior labels"):
-            posterior = estimate(training.image, training.text, noisy_labels, groups=training.icon)
+            posterior = estimate(
+                training.image, training.text, noisy_labels, "independent", groups=training.icon
+            )
 
         plans: list[tuple[str, NDArray[np.uint8] | NDArray[np.float32]]] = [
             ("full", noisy_labels),

@@ -153,7 +153,8 @@ def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
     path = run.path / POSTERIOR
     if not path.is_file():
-        estimate(train.image, train.text, train.labels, groups=train.groups).save(path)
+        noise_model = VARIANTS[run.recipe.variant].noise_model
+        estimate(train.image, train.text, train.labels, noise_model, groups=train.groups).save(path)
     return LabelPosterior.load(path).probabilities
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from scbch_keras.export import HashEncoder
+from scbch_keras.labels.posterior import LabelPosterior
 from scbch_keras.training.cli.main import commands
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.environment import versions
@@ -308,11 +309,18 @@ def test_data_that_changed_since_leaves_the_runs_vocabulary_alone(folder, tmp_pa
 
 
 @once
-def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_path):
-    trained(begin(file, tmp_path / "run", variant="posterior", epochs=1, noise=0.5))
+@pytest.mark.parametrize(
+    ("variant", "noise_model"), [("posterior", "independent"), ("posterior-count", "count")]
+)
+def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_path, variant, noise_model):
+    trained(begin(file, tmp_path / "run", variant=variant, epochs=1, noise=0.5))
+    posterior = LabelPosterior.load(tmp_path / "run" / "posterior.npz")
+    assert posterior.noise_model == noise_model
     status, told = run_command("audit", tmp_path / "run")
     assert status == 0, told
     assert "the probabilities contradict a given label" in told
+    assert f"Estimated noise: {posterior.noise_in_words}" in " ".join(told.split())
+    assert posterior.noise_in_words in (tmp_path / "run" / "audit.html").read_text(encoding="utf-8")
     scores = json.loads((tmp_path / "run" / "audit.json").read_bytes())
     assert scores["by_suspicion"]["auroc"] > 0.8
     assert set(scores["reliability"]) == {"given labels", "missing labels"}
