@@ -26,7 +26,7 @@ from keras import ops
 
 from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, one_of
-from scbch_keras.registration import PACKAGE
+from scbch_keras.names import PACKAGE
 
 Dialect = Literal["reference", "paper"]
 
