@@ -20,8 +20,8 @@ DIVIDED = {"export", "training"}
 """Packages drawn as the rooms in them; any other package directly under `PACKAGE` is one room."""
 
 
-RE_EXPORTS = {PACKAGE, f"{PACKAGE}.training.run"}
-"""Modules that have no content of their own."""
+RE_EXPORTS = {PACKAGE, f"{PACKAGE}.registration", f"{PACKAGE}.training.run"}
+"""Modules that have no content of their own: they name what is elsewhere."""
 
 
 def arrows() -> dict[str, set[str]]:

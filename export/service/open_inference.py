@@ -103,7 +103,7 @@ async def infer(work: Work, name: str, body: bytes, header: str | None) -> Respo
     tensors: dict[str, NDArray[Any]] = {}
     for output in wanted:
         if output == "known_words":
-            tensors[output] = np.array(await work.known_words(rows), np.int32)
+            tensors[output] = np.array(await work.known_words(list(rows)), np.int32)
         else:
             tensors[output] = await work.encode(chosen.kind, rows, packed=output == "packed_codes")
     return await work.read(lambda _: _answer(work, chosen, head, wanted, tensors), body)

@@ -59,8 +59,11 @@ class Work:
             for modality in ("image", "text")
         }
         for modality, shape in self.shapes.items():
-            if None not in shape:  # the first run allocates, which is not for the first client to wait for
-                getattr(self.encoder, modality)(np.zeros((1, *shape), np.float32))
+            sizes = [size for size in shape if size is not None]
+            if len(sizes) == len(
+                shape
+            ):  # the first run allocates, which is not for the first client to wait for
+                getattr(self.encoder, modality)(np.zeros((1, *sizes), np.float32))
         # Large bodies are read one at a time, apart from the others.
         self._large = ThreadPoolExecutor(1, "large")
         self._small = ThreadPoolExecutor(os.cpu_count() or 1, "small")

@@ -1,8 +1,12 @@
 """Deep Cross-Modal Hashing: its class and the terms of its loss."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.methods.batch_terms import shares_label, weights
@@ -50,8 +54,8 @@ class DCMH(CrossModalHashing):
         gamma: float = 1.0,
         eta: float = 1.0,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         gamma = number("gamma", gamma, 0)
         eta = number("eta", eta, 0)
         names = ("likelihood", "quantization", "balance")
@@ -59,7 +63,9 @@ class DCMH(CrossModalHashing):
         self.gamma = gamma
         self.eta = eta
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The terms of J; see `CrossModalHashing.objective`."""
         image, text = (self.bits**0.5 * outputs[name] for name in ("image", "text"))
         likelihood = pairwise_likelihood(image, text, shares_label(labels), sample_weight)
@@ -70,7 +76,9 @@ class DCMH(CrossModalHashing):
         }
 
 
-def pairwise_likelihood(image_codes, text_codes, sharing, sample_weight=None):
+def pairwise_likelihood(
+    image_codes: Tensor, text_codes: Tensor, sharing: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """Negative log-likelihood of which pairs share a label (DCMH).
 
     Args:
@@ -87,7 +95,9 @@ def pairwise_likelihood(image_codes, text_codes, sharing, sample_weight=None):
     return ops.mean(weight[:, None] * weight[None, :] * (ops.softplus(theta) - sharing * theta))
 
 
-def unified_quantization(image_codes, text_codes, sample_weight=None):
+def unified_quantization(
+    image_codes: Tensor, text_codes: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """Distance of both modalities' codes from one binary code, B = sign(F + G) (DCMH).
 
     No gradient flows through B.
@@ -106,7 +116,7 @@ def unified_quantization(image_codes, text_codes, sample_weight=None):
     return ops.mean(weight * ops.sum(distance, axis=1)) / ops.cast(ops.shape(image_codes)[0], "float32")
 
 
-def bit_balance(image_codes, text_codes, sample_weight=None):
+def bit_balance(image_codes: Tensor, text_codes: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """How far each bit is from being as often 1 as -1 (DCMH).
 
     Args:

@@ -1,5 +1,6 @@
 """DGCPN: codes that reproduce the affinity of the whole training set's frozen features, by neighbours shared."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -8,8 +9,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
-from scbch_keras.data import ROWS_AT_ONCE
+from scbch_keras.data import ROWS_AT_ONCE, LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import own_pairs
@@ -73,8 +75,8 @@ class DGCPN(CrossModalHashing):
         graph_weight: float = 1.0,
         consistency_weight: float = 1.0,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         text_share = share("text_share", text_share)
         coherence_share = share("coherence_share", coherence_share)
         neighbor_share = share("neighbor_share", neighbor_share, above=True)
@@ -94,20 +96,20 @@ class DGCPN(CrossModalHashing):
         self._partners = "continuous"
 
     @property
-    def needs_index(self):
+    def needs_index(self) -> bool:
         """Whether training reads the samples' rows: T has a row and a column a sample."""
         return True
 
-    def check_training_set(self, pairs):
+    def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for labels of another width, or a training set without two samples."""
         super().check_training_set(pairs)
         if pairs.num_samples < 2:
             raise ValueError("DGCPN needs at least 2 training samples, each the other's neighbour; got 1.")
 
-    def _prepare(self, pairs):
+    def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         number = pairs.num_samples
-        features: dict[str, NDArray] = {}
+        features: dict[str, NDArray[Any]] = {}
         for rows, image, text in pairs.in_order():
             for name, block in (("image", image), ("text", text)):
                 flat = block.reshape(len(rows), -1)
@@ -125,7 +127,7 @@ class DGCPN(CrossModalHashing):
         self.target = sample_variable(self, self.target, (number, number), "target")
         self.target.assign(target)
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """Two updates; see `CrossModalHashing.train_step`."""
         *state, data = args
         try:
@@ -137,12 +139,19 @@ class DGCPN(CrossModalHashing):
             self._partners = "continuous"
         return result
 
-    def track_step(self, loss, finite, x, y, sample_weight):
+    def track_step(self, loss: Tensor, finite: Tensor, x: Any, y: Any, sample_weight: Tensor | None) -> None:
         """Log the first update of a batch."""
         if self._partners == "continuous":
             super().track_step(loss, finite, x, y, sample_weight)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         """J of both codes, or of each with the other's binary partner."""
         if self._partners == "continuous":
             return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -152,16 +161,20 @@ class DGCPN(CrossModalHashing):
         terms = [term for pair in pairs for term in self._terms(*pair, target, sample_weight).values()]
         return sum(weight * value for weight, value in terms) + sum(self.losses)
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The three terms; see `CrossModalHashing.objective`."""
         return self._terms(outputs["image"], outputs["text"], self._target_of(x, training), sample_weight)
 
-    def _terms(self, image, text, target, sample_weight):
+    def _terms(
+        self, image: Tensor, text: Tensor, target: Tensor, sample_weight: Tensor | None
+    ) -> dict[str, tuple[float, Tensor]]:
         values = coherence_terms(image, text, target, self.pull, sample_weight)
         weights = {"pair": 1.0, "graph": self.graph_weight, "consistency": self.consistency_weight}
         return {name: (weights[name], value) for name, value in values.items()}
 
-    def _target_of(self, x, training):
+    def _target_of(self, x: Any, training: bool) -> Any:
         if not training:
             images, texts = (ops.reshape(x[name], (ops.shape(x[name])[0], -1)) for name in ("image", "text"))
             return 2 * _affinity(images, texts, images, texts, self.text_share) - 1
@@ -170,7 +183,12 @@ class DGCPN(CrossModalHashing):
 
 
 def coherence_target(
-    image: NDArray, text: NDArray, text_share: float, coherence_share: float, neighbors: int, scale: float
+    image: NDArray[Any],
+    text: NDArray[Any],
+    text_share: float,
+    coherence_share: float,
+    neighbors: int,
+    scale: float,
 ) -> NDArray[np.float32]:
     """How alike the samples of a training set are, and their neighbourhoods.
 
@@ -207,7 +225,9 @@ def coherence_target(
     return target
 
 
-def coherence_terms(image_codes, text_codes, target, pull, sample_weight=None):
+def coherence_terms(
+    image_codes: Tensor, text_codes: Tensor, target: Tensor, pull: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """The terms of J without their weights.
 
     Args:
@@ -230,7 +250,7 @@ def coherence_terms(image_codes, text_codes, target, pull, sample_weight=None):
     weight = ops.ones_like(image[:, 0]) if sample_weight is None else ops.cast(sample_weight, "float32")
     of_pairs = weight[:, None] * weight[None, :]
 
-    def gap(first, second, mask=1.0):
+    def gap(first: Tensor, second: Tensor, mask: Tensor | float = 1.0) -> Any:
         return ops.mean(of_pairs * mask * ops.square(first - second))
 
     return {
@@ -243,17 +263,19 @@ def coherence_terms(image_codes, text_codes, target, pull, sample_weight=None):
     }
 
 
-def _affinity(image, text, other_image, other_text, text_share):
+def _affinity(
+    image: Tensor, text: Tensor, other_image: Tensor, other_text: Tensor, text_share: float
+) -> Tensor:
     image, text, other_image, other_text = map(unit_norm, (image, text, other_image, other_text))
     return text_share * ops.matmul(text, ops.transpose(other_text)) + (1 - text_share) * ops.matmul(
         image, ops.transpose(other_image)
     )
 
 
-def _unit_rows(features: NDArray) -> NDArray[np.float32]:
+def _unit_rows(features: NDArray[Any]) -> NDArray[np.float32]:
     features = np.asarray(features, "float32")
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _binary(codes):
+def _binary(codes: Tensor) -> Tensor:
     return ops.stop_gradient(ops.where(codes > 0, 1.0, -1.0))

@@ -1,8 +1,12 @@
 """DHRL: samples whose labels a classifier ranks wrongly do not teach the other modality's."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.names import PACKAGE
@@ -49,8 +53,8 @@ class DHRL(CrossModalHashing):
         missing: float = 0.2,
         extra: float = 0.8,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         kept = share("kept", kept, above=True)
         missing = number("missing", missing, 0)
         extra = number("extra", extra, 0)
@@ -69,12 +73,14 @@ class DHRL(CrossModalHashing):
             name="classifier",
         )
 
-    def build_heads(self, modality):
+    def build_heads(self, modality: str) -> None:
         """Build the classifier, which both modalities have in common."""
         if not self.classifier.built:
             self.classifier.build((None, self.bits))
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The three terms; see `CrossModalHashing.objective`. Validation keeps all samples."""
         image, text = (self.bits**0.5 * outputs[name] for name in ("image", "text"))
         image_logits, text_logits = self.classifier(image), self.classifier(text)
@@ -100,7 +106,7 @@ class DHRL(CrossModalHashing):
         }
 
 
-def ranking_error(logits, labels, missing, extra):
+def ranking_error(logits: Tensor, labels: Tensor, missing: float, extra: float) -> Tensor:
     """How far a sample's logits are from ranking all of its labels above all others.
 
     No gradient flows through it.
@@ -122,7 +128,7 @@ def ranking_error(logits, labels, missing, extra):
     return missing * by_absent + extra * by_present
 
 
-def chosen_share(errors, kept, sample_weight=None):
+def chosen_share(errors: Tensor, kept: float, sample_weight: Tensor | None = None) -> Tensor:
     """The share of a batch with the smallest errors, the first of equals first.
 
     Args:
@@ -142,7 +148,9 @@ def chosen_share(errors, kept, sample_weight=None):
     return ops.cast(before + weight / 2 < kept * ops.sum(weight), "float32")
 
 
-def cross_entropy(logits, labels, chosen, kept, sample_weight=None):
+def cross_entropy(
+    logits: Tensor, labels: Tensor, chosen: Tensor, kept: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy, summed over labels, mean over the chosen samples.
 
     Args:
@@ -161,7 +169,7 @@ def cross_entropy(logits, labels, chosen, kept, sample_weight=None):
     return ops.mean(each) if chosen is None else ops.mean(chosen * each) / kept
 
 
-def agreement(image_codes, text_codes, sample_weight=None):
+def agreement(image_codes: Tensor, text_codes: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """Mean squared difference of the two codes of a pair, over samples and bits.
 
     Args:

@@ -1,9 +1,14 @@
 """DJSRH: codes that reproduce how alike the frozen features of a batch are."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
+from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.names import PACKAGE
@@ -56,8 +61,8 @@ class DJSRH(CrossModalHashing):
         lambda_image: float = 0.1,
         lambda_text: float = 0.1,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         beta = share("beta", beta)
         eta = share("eta", eta)
         mu = number("mu", mu, 0)
@@ -74,11 +79,11 @@ class DJSRH(CrossModalHashing):
             shape=(), initializer="ones", trainable=False, dtype="float32", autocast=False, name="slope"
         )
 
-    def begin_epoch(self, pairs, epoch, epochs):
+    def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """Set the slope of the epoch."""
         self.slope.assign((epoch + 1) ** 0.5)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`, in training with the epoch's slope."""
         if not training:
             return super().call(inputs, training)
@@ -88,7 +93,9 @@ class DJSRH(CrossModalHashing):
             if name in inputs
         }
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The three terms; see `CrossModalHashing.objective`."""
         target = joint_affinity(x["image"], x["text"], self.beta, self.eta, self.mu, sample_weight)
         image, text = outputs["image"], outputs["text"]
@@ -99,7 +106,9 @@ class DJSRH(CrossModalHashing):
         }
 
 
-def joint_affinity(image, text, beta, eta, mu, sample_weight=None):
+def joint_affinity(
+    image: Tensor, text: Tensor, beta: float, eta: float, mu: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """How alike the samples of a batch are by the features of both modalities.
 
     Args:
@@ -120,7 +129,9 @@ def joint_affinity(image, text, beta, eta, mu, sample_weight=None):
     return mu * ((1 - eta) * joint + eta * ops.matmul(between, joint) / n)
 
 
-def reconstruction(first, second, target, sample_weight=None):
+def reconstruction(
+    first: Tensor, second: Tensor, target: Tensor, sample_weight: Tensor | None = None
+) -> Tensor:
     """Mean squared difference of the codes' cosines from their target.
 
     Args:
@@ -139,6 +150,6 @@ def reconstruction(first, second, target, sample_weight=None):
     return ops.mean(error)
 
 
-def _affinity(features):
+def _affinity(features: Tensor) -> Tensor:
     flat = unit_norm(ops.reshape(features, (ops.shape(features)[0], -1)))
     return 2 * ops.matmul(flat, ops.transpose(flat)) - 1

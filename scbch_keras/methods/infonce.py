@@ -1,8 +1,12 @@
 """InfoNCE on hash codes: its class and the terms of its loss."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.losses import quantization
@@ -41,8 +45,8 @@ class InfoNCE(CrossModalHashing):
         temperature: float = 0.07,
         beta: float = 0.3,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         temperature = number("temperature", temperature, 0, above=True)
         beta = number("beta", beta, 0)
         names = ("contrast", "quantization")
@@ -50,7 +54,9 @@ class InfoNCE(CrossModalHashing):
         self.temperature = temperature
         self.beta = beta
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The two terms; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         return {
@@ -59,7 +65,9 @@ class InfoNCE(CrossModalHashing):
         }
 
 
-def info_nce(image_codes, text_codes, temperature, sample_weight=None):
+def info_nce(
+    image_codes: Tensor, text_codes: Tensor, temperature: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Symmetric cross-entropy over a batch: which text belongs to an image, and which image to a text (CLIP).
 
     Args:

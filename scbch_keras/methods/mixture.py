@@ -1,5 +1,7 @@
 """A mixture of two Gaussians in one dimension: which of the values belong to the lower one."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,14 +50,14 @@ def _middle(values: NDArray[np.floating]) -> float:
         middle = moved
 
 
-def _fit(values, share, variance):
+def _fit(values: NDArray[Any], share: NDArray[Any], variance: Any) -> Any:
     """Mass, mean and variance of each component, (2,) each, of shares (2, N)."""
     mass = share.sum(axis=1) + 1e-12
     mean = share @ values / mass
     return mass / len(values), mean, share @ values**2 / mass - mean**2 + variance
 
 
-def _expect(values, mass, mean, variance):
+def _expect(values: NDArray[Any], mass: NDArray[Any], mean: NDArray[Any], variance: NDArray[Any]) -> Any:
     """Share (2, N) of each component in each value, and the mean log-likelihood."""
     distance = (values[None, :] - mean[:, None]) ** 2 / variance[:, None]
     density = np.log(mass)[:, None] - (np.log(2 * np.pi * variance)[:, None] + distance) / 2

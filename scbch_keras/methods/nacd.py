@@ -1,13 +1,17 @@
 """NACD: a confidence for each given label, that the classifiers and the neighbours lower where it is redundant."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import check_neighbors, number, share, whole
 from scbch_keras.confidence import neighbor_labels
+from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import ConceptClassifier
 from scbch_keras.losses import classification, label_similarity, own_pairs, quantization
@@ -68,8 +72,8 @@ class NACD(CrossModalHashing):
         neighbors: int = 20,
         warmup_epochs: int = 10,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         margin = number("margin", margin, 0)
         shift = number("shift", shift, 0)
         alpha = number("alpha", alpha, 0)
@@ -100,32 +104,32 @@ class NACD(CrossModalHashing):
         # p, (N, C) once fit knows N.
         self.label_confidence: Any = None
 
-    def build_heads(self, modality):
+    def build_heads(self, modality: str) -> None:
         """Build the label classifier of a modality."""
         getattr(self, f"{modality}_classifier").build((None, self.bits))
 
     @property
-    def needs_index(self):
+    def needs_index(self) -> bool:
         """Whether training reads the samples' rows: their labels' confidence is kept by them."""
         return True
 
-    def check_training_set(self, pairs):
+    def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for labels of another width, or too few samples for `neighbors`."""
         super().check_training_set(pairs)
         check_neighbors(self.neighbors, pairs.num_samples)
 
-    def _prepare(self, pairs):
+    def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         before, shape = self.label_confidence, (pairs.num_samples, self.num_classes)
         self.label_confidence = sample_variable(self, before, shape, "label_confidence")
         if self.label_confidence is not before:
             self._trust_all(pairs)
 
-    def _trust_all(self, pairs):
+    def _trust_all(self, pairs: PairDataset | LoaderPairs) -> None:
         self.label_confidence.assign(np.asarray(pairs.labels, "float32"))
         self.threshold.assign(np.full(self.num_classes, 0.5, "float32"))
 
-    def begin_epoch(self, pairs, epoch, epochs):
+    def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """Ask the neighbours, and set the thresholds and how much of the confidence the steps keep."""
         if epoch == 0:
             self._trust_all(pairs)
@@ -139,7 +143,9 @@ class NACD(CrossModalHashing):
         first, last = _KEPT
         self.kept.assign(first + (last - first) * epoch / epochs)
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The three terms; see `CrossModalHashing.objective`. Validation trusts all labels."""
         image, text = outputs["image"], outputs["text"]
         logits = self.image_classifier(image), self.text_classifier(text)
@@ -162,13 +168,13 @@ class NACD(CrossModalHashing):
             "quantization": (self.beta, quantization(image, text, sample_weight)),
         }
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """The labels' confidence, without which training cannot go on where it was."""
         if self.label_confidence is not None:
             store["label_confidence"] = ops.convert_to_numpy(self.label_confidence)
             store["threshold"] = ops.convert_to_numpy(self.threshold)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "label_confidence" in store:
             confidence = np.asarray(store["label_confidence"])
@@ -177,7 +183,14 @@ class NACD(CrossModalHashing):
             self.threshold.assign(np.asarray(store["threshold"]))
 
 
-def disambiguated_contrast(image_codes, text_codes, similarity, margin, shift, sample_weight=None):
+def disambiguated_contrast(
+    image_codes: Tensor,
+    text_codes: Tensor,
+    similarity: Tensor,
+    margin: float,
+    shift: float,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
     """Pairs that share a pseudo label attract, all others repel, hard ones most; own pairs attract.
 
     Args:
@@ -207,7 +220,14 @@ def disambiguated_contrast(image_codes, text_codes, similarity, margin, shift, s
     return ops.mean(pairs) - ops.mean(own)
 
 
-def revise(image_codes, text_codes, labels, confidence, neighbors, revision):
+def revise(
+    image_codes: NDArray[Any],
+    text_codes: NDArray[Any],
+    labels: NDArray[Any],
+    confidence: NDArray[Any],
+    neighbors: int,
+    revision: float,
+) -> Any:
     """The confidence of given labels, drawn to that of the nearest samples by both modalities' codes.
 
     Args:
@@ -225,7 +245,7 @@ def revise(image_codes, text_codes, labels, confidence, neighbors, revision):
     return revision * labels * around + (1 - revision) * confidence
 
 
-def class_thresholds(confidence):
+def class_thresholds(confidence: NDArray[Any]) -> Any:
     """The mean of each class' confidence (N, C) that is greater than 0: (C,), 0 where there is none."""
     there = confidence > 0
     return (confidence * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)

@@ -1,8 +1,14 @@
 """Noise-Robust Cross-modal Hashing: its class and the terms of its loss."""
 
-import keras
-from keras import ops
+from collections.abc import Mapping
+from typing import Any
 
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import ConceptClassifier
@@ -62,8 +68,8 @@ class NRCH(CrossModalHashing):
         warmup_epochs: int = 19,
         selection: bool = True,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         alpha = share("alpha", alpha)
         threshold = share("threshold", threshold)
         margin = number("margin", margin, 0)
@@ -86,12 +92,14 @@ class NRCH(CrossModalHashing):
         self.selection = selection
         self.centers = ConceptClassifier(num_classes, name="centers")
 
-    def build_heads(self, modality):
+    def build_heads(self, modality: str) -> None:
         """Build the class centers, which both modalities have in common."""
         if not self.centers.built:
             self.centers.build((None, self.bits))
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The terms over the samples that pass; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         weight, share = sample_weight, 1.0
@@ -108,10 +116,12 @@ class NRCH(CrossModalHashing):
             "centers": (1.0, ops.mean(errors if weight is None else weight * errors) / share),
         }
 
-    def _centers(self):
+    def _centers(self) -> Tensor:
         return ops.tanh(self.centers.kernel)
 
-    def weights_of(self, labels, image_codes, text_codes):
+    def weights_of(
+        self, labels: NDArray[Any], image_codes: NDArray[Any], text_codes: NDArray[Any]
+    ) -> NDArray[np.floating]:
         """The dynamic noise separator: (n,), 1 for samples that pass and 0 for the others."""
         centers = self._centers()
         largest = by_block(
@@ -124,7 +134,14 @@ class NRCH(CrossModalHashing):
         return (lower_component(scaled) >= self.threshold).astype("float32")
 
 
-def robust_contrast(image_codes, text_codes, sharing, margin, shift, sample_weight=None):
+def robust_contrast(
+    image_codes: Tensor,
+    text_codes: Tensor,
+    sharing: Tensor,
+    margin: float,
+    shift: float,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
     """Only a sample's own pair attracts, and only samples that share no label repel (NRCH).
 
     Args:
@@ -149,7 +166,7 @@ def robust_contrast(image_codes, text_codes, sharing, margin, shift, sample_weig
     return total
 
 
-def magnitude_gap(image_codes, text_codes, sample_weight=None):
+def magnitude_gap(image_codes: Tensor, text_codes: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """Distance of the codes' magnitudes from those of a binary code of unit norm (NRCH).
 
     Args:
@@ -166,7 +183,7 @@ def magnitude_gap(image_codes, text_codes, sample_weight=None):
     return ops.mean(weight * sum(gaps))
 
 
-def center_errors(labels, image_codes, text_codes, centers):
+def center_errors(labels: Tensor, image_codes: Tensor, text_codes: Tensor, centers: Tensor) -> Tensor:
     """Squared error of each label predicted by the codes' products with the class centers (NRCH).
 
     No gradient flows into the codes.

@@ -1,9 +1,14 @@
 """Robust Self-paced Hashing with Noisy Labels: its class and the terms of its loss."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share, widths
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import HashBranch
@@ -62,8 +67,8 @@ class RSHNL(CrossModalHashing):
         warmup_epochs: int = 5,
         center_units: tuple[int, ...] = (4096, 4096),
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         alpha = number("alpha", alpha, 0)
         gamma = number("gamma", gamma, 0, above=True)
         temperature = number("temperature", temperature, 0, above=True)
@@ -87,12 +92,14 @@ class RSHNL(CrossModalHashing):
         self.center_units = center_units
         self.centers = HashBranch(bits, self.center_units, name="centers", dtype=self.dtype_policy)
 
-    def build_heads(self, modality):
+    def build_heads(self, modality: str) -> None:
         """Build the network of the class centers, which both modalities have in common."""
         if not self.centers.built:
             self.centers.build((None, self.num_classes))
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The two terms; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         aggregation = center_aggregation(labels, image, text, self._centers(), self.q)
@@ -103,11 +110,13 @@ class RSHNL(CrossModalHashing):
         contrast = pair_contrast(image, text, self.temperature, self.q, sample_weight)
         return {"aggregation": (1.0, ops.mean(aggregation)), "contrast": (self.alpha, contrast)}
 
-    def _centers(self):
+    def _centers(self) -> Tensor:
         """(C, bits), unit norm."""
         return self.centers(ops.eye(self.num_classes))
 
-    def weights_of(self, labels, image_codes, text_codes):
+    def weights_of(
+        self, labels: NDArray[Any], image_codes: NDArray[Any], text_codes: NDArray[Any]
+    ) -> NDArray[np.floating]:
         """The self-paced weights w: (n,), in [0, 1]."""
         centers = self._centers()
         difficulty = by_block(
@@ -119,7 +128,9 @@ class RSHNL(CrossModalHashing):
         return np.maximum(0, 1 - difficulty / self.gamma)
 
 
-def pair_contrast(image_codes, text_codes, temperature, q, sample_weight=None):
+def pair_contrast(
+    image_codes: Tensor, text_codes: Tensor, temperature: float, q: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Each of the 2n codes of a batch finds the other one of its pair, by the robust loss (RSHNL).
 
     Args:
@@ -141,7 +152,9 @@ def pair_contrast(image_codes, text_codes, temperature, q, sample_weight=None):
     return 2 * ops.mean(weight * robust_loss(own - ops.logsumexp(logits, axis=1), q))
 
 
-def center_aggregation(labels, image_codes, text_codes, centers, q):
+def center_aggregation(
+    labels: Tensor, image_codes: Tensor, text_codes: Tensor, centers: Tensor, q: float
+) -> Tensor:
     """How far a sample's two codes are from the centers of its labels (RSHNL).
 
     Args:
@@ -166,7 +179,7 @@ def center_aggregation(labels, image_codes, text_codes, centers, q):
     return total
 
 
-def robust_loss(log_p, q):
+def robust_loss(log_p: Tensor, q: float) -> Tensor:
     """(1 - q) (1 - p^q) / q + q (1 - p): from nearly -log p (q near 0) to 1 - p (q = 1), as RSHNL has it.
 
     Args:

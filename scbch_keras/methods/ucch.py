@@ -1,12 +1,15 @@
 """Unsupervised Contrastive Cross-modal Hashing: its class, the terms of its loss and its memory bank."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share, whole
+from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.methods.batch_terms import cross_entropy, lowered
@@ -59,8 +62,8 @@ class UCCH(CrossModalHashing):
         draws: int | None = None,
         momentum: float = 0.4,
         l2: float = 1e-5,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         alpha, momentum = share("alpha", alpha), share("momentum", momentum)
         temperature = number("temperature", temperature, 0, above=True)
         margin = number("margin", margin, 0)
@@ -84,11 +87,11 @@ class UCCH(CrossModalHashing):
             )
 
     @property
-    def needs_index(self):
+    def needs_index(self) -> bool:
         """Whether training reads the samples' rows: with a bank, which has one a sample."""
         return self.draws is not None
 
-    def _prepare(self, pairs):
+    def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         if self.draws is None:
             return
@@ -96,13 +99,15 @@ class UCCH(CrossModalHashing):
         self.memory = sample_variable(self, before, (pairs.num_samples, self.bits), "memory")
         self._written = self._written and self.memory is before
 
-    def begin_epoch(self, pairs, epoch, epochs):
+    def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """Choose from the batch in the first epoch, which writes the bank, and from the bank then."""
         if self.draws is not None:
             self.banked.assign(float(epoch > 0 and self._written))
             self._written = True
 
-    def objective(self, x, labels, outputs, sample_weight, training):
+    def objective(
+        self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
+    ) -> Mapping[str, tuple[Any, Any]]:
         """The two terms; see `CrossModalHashing.objective`."""
         image, text = outputs["image"], outputs["text"]
         contrast = instance_contrast(image, text, self.temperature, sample_weight)
@@ -113,7 +118,7 @@ class UCCH(CrossModalHashing):
         ranking = cross_modal_ranking(image, text, self.margin, self.shift, sample_weight)
         return {"contrast": (self.alpha, contrast), "ranking": (1 - self.alpha, ranking)}
 
-    def _bank_contrast(self, x, image, text, sample_weight):
+    def _bank_contrast(self, x: Any, image: Tensor, text: Tensor, sample_weight: Tensor | None) -> Tensor:
         rows = sample_rows(self.memory, x)
         others = keras.random.randint(
             (ops.shape(image)[0], self.draws), 0, self.memory.shape[0], dtype="int32", seed=self._seeds
@@ -125,13 +130,13 @@ class UCCH(CrossModalHashing):
         write_rows(self.memory, rows, moved_rows(image, text, ops.take(memory, rows[:, 0], axis=0), momentum))
         return bank_contrast(image, text, memory, draws, self.temperature, sample_weight)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """The bank and the state of its draws, without which training cannot go on where it was."""
         if self._written:
             store["memory"] = ops.convert_to_numpy(self.memory)
             store["draws"] = ops.convert_to_numpy(self._seeds.state)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "memory" in store:
             memory = np.asarray(store["memory"])
@@ -141,7 +146,9 @@ class UCCH(CrossModalHashing):
             self._written = True
 
 
-def instance_contrast(image_codes, text_codes, temperature, sample_weight=None):
+def instance_contrast(
+    image_codes: Tensor, text_codes: Tensor, temperature: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Each code finds its own pair's binary code among those of the batch (UCCH).
 
     No gradient flows through the binary codes.
@@ -163,7 +170,9 @@ def instance_contrast(image_codes, text_codes, temperature, sample_weight=None):
     )
 
 
-def cross_modal_ranking(image_codes, text_codes, margin, shift, sample_weight=None):
+def cross_modal_ranking(
+    image_codes: Tensor, text_codes: Tensor, margin: float, shift: float, sample_weight: Tensor | None = None
+) -> Tensor:
     """Each sample's own pair is ranked before all others, hard ones counting most (UCCH).
 
     Args:
@@ -184,7 +193,14 @@ def cross_modal_ranking(image_codes, text_codes, margin, shift, sample_weight=No
     )
 
 
-def bank_contrast(image_codes, text_codes, memory, draws, temperature, sample_weight=None):
+def bank_contrast(
+    image_codes: Tensor,
+    text_codes: Tensor,
+    memory: Tensor,
+    draws: Tensor,
+    temperature: float,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
     """Each code finds its own sample's binary code among those that were drawn from the bank.
 
     Args:
@@ -208,7 +224,7 @@ def bank_contrast(image_codes, text_codes, memory, draws, temperature, sample_we
     return ops.mean(total if sample_weight is None else ops.cast(sample_weight, "float32") * total)
 
 
-def moved_rows(image_codes, text_codes, before, momentum):
+def moved_rows(image_codes: Tensor, text_codes: Tensor, before: Tensor, momentum: float) -> Tensor:
     """The rows (n, bits) of a batch's samples in the bank, drawn to the mean of their two codes.
 
     Args:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.safe_text import csv_cell, markdown
 from scbch_keras.training.data.problems import short
 from scbch_keras.training.grid.cells import Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
-from scbch_keras.training.runs.recipe import VARIANTS
 
 __all__ = [
     "BEST", "LAST", "NOT_A_BENCHMARK", "VARIANTS", "Cell", "Line", "Moments", "Row", "Summary", "Table",

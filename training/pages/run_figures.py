@@ -32,7 +32,7 @@ def draw_figures(path: Path) -> list[Path]:
     # with everything retrieved, every order has the same precision
     chance = {way: metrics[way]["precision"][-1] for way in metrics}
     precision_recall(curves, folder / "precision-recall", title, chance)
-    similarity_maps(run.array("map_labels"), *maps.values(), folder / "similarity-maps")
+    similarity_maps(run.array("map_labels"), maps["first"], maps["last"], folder / "similarity-maps")
     stems = ["precision-recall", "similarity-maps"]
     if run.has_array("train_clean_labels") and run.has_array("confidence_early"):
         corrupted = np.any(labels != run.array("train_clean_labels"), axis=1)
