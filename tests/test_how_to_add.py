@@ -12,9 +12,9 @@ from scbch_keras.codes import hamming_distance
 from scbch_keras.export import HammingIndex
 from scbch_keras.export.serving import engines
 from scbch_keras.training.data.own import file_formats
-from scbch_keras.training.runs.describe import describe
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.runs import evaluate
+from scbch_keras.training.runs.describe import describe
 from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.numpy_only
