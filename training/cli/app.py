@@ -85,11 +85,12 @@ def quickstart(
 
 
 def _show(console: Console, results: Results, out: Path) -> None:
-    from scbch_keras.training.quickstart.report_retrieval import ARROWS, ORDER, score_rows
+    from scbch_keras.training.quickstart.plots import TITLES
+    from scbch_keras.training.quickstart.report import ORDER, score_rows
 
     table = Table(title="mAP on held-out icons, last epoch", title_justify="left")
     table.add_column("training")
-    for column in (*(ARROWS[direction] for direction in ORDER), "mean"):
+    for column in (*(TITLES[direction] for direction in ORDER), "mean"):
         table.add_column(column, justify="right")
     for name, title, scores in score_rows(results):
         style = "bold" if name == "full" else None

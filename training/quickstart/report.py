@@ -10,7 +10,7 @@ from scbch_keras.training.quickstart import plots
 from scbch_keras.training.quickstart.results import Results
 
 # words before pictures: what a person tries first
-_ORDER: tuple[Direction, ...] = ("t2i", "i2t")
+ORDER: tuple[Direction, ...] = ("t2i", "i2t")
 
 
 def write_report(results: Results, path: str | os.PathLike[str]) -> None:
@@ -22,20 +22,20 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> None:
 
 def draw_report(results: Results) -> str:
     """The report as one HTML document, the same text for the same results."""
-    rows = _score_rows(results)
+    rows = score_rows(results)
     return render(
         "report.html",
         Path(__file__).with_name("templates"),
         title="SCBCH quickstart report: finding icons by words",
         results=results,
-        order=_ORDER,
+        order=ORDER,
         duration=_duration(results.seconds),
         facts=_facts(results),
         series=plots.SERIES,
         plots=plots,
         runs={"random", *(run.name for run in results.runs)},
         score_rows=rows,
-        in_words={direction: _in_words(rows, direction) for direction in _ORDER},
+        in_words={direction: _in_words(rows, direction) for direction in ORDER},
         verdict=_verdict(results),
         searches=_searches(results),
         histograms=_histograms(results),
@@ -62,18 +62,18 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     return [*facts, (f"{bits} bit{'s' if bits > 1 else ''}", f"are kept of each picture and text: {stored}")]
 
 
-def _score_rows(results: Results) -> list[tuple[str, str, list[float]]]:
+def score_rows(results: Results) -> list[tuple[str, str, list[float]]]:
     """(series, title, [T2I, I2T, mean]) of a random order and of each training, lowest mean first."""
     scores = {"random": results.random_map, **{run.name: run.map for run in results.runs}}
     rows = [
-        (name, plots.SERIES[name][0], [*(score[way] for way in _ORDER), sum(score.values()) / 2])
+        (name, plots.SERIES[name][0], [*(score[way] for way in ORDER), sum(score.values()) / 2])
         for name, score in scores.items()
     ]
     return sorted(rows, key=lambda row: row[2][-1])
 
 
 def _in_words(rows: list[tuple[str, str, list[float]]], direction: Direction) -> str:
-    scores = (f"{title} {scores[_ORDER.index(direction)]:.2f}" for _, title, scores in rows)
+    scores = (f"{title} {scores[ORDER.index(direction)]:.2f}" for _, title, scores in rows)
     return f"{plots.TITLES[direction]}; mAP after the last epoch: {', '.join(scores)}."
 
 
@@ -86,7 +86,7 @@ def _verdict(results: Results) -> list[str]:
     if "clean" in gains:
         lines.append(f"Training on the true labels instead changes the mean by {gains['clean']:+.3f}.")
     if "unweighted" in gains:
-        by_words, by_picture = (full.map[way] - by_name["unweighted"].map[way] for way in _ORDER)
+        by_words, by_picture = (full.map[way] - by_name["unweighted"].map[way] for way in ORDER)
         lines.append(
             f"The confidence weights changed mAP by {by_words:+.3f} from words to pictures and by "
             f"{by_picture:+.3f} from pictures to words."
@@ -100,7 +100,7 @@ def _verdict(results: Results) -> list[str]:
 def _searches(results: Results) -> list[tuple[Direction, int, int, float]]:
     """(direction, answers, right ones, right ones of as many random picks) where searches are shown."""
     shown = []
-    for direction in _ORDER:
+    for direction in ORDER:
         hits = [hit for search in results.searches if search.direction == direction for hit in search.hits]
         if hits:
             chance = results.random_precision[direction] * len(hits)
