@@ -209,7 +209,8 @@ class CrossModalHashing(HashNetwork):
         if jit_compile == "auto":
             jit_compile = backend.JIT and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        number("the optimizer's learning_rate", float(self.optimizer.learning_rate), 0)
+        rate = float(ops.convert_to_numpy(self.optimizer.learning_rate))
+        number("the optimizer's learning_rate", rate, 0)
 
     def fit(
         self,
