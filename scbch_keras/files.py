@@ -122,11 +122,6 @@ def hidden_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}-{secrets.token_hex(6)}{path.suffix}")
 
 
-def hidden_with_suffix(path: Path) -> Path:
-    """As `hidden_sibling`, and it ends as `path` does, for libraries that go by that."""
-    return path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
-
-
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)

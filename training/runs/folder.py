@@ -19,7 +19,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from scbch_keras.export.releasing.locks import held_alone
-from scbch_keras.files import NO_ROOM, hidden_with_suffix, replaced, sync
+from scbch_keras.files import NO_ROOM, hidden_sibling, replaced, sync
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.runs.recipe import Recipe, resolve
 from scbch_keras.training.runs.state import FORMAT, RunError, read_state
@@ -160,7 +160,7 @@ class RunFolder:
 
     def save_model(self, model: Any, name: str) -> None:
         """Write the model, make run.json name it, then drop the file it named before."""
-        before, beside = self.state["model"], hidden_with_suffix(self.path / name)
+        before, beside = self.state["model"], hidden_sibling(self.path / name)
         try:
             model.save(beside)
             # On the disk before run.json names it: a power cut must not leave a run with an empty model.

@@ -18,7 +18,7 @@ h5py = pytest.importorskip("h5py")
 scipy_io = pytest.importorskip("scipy.io")
 import scipy.sparse  # noqa: E402
 
-from scbch_keras.files import file_in, hidden_with_suffix  # noqa: E402
+from scbch_keras.files import file_in, hidden_sibling  # noqa: E402
 from scbch_keras.npz import load_npz  # noqa: E402
 from scbch_keras.training.data.benchmarks.files import DataError, Reader  # noqa: E402
 from scbch_keras.training.data.own.read import read_own  # noqa: E402
@@ -342,7 +342,7 @@ def test_a_name_out_of_a_file_is_a_file_of_its_folder(tmp_path):
 
 
 def test_temporary_names_are_unique_and_keep_the_suffix(tmp_path):
-    names = {hidden_with_suffix(tmp_path / "checkpoint-2.keras") for _ in range(5)}
+    names = {hidden_sibling(tmp_path / "checkpoint-2.keras") for _ in range(5)}
     assert len(names) == 5
     assert {name.suffix for name in names} == {".keras"}
 
