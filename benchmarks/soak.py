@@ -82,7 +82,7 @@ def main() -> None:
         )
         releasing.start()  # so that this process holds what serving needs and no more
         releasing.join()
-        soak = Soak(Path(folder, "releases"))
+        soak = Soak(Path(folder, "releases", "latest"))
         changing = threading.Thread(target=soak.change)
         changing.start()
         memory, wrong, begin = [], 0, time.perf_counter()
