@@ -80,8 +80,8 @@ def check_packed(name: str, packed: Any, bits: int) -> None:
     if isinstance(packed, np.ma.MaskedArray):
         as_array(name, packed)
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8:
-        came = f"dtype {packed.dtype}" if isinstance(packed, np.ndarray) else type(packed).__name__
-        raise ValueError(f"{name} must be a numpy array of packed codes, dtype uint8, got {came}")
+        actual = f"dtype {packed.dtype}" if isinstance(packed, np.ndarray) else type(packed).__name__
+        raise ValueError(f"{name} must be a numpy array of packed codes, dtype uint8, got {actual}")
     width = -(-bits // 8)
     if packed.ndim != 2 or packed.shape[1] != width:
         raise ValueError(

@@ -139,7 +139,7 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def no_room_told(path: Path) -> Iterator[None]:
+def explained_full_disk(path: Path) -> Iterator[None]:
     """Say of a full disk which file found no room, and that what stood there before still does."""
     try:
         yield
@@ -148,10 +148,10 @@ def no_room_told(path: Path) -> Iterator[None]:
         if error.errno not in NO_ROOM and not by_numpy:
             raise
         kept = "what it held before is still there" if path.exists() else "nothing of it was left"
-        told = (
+        message = (
             f"{error.strerror or error}: {path} could not be written, {kept}; make room there and try again"
         )
-        raise OSError(error.errno or errno.ENOSPC, told) from error
+        raise OSError(error.errno or errno.ENOSPC, message) from error
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     """
     beside = hidden_sibling(path)
     try:
-        with no_room_told(path), beside.open("xb") as file:
+        with explained_full_disk(path), beside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -107,8 +107,8 @@ def cross_modal_map(
     """
     for name, codes in (("query_codes", query_codes), ("database_codes", database_codes)):
         if not isinstance(codes, Mapping) or set(codes) != {"image", "text"}:
-            came = f"keys {sorted(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
-            raise ValueError(f'{name} must be a dict with the keys "image" and "text", got {came}')
+            actual = f"keys {sorted(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
+            raise ValueError(f'{name} must be a dict with the keys "image" and "text", got {actual}')
 
     def direction(query: str, database: str) -> float:
         return mean_average_precision(

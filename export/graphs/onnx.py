@@ -64,9 +64,9 @@ def _write(
     for outside, inside in function.get_concrete_function().graph.captures:
         if outside.dtype != "resource":
             constants[inside.name] = outside
-    (given,) = (tensor for tensor in graph.input if tensor.name not in constants)
+    (tensor_in,) = (tensor for tensor in graph.input if tensor.name not in constants)
     del graph.input[:]
-    graph.input.append(given)
+    graph.input.append(tensor_in)
     for axis, name in enumerate(free_axes):
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     for tensor in graph.output:

@@ -153,10 +153,10 @@ def check_training(training: Any) -> None:
 
 
 def _library_versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

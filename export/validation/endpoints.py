@@ -88,8 +88,8 @@ class Served:
         prepare = self._preparation(encoder)
 
         def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            found = [session.run(["packed_codes", "codes"], {argument: given}) for given in prepare(inputs)]
-            packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+            outputs = [session.run(["packed_codes", "codes"], {argument: batch}) for batch in prepare(inputs)]
+            packed, codes = (np.concatenate(each) for each in zip(*outputs, strict=True))
             return packed, codes
 
         return encode

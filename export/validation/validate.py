@@ -76,7 +76,7 @@ class Criteria:
             for modality, values in getattr(self.evaluation, part).features.items():
                 shape = shapes[modality]
                 if values.ndim != len(shape) or any(
-                    size not in (None, came) for size, came in zip(shape, values.shape, strict=True)
+                    size not in (None, actual) for size, actual in zip(shape, values.shape, strict=True)
                 ):
                     raise ValueError(
                         f"evaluation: the {modality} features of the {part} have shape {values.shape}; "
@@ -173,11 +173,11 @@ def examine(
         if criteria.evaluation is not None:
             request["evaluation"] = str(Path(exchange, "evaluation.npz"))
             criteria.evaluation.save(request["evaluation"])
-        asked, result = Path(exchange, "request.json"), Path(exchange, "result.json")
-        asked.write_text(json.dumps(request), encoding="utf-8")
+        request_file, result = Path(exchange, "request.json"), Path(exchange, "result.json")
+        request_file.write_text(json.dumps(request), encoding="utf-8")
         run_module(
             "scbch_keras.export.validation.verify",
-            [str(path), "--request", str(asked), "--result", str(result), "--modules", *modules],
+            [str(path), "--request", str(request_file), "--result", str(result), "--modules", *modules],
             "verifying the exported files",
         )
         answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -266,8 +266,8 @@ def _unmark(path: Path) -> None:
 def _baseline(path: Path, criteria: Criteria) -> Path | None:
     if criteria.evaluation is None or criteria.max_map_loss is None:
         return None
-    given = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
-    baseline = given.resolve()
+    folder = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
+    baseline = folder.resolve()
     if criteria.baseline is None and (not baseline.exists() or baseline == path):
         return None
     return baseline

@@ -167,11 +167,11 @@ class LabelAudit:
         the m given ones and h the highest of the others, both clipped to [0, 1]. m is there because the lowest
         of many is low by chance. Without a given label g = 0 and m = 1; without another h = 0.
         """
-        given = self.labels != 0
+        present = self.labels != 0
         soft = np.clip(self.soft_labels, 0, 1).astype(np.float64)
-        count = given.sum(axis=1)
-        lowest = np.where(count > 0, soft.min(axis=1, where=given, initial=1), 0)
-        highest = soft.max(axis=1, where=~given, initial=0)
+        count = present.sum(axis=1)
+        lowest = np.where(count > 0, soft.min(axis=1, where=present, initial=1), 0)
+        highest = soft.max(axis=1, where=~present, initial=0)
         odds = (highest + _ONE_NEIGHBOR) / (np.maximum(count, 1) * (lowest + _ONE_NEIGHBOR))
         return (_ranks(odds) + _ranks(-self.confidence)) / (2 * len(self))
 
@@ -260,14 +260,16 @@ class LabelAudit:
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
         """How well the audit finds what is wrong, where the true labels (n, C) are known."""
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
-        given, true = self.labels != 0, clean_labels != 0
-        corrupted = (given != true).any(axis=1)
+        present, true = self.labels != 0, clean_labels != 0
+        corrupted = (present != true).any(axis=1)
         return AuditScore(
             corrupted=corrupted,
             by_suspicion=_ranking("sample", "corrupted", self.suspicion, corrupted),
             by_confidence=_ranking("sample", "corrupted", -self.confidence, corrupted),
-            given_labels=_ranking("given label", "wrong", -self.evidence[given], ~true[given]),
-            missing_labels=_ranking("label that is not given", "true", self.evidence[~given], true[~given]),
+            given_labels=_ranking("given label", "wrong", -self.evidence[present], ~true[present]),
+            missing_labels=_ranking(
+                "label that is not given", "true", self.evidence[~present], true[~present]
+            ),
         )
 
     def _named(self, row: int, chosen: NDArray[np.bool_], sign: int = 0) -> tuple[SoftLabel, ...]:
@@ -323,11 +325,11 @@ class PosteriorAudit(LabelAudit):
         """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         score = super().score(clean_labels)
-        given, true = self.labels != 0, clean_labels != 0
+        present, true = self.labels != 0, clean_labels != 0
         return replace(
             score,
-            given_reliability=reliability(self.probabilities[given], true[given]),
-            missing_reliability=reliability(self.probabilities[~given], true[~given]),
+            given_reliability=reliability(self.probabilities[present], true[present]),
+            missing_reliability=reliability(self.probabilities[~present], true[~present]),
         )
 
 
@@ -335,11 +337,11 @@ def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) ->
     """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
     place = np.minimum((10 * probabilities).astype(int), 9)
     count = np.bincount(place, minlength=10)
-    there = count > 0
+    filled = count > 0
     probability, share = (
-        np.bincount(place, values, minlength=10)[there] / count[there] for values in (probabilities, true)
+        np.bincount(place, values, minlength=10)[filled] / count[filled] for values in (probabilities, true)
     )
-    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[there].tolist()))
+    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[filled].tolist()))
 
 
 def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:

@@ -162,9 +162,9 @@ def estimate(
     table = None
     if noise_model == "count":
         probabilities, table, scores, ridge = _count(features, labels, first, item, block_size, known)
-        given, expected = labels[first] != 0, probabilities.sum()
-        add = float(np.where(given, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
-        drop = float(np.where(given, 0, probabilities).sum() / max(expected, 1e-9))
+        noisy, expected = labels[first] != 0, probabilities.sum()
+        add = float(np.where(noisy, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
+        drop = float(np.where(noisy, 0, probabilities).sum() / max(expected, 1e-9))
         rate = 1 - float(table[0, 0])
     else:
         scores, ridge = predictions(features, labels, item)
@@ -184,23 +184,23 @@ class _Known(NamedTuple):
     """(items,), which they are."""
     labels: NDArray[Any]
     """(items, C): their true labels; of the others the given ones."""
-    given: NDArray[Any]
+    noisy: NDArray[Any]
     """(items, C)."""
 
     @property
     def pair(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Given and true labels of the known items."""
-        return self.given[self.rows] != 0, self.labels[self.rows] != 0
+        return self.noisy[self.rows] != 0, self.labels[self.rows] != 0
 
     def rates(self) -> tuple[float, float]:
         """Added over absent labels, dropped over present ones."""
-        given, true = self.pair
+        noisy, true = self.pair
         if true.all() or not true.any():
             raise ValueError(
                 "checked must hold labels that are there and labels that are not; "
                 f"got {int(true.sum())} of {true.size}."
             )
-        add, drop = float(given[~true].mean()), float((~given)[true].mean())
+        add, drop = float(noisy[~true].mean()), float((~noisy)[true].mean())
         if add + drop >= 1:
             raise ValueError(
                 f"checked: the given labels say nothing of the true ones: {drop:.0%} of these were dropped, and "
@@ -248,8 +248,8 @@ def _rates(
             return swap(eta, labels, rate), fit.add, fit.drop, rate
     else:
         fit = NoiseFit(scores, known.labels, rates=known.rates(), true_rows=known.rows)
-        given, true = known.pair
-        eta, rate = fit.clean_probability(), float((given != true).any(axis=1).mean())
+        noisy, true = known.pair
+        eta, rate = fit.clean_probability(), float((noisy != true).any(axis=1).mean())
     return independent(eta, labels, fit.add, fit.drop), fit.add, fit.drop, rate
 
 
@@ -263,19 +263,19 @@ def _count(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], float]:
     """Probabilities of the items by three scores a label, the table, and score and lambda of both modalities."""
     sides: tuple[Modalities, ...] = (BOTH, ("image",), ("text",))
-    found = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
-    scores = np.stack([score[first] for score, _ in found])
-    given = labels[first]
+    predicted = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
+    scores = np.stack([score[first] for score, _ in predicted])
+    noisy = labels[first]
     if known is None:
         # From one rate that keeps the number of labels, labels that were only added can end as untouched.
         probabilities, table = fit_table(
-            NoiseFit(scores, given, separate=True, tolerance=CURVE_TOLERANCE), given, block_size
+            NoiseFit(scores, noisy, separate=True, tolerance=CURVE_TOLERANCE), noisy, block_size
         )
     else:
         fit = NoiseFit(
             scores, known.labels, rates=known.rates(), true_rows=known.rows, tolerance=CURVE_TOLERANCE
         )
         probabilities, table = fit_table(
-            fit, given, block_size, counted_table(*known.pair), (known.rows, known.labels)
+            fit, noisy, block_size, counted_table(*known.pair), (known.rows, known.labels)
         )
-    return probabilities, table, *found[0]
+    return probabilities, table, *predicted[0]

@@ -247,5 +247,5 @@ def revise(
 
 def class_thresholds(confidence: NDArray[Any]) -> Any:
     """The mean of each class' confidence (N, C) that is greater than 0: (C,), 0 where there is none."""
-    there = confidence > 0
-    return (confidence * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    positive = confidence > 0
+    return (confidence * positive).sum(axis=0) / np.maximum(positive.sum(axis=0), 1)

@@ -264,5 +264,5 @@ class SCBCH(CrossModalHashing):
             ids = np.arange(pairs.num_samples).astype(str)
         if label_names is None:
             label_names = tuple(map(str, range(self.num_classes)))
-        found = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
-        return LabelAudit(*found) if probabilities is None else PosteriorAudit(*found, probabilities)
+        fields = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
+        return LabelAudit(*fields) if probabilities is None else PosteriorAudit(*fields, probabilities)

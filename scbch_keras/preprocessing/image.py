@@ -49,8 +49,8 @@ class ImagePipeline:
 
         Raises ValueError for anything else, and for a picture that cannot be read: its place is named.
         """
-        found = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
-        return np.concatenate([np.empty((0, self.dimensions), np.float32), *found])
+        features = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
+        return np.concatenate([np.empty((0, self.dimensions), np.float32), *features])
 
     def compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels uint8 (b, height, width, 3), b >= 1 -> (b, dimensions), at once."""
@@ -124,7 +124,7 @@ def _dimensions(backbone: Any, size: Size) -> int:
         )
     shape, output = inputs[0].shape, outputs[0].shape
     sizes = zip(shape[1:], (*size, 3), strict=False)
-    if len(shape) != 4 or any(side not in (None, wanted) for side, wanted in sizes):
+    if len(shape) != 4 or any(side not in (None, expected) for side, expected in sizes):
         raise ValueError(f"backbone must take (n, {size[0]}, {size[1]}, 3), got {shape}")
     if len(output) != 2 or output[1] is None:
         raise ValueError(f"backbone must give features (n, d), got {output}")

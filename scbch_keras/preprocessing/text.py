@@ -36,9 +36,9 @@ def checked(texts: Any) -> list[str]:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"texts must be strings, got {type(text).__name__} at {row}")
-        if not text.isascii() and (found := _SURROGATE.search(text)):
+        if not text.isascii() and (match := _SURROGATE.search(text)):
             raise ValueError(
-                f"texts must be valid Unicode, got the lone surrogate U+{ord(found[0]):04X} at {row}"
+                f"texts must be valid Unicode, got the lone surrogate U+{ord(match[0]):04X} at {row}"
             )
     return texts
 
@@ -86,13 +86,13 @@ class TextPipeline:
             raise ValueError(f'idf is for "tfidf" and needed there, got {idf!r} for {weighting!r}')
         self.idf: NDArray[np.float64] | None = None
         if idf is not None:
-            given = np.asarray(idf, np.float64)
-            if given.shape != (self.dimensions,) or not ((given >= 0) & (given <= 1024)).all():
+            weights = np.asarray(idf, np.float64)
+            if weights.shape != (self.dimensions,) or not ((weights >= 0) & (weights <= 1024)).all():
                 raise ValueError(
                     f"idf must be numbers from 0 to 1024, one for each of the {self.dimensions} words, "
-                    f"got shape {given.shape}: {given!r}"
+                    f"got shape {weights.shape}: {weights!r}"
                 )
-            self.idf = np.round(given * _FRACTION) / _FRACTION
+            self.idf = np.round(weights * _FRACTION) / _FRACTION
 
     @property
     def dimensions(self) -> int:
@@ -108,16 +108,16 @@ class TextPipeline:
 
         Raises ValueError as `checked` does.
         """
-        given = [dict.fromkeys(self.words(text)) for text in checked(texts)]
-        return [[word for word in row if word not in self._columns] for row in given]
+        distinct = [dict.fromkeys(self.words(text)) for text in checked(texts)]
+        return [[word for word in row if word not in self._columns] for row in distinct]
 
     def known(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Texts (n) -> how many different words of the vocabulary each has, (n,).
 
         The code of a text that has none says nothing of it. Raises ValueError as `checked` does.
         """
-        given = [set(self.words(text)) for text in checked(texts)]
-        return np.array([len(row & self._columns.keys()) for row in given], np.int64)
+        distinct = [set(self.words(text)) for text in checked(texts)]
+        return np.array([len(row & self._columns.keys()) for row in distinct], np.int64)
 
     def normalize(self, texts: Sequence[str]) -> NDArray[np.object_]:
         """Texts (n) -> what `text_raw.onnx` takes: their words joined by one space, as an array of str objects.

@@ -217,9 +217,9 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
             stored = json.loads(file.attrs["config"])
             parts = [dataset_in(file, name) for name in ("features", "keys", "done")]
             places = [part.id.get_offset() for part in parts]  # None where there is none
-            there, done = parts[0].shape, int(parts[2][0])
+            stored_shape, done = parts[0].shape, int(parts[2][0])
             types = [part.dtype.str for part in parts]
-            if None in places or types != ["<f4", "|u1", "<i8"] or not 0 <= done <= there[0]:
+            if None in places or types != ["<f4", "|u1", "<i8"] or not 0 <= done <= stored_shape[0]:
                 raise ValueError("its datasets are not as they were made")
             if path.stat().st_size < places[0] + parts[0].nbytes:
                 raise ValueError("it is cut off")
@@ -228,8 +228,10 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
         raise ValueError(f"path: {path} is no file of `extract`, or damaged ({error}); {another}") from error
     if _content(stored) != _content(config):
         raise ValueError(f"path: {path} holds other features: {stored}, expected {config}; {another}")
-    if there != shape:
-        raise ValueError(f"path: {path} holds features of {there[0]} sources, got {shape[0]}; {another}")
+    if stored_shape != shape:
+        raise ValueError(
+            f"path: {path} holds features of {stored_shape[0]} sources, got {shape[0]}; {another}"
+        )
     changed = np.flatnonzero((finished != keys[:done]).any(axis=1))
     if changed.size:
         raise ValueError(
@@ -275,10 +277,10 @@ def _picture_key(source: Any) -> str:
 def _key(source: Any) -> str:
     if isinstance(source, os.PathLike):
         try:
-            found = os.stat(source)
+            status = os.stat(source)
         except OSError as error:
             raise ValueError(f"sources: cannot read {os.fspath(source)}: {error.strerror}") from error
-        return f"file {os.path.abspath(source)} {found.st_size} {found.st_mtime_ns}"
+        return f"file {os.path.abspath(source)} {status.st_size} {status.st_mtime_ns}"
     if isinstance(source, bytes):
         return f"bytes {hashlib.sha256(source).hexdigest()}"
     if isinstance(source, str):

@@ -100,13 +100,13 @@ class TextFeatures:
         Raises ValueError if there are no texts, if one is no string or holds a lone surrogate, or if no word is
         left.
         """
-        given: list[str] = checked(texts)
-        if not given:
+        valid_texts: list[str] = checked(texts)
+        if not valid_texts:
             raise ValueError("texts must not be empty")
         if callable(self.kind):
-            self._dimensions = self._called(given[:1]).shape[1]
+            self._dimensions = self._called(valid_texts[:1]).shape[1]
             return self
-        tokens = [words(text, self.normalization) for text in given]
+        tokens = [words(text, self.normalization) for text in valid_texts]
         frequency = Counter(word for row in tokens for word in row)
         kept = [word for word, count in frequency.items() if count >= self._settings["min_count"]]
         kept.sort(key=lambda word: (-frequency[word], word))
@@ -127,7 +127,7 @@ class TextFeatures:
         idf = None
         if self.kind == "tfidf":
             holding = Counter(word for row in tokens for word in set(row))
-            idf = np.log((1 + len(given)) / (1 + np.array([holding[word] for word in kept]))) + 1
+            idf = np.log((1 + len(valid_texts)) / (1 + np.array([holding[word] for word in kept]))) + 1
         self._count(kept, idf)
         return self
 
@@ -136,14 +136,14 @@ class TextFeatures:
 
         Raises ValueError before `fit`, and if a text is no string or holds a lone surrogate.
         """
-        given: list[str] = checked(texts)
+        valid_texts: list[str] = checked(texts)
         dimensions = self.dimensions
         if callable(self.kind):
-            return self._called(given) if given else np.zeros((0, dimensions), np.float32)
+            return self._called(valid_texts) if valid_texts else np.zeros((0, dimensions), np.float32)
         if self._pipeline is not None:
-            return self._pipeline(given)
-        features, known = np.zeros((len(given), dimensions)), set(self.vocabulary)
-        for row, text in enumerate(given):
+            return self._pipeline(valid_texts)
+        features, known = np.zeros((len(valid_texts), dimensions)), set(self.vocabulary)
+        for row, text in enumerate(valid_texts):
             tokens = words(text, self.normalization)
             features[row] = self._doc2vec.infer([word for word in tokens if word in known])
         return features.astype(np.float32)

@@ -56,23 +56,23 @@ class Stop(threading.Event):
 
 
 @contextmanager
-def stop_when_asked() -> Iterator[Stop]:
+def stopped_by_signals() -> Iterator[Stop]:
     """The first Ctrl-C or SIGTERM sets the event and raises `Stopping`; a second one acts as always."""
-    asked = Stop()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
     kept = {number: signal.getsignal(number) for number in _NUMBERS}
 
     def ask(number: int, frame: Any) -> None:
         for known, handler in kept.items():
             signal.signal(known, handler)
-        asked._ask(number)
+        stop._ask(number)
 
     for number in _NUMBERS:
         signal.signal(number, ask)
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -174,8 +174,8 @@ def retrieval_data(
         features = {"image": data.image, "text": data.text}
     for name, values in features.items():
         if values is None or len(values) != len(data):
-            came = "none" if values is None else f"{len(values)} rows"
-            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {came}")
+            actual = "none" if values is None else f"{len(values)} rows"
+            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {actual}")
     pictures = data.pictures if isinstance(data, RawPairs) else None
     # Pairs.groups share their labels; captions of one picture need not.
     groups, notes = None, dict(split.notes)
