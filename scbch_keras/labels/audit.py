@@ -17,15 +17,39 @@ from scbch_keras.arrays import as_array, check_features
 from scbch_keras.checks import one_of, share, whole
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.labels.ranking import (
+    AuditScore,
+    Ranking,
+    Reliability,
+    auroc,
+    precision_at,
+    precision_at_wrong,
+    ranking,
+    ranks,
+    reliability,
+)
 from scbch_keras.safe_text import csv_cell
+
+__all__ = [
+    "AuditScore",
+    "LabelAudit",
+    "Order",
+    "PosteriorAudit",
+    "Ranking",
+    "Reliability",
+    "SampleAudit",
+    "SoftLabel",
+    "auroc",
+    "precision_at",
+    "precision_at_wrong",
+    "reliability",
+]
 
 Order = Literal["suspicion", "confidence"]
 
 # Added to soft labels before they are divided: about one neighbour of 20, the least that they can tell apart.
 _ONE_NEIGHBOR = 0.05
-# Text that a spreadsheet takes for a formula begins with one of these, plain or full-width.
 _ALL = slice(None)
-_FIRST = (10, 30, 100, 300, 1000)
 _COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
 
 
@@ -49,65 +73,6 @@ class SampleAudit(NamedTuple):
     """The given labels that are spoken against, the least likely first."""
     suggested: tuple[SoftLabel, ...]
     """Labels that are not given and are spoken for, the most likely first."""
-
-
-class Ranking(NamedTuple):
-    """How well an order, the most doubtful first, finds what is wrong.
-
-    Where nothing or everything is wrong there is nothing to find: both values are None, and `reason` says why.
-    """
-
-    items: int
-    wrong: int
-    auroc: float | None
-    """Share of all pairs of a wrong and a right item in which the wrong one is doubted more; ties count half."""
-    precision: float | None
-    """Share of wrong items among the first `wrong` of the order; where a tie is cut, the expected value."""
-    reason: str | None = None
-    first: tuple[tuple[int, float], ...] = ()
-    """(k, precision among the first k) for k of 10, 30, 100, 300 and 1000, up to `items`."""
-
-    @property
-    def chance(self) -> float:
-        """The precision of a random order."""
-        return self.wrong / self.items if self.items else 0.0
-
-
-class Reliability(NamedTuple):
-    """Probabilities in ten bins of equal width beside what was true; bins without a label are left out."""
-
-    probability: tuple[float, ...]
-    """The mean of each bin."""
-    true: tuple[float, ...]
-    """The share of each bin's labels that are true; calibrated probabilities equal it."""
-    labels: tuple[int, ...]
-    """How many each bin has."""
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error: the mean of |probability - true| over all labels."""
-        gaps = np.abs(np.subtract(self.probability, self.true))
-        return float(np.average(gaps, weights=self.labels))
-
-
-@dataclass(frozen=True, eq=False)
-class AuditScore:
-    """An audit beside the true labels."""
-
-    corrupted: NDArray[np.bool_]
-    """(n,), samples with a wrong label or without a true one."""
-    by_suspicion: Ranking
-    """Samples by `LabelAudit.suspicion`; wrong are the corrupted ones."""
-    by_confidence: Ranking
-    """Samples by confidence, lowest first."""
-    given_labels: Ranking
-    """Given labels of all samples, the least likely first; wrong are those that are not true."""
-    missing_labels: Ranking
-    """Labels that are not given, the most likely first; wrong are those that are true."""
-    given_reliability: Reliability | None = None
-    """Of the probabilities of the given labels, where the audit has probabilities."""
-    missing_reliability: Reliability | None = None
-    """Of those of the labels that are not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +138,7 @@ class LabelAudit:
         lowest = np.where(count > 0, soft.min(axis=1, where=present, initial=1), 0)
         highest = soft.max(axis=1, where=~present, initial=0)
         odds = (highest + _ONE_NEIGHBOR) / (np.maximum(count, 1) * (lowest + _ONE_NEIGHBOR))
-        return (_ranks(odds) + _ranks(-self.confidence)) / (2 * len(self))
+        return (ranks(odds) + ranks(-self.confidence)) / (2 * len(self))
 
     def contradicted(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
@@ -264,10 +229,10 @@ class LabelAudit:
         corrupted = (present != true).any(axis=1)
         return AuditScore(
             corrupted=corrupted,
-            by_suspicion=_ranking("sample", "corrupted", self.suspicion, corrupted),
-            by_confidence=_ranking("sample", "corrupted", -self.confidence, corrupted),
-            given_labels=_ranking("given label", "wrong", -self.evidence[present], ~true[present]),
-            missing_labels=_ranking(
+            by_suspicion=ranking("sample", "corrupted", self.suspicion, corrupted),
+            by_confidence=ranking("sample", "corrupted", -self.confidence, corrupted),
+            given_labels=ranking("given label", "wrong", -self.evidence[present], ~true[present]),
+            missing_labels=ranking(
                 "label that is not given", "true", self.evidence[~present], true[~present]
             ),
         )
@@ -331,61 +296,6 @@ class PosteriorAudit(LabelAudit):
             given_reliability=reliability(self.probabilities[present], true[present]),
             missing_reliability=reliability(self.probabilities[~present], true[~present]),
         )
-
-
-def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) -> Reliability:
-    """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
-    place = np.minimum((10 * probabilities).astype(int), 9)
-    count = np.bincount(place, minlength=10)
-    filled = count > 0
-    probability, share = (
-        np.bincount(place, values, minlength=10)[filled] / count[filled] for values in (probabilities, true)
-    )
-    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[filled].tolist()))
-
-
-def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of the pairs of a wrong and a right item that doubt orders so.
-
-    Equal doubt counts half. In O(n log n), from ranks. At least one item must be wrong and one right.
-    """
-    count = int(wrong.sum())
-    above = _ranks(doubt)[wrong].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(wrong) - count)))
-
-
-def precision_at_wrong(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first wrong.sum() by doubt.
-
-    Where these end inside a tie, its expected value over the orders of the tie. At least one must be wrong.
-    """
-    return precision_at(doubt, wrong, int(wrong.sum()))
-
-
-def precision_at(doubt: NDArray[Any], wrong: NDArray[np.bool_], k: int) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first k by doubt, 1 <= k <= n.
-
-    Where these end inside a tie, its expected value over the orders of the tie.
-    """
-    last = np.partition(doubt, -k)[-k]
-    above, tied = doubt > last, doubt == last
-    hits = wrong[above].sum() + (k - above.sum()) * wrong[tied].mean()
-    return float(hits / k)
-
-
-def _ranking(item: str, wrong_is: str, doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> Ranking:
-    count = int(wrong.sum())
-    if 0 < count < len(wrong):
-        first = tuple((k, precision_at(doubt, wrong, k)) for k in _FIRST if k <= len(wrong))
-        return Ranking(len(wrong), count, auroc(doubt, wrong), precision_at_wrong(doubt, wrong), first=first)
-    reason = f"{'every' if count else 'no'} {item} is {wrong_is}" if len(wrong) else f"there is no {item}"
-    return Ranking(len(wrong), count, None, None, reason)
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks 1..n of values (n,), the lowest first; ties share their mean rank."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (count.cumsum() - (count - 1) / 2)[place]
 
 
 def _escaped(name: str) -> str:
