@@ -106,6 +106,9 @@ def release(
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
             codes more coarsely and needs more than the default.
 
+    Returns:
+        The release that was published, and what was measured of it.
+
     Raises:
         ValueError: the model is not built, or an argument is wrong.
         TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, `image` no ImagePipeline, or

@@ -226,8 +226,10 @@ class HammingIndex:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, under exactly this name.
 
-        An older file there is replaced at once or not at all. The content is an uncompressed .npz of plain arrays
-        with a checksum over them.
+        The content is an uncompressed .npz of plain arrays with a checksum over them.
+
+        Args:
+            path: of the file; an older one is replaced at once or not at all.
         """
         rows = self._rows
         content = index_file.Content(
@@ -238,6 +240,13 @@ class HammingIndex:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, engine: EngineName | None = None) -> Self:
         """Read what `save` wrote, now or in an earlier version.
+
+        Args:
+            path: of the file.
+            engine: as of the constructor; it is not part of the file.
+
+        Returns:
+            The index that was saved.
 
         Raises:
             ValueError: the file is not an index, is damaged, or was written by a later schema.

@@ -37,9 +37,17 @@ class Evaluation:
 
     @classmethod
     def of(cls, query: Any, database: Any) -> Self:
-        """From ({"image": (n, ...), "text": (n, ...)}, labels 0/1 (n, C)), each, as `RetrievalMetrics` takes them.
+        """Queries and a database, as `RetrievalMetrics` takes them.
 
-        Raises ValueError for sets of another form, other row counts, or label sets of different widths.
+        Args:
+            query: ({"image": (q, ...), "text": (q, ...)}, labels (q, C), 0/1).
+            database: the same with n rows.
+
+        Returns:
+            The checked evaluation.
+
+        Raises:
+            ValueError: sets of another form, other row counts, or label sets of different widths.
         """
         sets = {"query": _checked("query", query), "database": _checked("database", database)}
         widths = {name: part.labels.shape[1] for name, part in sets.items()}
@@ -50,7 +58,15 @@ class Evaluation:
         return cls(**sets)
 
     def score(self, encode: Encode, bits: int) -> CrossModalMAP:
-        """MAP@all in both directions of the codes that `encode` gives."""
+        """mAP@all of codes, in both directions.
+
+        Args:
+            encode: (modality, features (n, ...)) -> packed codes (n, ceil(bits / 8)).
+            bits: int >= 1, code length.
+
+        Returns:
+            i2t and t2i, in [0, 1].
+        """
         query, database = (
             {name: encode(name, part.features[name]) for name in MODALITIES}
             for part in (self.query, self.database)
@@ -58,7 +74,11 @@ class Evaluation:
         return cross_modal_map(query, database, self.query.labels, self.database.labels, bits=bits)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as .npz, without pickle."""
+        """Write the evaluation as .npz, without pickle.
+
+        Args:
+            path: of the file; an existing one is replaced as a whole.
+        """
         arrays: dict[str, NDArray[Any]] = {}
         for part in ("query", "database"):
             chosen: RetrievalSet = getattr(self, part)
@@ -69,7 +89,18 @@ class Evaluation:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """What `save` wrote. Raises ValueError if it is something else, FileNotFoundError if there is nothing."""
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The evaluation that was saved.
+
+        Raises:
+            ValueError: the file is something else, or damaged.
+            FileNotFoundError: there is no such file.
+        """
         needed = [f"{part}_{name}" for part in ("query", "database") for name in (*MODALITIES, "labels")]
         expected = "query_image, query_text, query_labels and the same of database in an .npz"
         try:

@@ -114,6 +114,9 @@ def validate(
         tolerance: by how much codes in [-1, 1] may differ; as in `release`.
         modules: modules of the user's own that register layers of model.keras.
 
+    Returns:
+        What was measured, and why the release is not blessed, if it is not.
+
     Raises:
         FileNotFoundError: no release there.
         ImportError: a package that opens the release is missing.

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, check_features
 from scbch_keras.checks import one_of, share, whole
 from scbch_keras.files import replaced
+from scbch_keras.labels.audit_checks import check_ids, check_names, checked_numbers
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.ranking import (
     AuditScore,
@@ -101,10 +101,10 @@ class LabelAudit:
 
     def __post_init__(self) -> None:
         samples, classes = self._keep("labels", check_labels("labels", self.labels)).shape
-        _check_ids(self.ids, samples)
-        self._keep("confidence", _checked_numbers("confidence", self.confidence, (samples,)))
-        self._keep("soft_labels", _checked_numbers("soft_labels", self.soft_labels, (samples, classes)))
-        _check_names(self.label_names, classes)
+        check_ids(self.ids, samples)
+        self._keep("confidence", checked_numbers("confidence", self.confidence, (samples,)))
+        self._keep("soft_labels", checked_numbers("soft_labels", self.soft_labels, (samples, classes)))
+        check_names(self.label_names, classes)
 
     def _keep(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         object.__setattr__(self, name, values)
@@ -143,11 +143,21 @@ class LabelAudit:
     def contradicted(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: given labels that the neighbours speak against.
+        """Which given labels the neighbours speak against.
 
-        Those with soft label < threshold * base rate: by default, among the neighbours the label is less than
-        half as frequent as among all samples. It is held against the base rate since a rare label is rare among
-        anyone's neighbours. threshold: in (0, 1]; the lower, the fewer and the surer.
+        Those with soft label < threshold * base rate: by default, among the neighbours the label is less than half as
+        frequent as among all samples. It is compared with the base rate since a rare label is rare among anyone's
+        neighbours.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
         """
         _check_threshold(threshold)
         return (self.labels[rows] != 0) & (self.soft_labels[rows] < threshold * self.base_rates)
@@ -155,16 +165,37 @@ class LabelAudit:
     def suggested(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: labels that are not given and that the neighbours speak for.
+        """Which labels that are not given the neighbours speak for.
 
-        The mirror of `contradicted`: 1 - soft label < threshold * (1 - base rate). By default, to be without
-        the label is less than half as frequent among the neighbours as among all samples.
+        The mirror of `contradicted`: 1 - soft label < threshold * (1 - base rate). By default, to be without the label
+        is less than half as frequent among the neighbours as among all samples.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
         """
         _check_threshold(threshold)
         return (self.labels[rows] == 0) & (1 - self.soft_labels[rows] < threshold * (1 - self.base_rates))
 
     def samples(self, rows: NDArray[np.integer], threshold: float = 0.5) -> Iterator["SampleAudit"]:
-        """What the audit says of each of `rows` (k,)."""
+        """What the audit says of some samples, one after the other.
+
+        Args:
+            rows: (k,), of the samples, in the order wanted.
+            threshold: as in `contradicted` and `suggested`.
+
+        Yields:
+            One `SampleAudit` a row.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         contradicted, suggested = self.contradicted(threshold, rows), self.suggested(threshold, rows)
         for place, row in enumerate(rows.tolist()):
             yield SampleAudit(
@@ -184,6 +215,9 @@ class LabelAudit:
             limit: int >= 1, how many at most; None: all.
             by: "suspicion", the highest first; or "confidence", the lowest first.
 
+        Returns:
+            (min(limit, n),), int64.
+
         Raises:
             ValueError: limit or by is none of these.
         """
@@ -197,11 +231,18 @@ class LabelAudit:
     ) -> None:
         """Write all samples as CSV, the most doubtful first (rank 1).
 
-        Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with
-        CR LF (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash
-        goes before each backslash, semicolon and colon of a name. Text
-        that a spreadsheet would run as a formula, or a terminal obey, is written as `safe_text.csv_cell` says;
-        `safe_text.from_csv_cell` reads it back. An existing file is replaced as a whole.
+        Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with CR LF
+        (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash goes before each
+        backslash, semicolon and colon of a name. Text that a spreadsheet would run as a formula, or a terminal obey,
+        is written as `safe_text.csv_cell` says; `safe_text.from_csv_cell` reads it back.
+
+        Args:
+            path: of the file; an existing one is replaced as a whole.
+            threshold: as in `contradicted` and `suggested`.
+            by: the order, as in `suspects`.
+
+        Raises:
+            ValueError: a threshold out of range, or another order.
         """
         rows = self.suspects(None, by)
         content = io.StringIO(newline="")
@@ -223,7 +264,17 @@ class LabelAudit:
             file.write(content.getvalue().encode())
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
-        """How well the audit finds what is wrong, where the true labels (n, C) are known."""
+        """How well the audit finds what is wrong, where the true labels are known.
+
+        Args:
+            clean_labels: (n, C), 0/1.
+
+        Returns:
+            How the samples and the labels are ranked.
+
+        Raises:
+            ValueError: labels of another shape.
+        """
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         present, true = self.labels != 0, clean_labels != 0
         corrupted = (present != true).any(axis=1)
@@ -259,7 +310,7 @@ class PosteriorAudit(LabelAudit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checked_numbers("probabilities", self.probabilities, self.labels.shape)
+        checked_numbers("probabilities", self.probabilities, self.labels.shape)
         self._keep("probabilities", check_labels("probabilities", self.probabilities, soft=True))
 
     @property
@@ -275,19 +326,51 @@ class PosteriorAudit(LabelAudit):
     def contradicted(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: given labels with a probability below threshold, in (0, 1]."""
+        """Which given labels have a probability below a threshold.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         _check_threshold(threshold)
         return (self.labels[rows] != 0) & (self.probabilities[rows] < threshold)
 
     def suggested(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: labels that are not given, missing with a probability above 1 - threshold."""
+        """Which labels that are not given are missing with a probability above 1 - threshold.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         _check_threshold(threshold)
         return (self.labels[rows] == 0) & (1 - self.probabilities[rows] < threshold)
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
-        """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
+        """How well the audit finds what is wrong, and how reliable its probabilities are.
+
+        Args:
+            clean_labels: (n, C), 0/1.
+
+        Returns:
+            As of `LabelAudit.score`, with the reliability of the probabilities.
+
+        Raises:
+            ValueError: labels of another shape.
+        """
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         score = super().score(clean_labels)
         present, true = self.labels != 0, clean_labels != 0
@@ -306,44 +389,5 @@ def _with_soft(labels: tuple[SoftLabel, ...]) -> str:
     return ";".join(f"{_escaped(label)}:{soft:.4f}" for label, soft in labels)
 
 
-def _check_ids(ids: Any, samples: int) -> None:
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "U" or ids.shape != (samples,):
-        raise ValueError(f"ids must be a numpy array of text of shape ({samples},); got {_describe(ids)}")
-    distinct, count = np.unique(ids, return_counts=True)
-    if len(distinct) < samples:
-        raise ValueError(f"ids must name each sample once; {str(distinct[count.argmax()])!r} comes twice")
-    _check_unicode("ids", ids.tolist())
-
-
-def _checked_numbers(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    values = as_array(name, values)
-    if values.dtype.kind in "biu" or values.shape != shape:
-        raise ValueError(f"{name} must be an array of floats of shape {shape}; got {_describe(values)}.")
-    check_features(name, values, ndim=len(shape))
-    return values
-
-
-def _check_names(names: Any, classes: int) -> None:
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"label_names must be a tuple or list of text, none of it empty; got {names!r}")
-    if len(names) != classes:
-        raise ValueError(f"label_names must name the {classes} columns of labels; got {len(names)} names")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"label_names must name each label once; {twice[0]!r} comes twice")
-    _check_unicode("label_names", names)
-
-
-def _check_unicode(name: str, texts: Sequence[str]) -> None:
-    for text in texts:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{name} must be text that UTF-8 can hold; {text!r} has half a surrogate pair")
-
-
 def _check_threshold(threshold: Any) -> None:
     share("threshold", threshold, above=True)
-
-
-def _describe(values: Any) -> str:
-    if isinstance(values, np.ndarray):
-        return f"{values.dtype} of shape {values.shape}"
-    return type(values).__name__

@@ -77,7 +77,11 @@ class LabelPosterior:
         return rates_in_words(self.noise_rate, self.add_rate, self.drop_rate)
 
     def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all."""
+        """Write one .npz file, whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         settings = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
         stored = np.frombuffer(json.dumps({"format": _FORMAT, **settings}).encode(), np.uint8)
@@ -86,7 +90,17 @@ class LabelPosterior:
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
-        """What `save` wrote. Raises ValueError for a file that is missing, damaged or another kind."""
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The posterior that was saved.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another kind.
+        """
         try:
             with np.load(path, allow_pickle=False) as file:
                 settings = json.loads(file["settings"].tobytes())
@@ -135,6 +149,9 @@ def estimate(
         checked: rows (m,), each once, and their true labels (m, C), looked up by hand: rows drawn at random, since a, d
             and the table are counted on them in place of being estimated. Their probabilities are their true
             labels, also for the other rows of their groups. Not for "swap".
+
+    Returns:
+        The probability of each label of each sample, and the noise that was estimated.
 
     Raises:
         ValueError: arrays that `scbch_keras.arrays` refuses, shapes that do not fit, features that are not finite or

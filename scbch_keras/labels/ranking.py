@@ -69,7 +69,15 @@ class AuditScore:
 
 
 def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) -> Reliability:
-    """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
+    """The reliability curve of probabilities, in ten bins of equal width.
+
+    Args:
+        probabilities: (n,), in [0, 1].
+        true: (n,), bool, what is true.
+
+    Returns:
+        Mean probability, share of true ones and count of each bin that is not empty.
+    """
     place = np.minimum((10 * probabilities).astype(int), 9)
     count = np.bincount(place, minlength=10)
     filled = count > 0
@@ -80,9 +88,16 @@ def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) ->
 
 
 def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of the pairs of a wrong and a right item that doubt orders so.
+    """Share of the pairs of a wrong and a right item in which the wrong one is doubted more; ties count half.
 
-    Equal doubt counts half. In O(n log n), from ranks. At least one item must be wrong and one right.
+    Computed from ranks, in O(n log n).
+
+    Args:
+        doubt: (n,), the higher, the more doubtful.
+        wrong: (n,), bool, at least one True and one False.
+
+    Returns:
+        In [0, 1]; 0.5 is chance.
     """
     count = int(wrong.sum())
     above = ranks(doubt)[wrong].sum() - count * (count + 1) / 2
@@ -90,17 +105,32 @@ def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
 
 
 def precision_at_wrong(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first wrong.sum() by doubt.
+    """Share of wrong items among as many of the most doubtful as there are wrong ones.
 
-    Where these end inside a tie, its expected value over the orders of the tie. At least one must be wrong.
+    Where these end inside a tie, its expected value over the orders of the tie.
+
+    Args:
+        doubt: (n,), the higher, the more doubtful.
+        wrong: (n,), bool, at least one True.
+
+    Returns:
+        In [0, 1].
     """
     return precision_at(doubt, wrong, int(wrong.sum()))
 
 
 def precision_at(doubt: NDArray[Any], wrong: NDArray[np.bool_], k: int) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first k by doubt, 1 <= k <= n.
+    """Share of wrong items among the k most doubtful.
 
     Where these end inside a tie, its expected value over the orders of the tie.
+
+    Args:
+        doubt: (n,), the higher, the more doubtful.
+        wrong: (n,), bool.
+        k: int in 1..n.
+
+    Returns:
+        In [0, 1].
     """
     last = np.partition(doubt, -k)[-k]
     above, tied = doubt > last, doubt == last

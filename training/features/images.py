@@ -88,6 +88,9 @@ def image_backbone(
             pre-trained ones, taken from the Keras cache or downloaded into it.
         size: height and width, where the backbone leaves them free; None: its usual size.
 
+    Returns:
+        Pictures -> features, with what a release needs to make the same ones.
+
     Raises:
         ValueError: an unknown kind, or a file that is missing, does not fit or cannot be read; the message for
             weights that can be neither found nor downloaded says where they belong.
