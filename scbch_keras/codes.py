@@ -129,7 +129,7 @@ def check_packed(name: str, packed: Any, bits: int) -> None:
 
 
 def as_words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Bytes (n, width) -> 64-bit words (ceil(width / 8), n), one contiguous row a word place, zero padded.
+    """Bytes (n, width) -> 64-bit words (ceil(width / 8), n), zero padded; each row is contiguous.
 
     The order of the bits inside a word is the machine's: fit for AND, XOR and counting, for nothing else.
     """

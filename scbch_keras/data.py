@@ -1,4 +1,4 @@
-"""Paired training data with a sample index, and the checks of what comes in."""
+"""Paired training data with a sample index, and the checks of what users pass in."""
 
 import itertools
 import random

@@ -61,7 +61,7 @@ def read_bytes(path: Path, limit: int, links: bool = True) -> bytes:
 
 
 def loads(content: bytes | str) -> Any:
-    """JSON -> what it says. Raises ValueError for anything else, and for lists in lists beyond all use."""
+    """Read JSON. Raises ValueError for anything else, and for lists nested too deeply to be meant."""
     try:
         value = json.loads(content)
     except RecursionError as error:
@@ -101,7 +101,7 @@ def stored_json(path: Path) -> Any:
 
 
 def file_in(folder: Path, name: Any) -> Path:
-    """The regular file of that name in a folder, where the name comes out of a file that others may have written.
+    """The regular file of that name in a folder, where the name comes from a file that others may have written.
 
     Raises:
         ValueError: the name is no plain name, so that it might lead out of the folder; or there stands a link.
@@ -140,7 +140,7 @@ def sync_tree(folder: Path) -> None:
 
 @contextmanager
 def explained_full_disk(path: Path) -> Iterator[None]:
-    """Say of a full disk which file found no room, and that what stood there before still does."""
+    """Let the error of a full disk name the file, and say that its earlier content is still there."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Arrays of .npz files, without pickle, of which nothing is allocated that the file does not hold. Numpy only."""
+"""Arrays of .npz files, read without pickle and without allocating more than the file really holds. Numpy only."""
 
 import math
 import os

@@ -238,7 +238,7 @@ def _verified(
     text: TextPipeline | None,
     image: ImagePipeline | None,
 ) -> dict[str, Any]:
-    """What a fresh process found in the files, held to the codes that `model` computes here."""
+    """The results of a fresh process that compares the files' codes with those that `model` computes here."""
     from scbch_keras.export.graphs.signatures import input_shapes
     from scbch_keras.export.validation.verify import expected_codes
 

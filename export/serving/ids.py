@@ -60,7 +60,7 @@ def check_distinct(name: str, ids: Ids) -> None:
 
 
 def _array(name: str, ids: Any) -> NDArray[Any]:
-    """As numpy has them, but no element becomes another type beside one of another."""
+    """An array of the ids, without numpy's conversion of mixed types to a common one."""
     if isinstance(ids, np.ma.MaskedArray):
         return as_array(name, ids)
     if isinstance(ids, list | tuple) or (
@@ -174,7 +174,7 @@ class Lookup:
         self._recent: dict[Any, int] = {}
 
     def rows(self, requested: Ids, rows: Rows) -> NDArray[np.int64]:
-        """The row of each wanted id (n,), int64; -1 where the index has it not."""
+        """The row of each requested id (n,), int64; -1 where the index does not hold it."""
         ids = rows.ids[: rows.size]
         if rows.size == 0 or len(requested) == 0 or ids.dtype != requested.dtype:
             return np.full(len(requested), -1)
@@ -238,6 +238,6 @@ def _rows_of(serials: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
 
 
 def _verified(candidates: NDArray[np.int64], requested: Ids, ids: Ids) -> NDArray[np.int64]:
-    """The rows where they hold the wanted ids, -1 elsewhere."""
+    """The candidate rows that hold the requested ids, -1 for the others."""
     within = np.clip(candidates, 0, len(ids) - 1)
     return np.where((within == candidates) & (ids[within] == requested).astype(bool), within, -1)

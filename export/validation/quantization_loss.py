@@ -19,7 +19,7 @@ modalities together}."""
 
 
 def losses_on_probes(endpoints: Iterable[Endpoint], results: Mapping[str, Any]) -> Losses:
-    """What quantized encoders lose against the model, by what `verify` found of each."""
+    """What quantized encoders lose against the model, from the results of `verify`."""
     losses: Losses = {}
     for point in endpoints:
         if point.form in QUANTIZED:

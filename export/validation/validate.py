@@ -188,7 +188,7 @@ def examine(
 
 
 def judge(path: Path, wrong: Sequence[str], answer: Mapping[str, Any], criteria: Criteria) -> Validation:
-    """What was found, held to the criteria."""
+    """Compare the results of `examine` with the criteria."""
     if wrong:
         return Validation(path, tuple(wrong), ("not measured: the release does not work",), None)
     # What was quantized is held to its own float32 form, and that form to the criteria.

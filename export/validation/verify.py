@@ -71,7 +71,7 @@ def compare(
     tolerance: float,
     may_refuse_none: bool = False,
 ) -> dict[str, Any]:
-    """Run `encode` in batches of 0, BATCHES and all other rows, and hold it to the expected codes; what was found.
+    """Run `encode` in batches of 0, BATCHES and all other rows, and compare its codes with the expected ones.
 
     Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
 
@@ -133,7 +133,7 @@ def compare(
 def verify(
     served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong.
+    """Compare every encoder of a release with `expected`: the results of each, and what is wrong.
 
     Quantized ones must run and give codes, whatever these are.
     """
@@ -164,7 +164,7 @@ def verify(
 
 @contextmanager
 def _collected(wrong: list[str], what: str) -> Iterator[None]:
-    """Any failure inside becomes a sentence in a list: a model that does not run is a finding here."""
+    """Turn any failure of the block into a sentence in the list `wrong`: a model that does not run is a result here."""
     try:
         yield
     except Exception as error:

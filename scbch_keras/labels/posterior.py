@@ -1,4 +1,4 @@
-"""What the labels probably are, before any training: a posterior from features that label noise cannot touch.
+"""The probability that each label is true, estimated before any training from features that saw no labels.
 
 A frozen backbone's features and a text's words know nothing of wrong labels. Ridge regression of the given labels on
 both, each sample predicted without itself, scores every label of every sample; a noise model turns scores and given
@@ -45,7 +45,7 @@ _ARRAYS = ("probabilities", "scores", "noise")
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """Probabilities of labels, and how they came about. Made by `estimate`, or by hand from probabilities of one's own.
+    """Probabilities of labels, and how they were estimated: by `estimate`, or made from probabilities of one's own.
 
     Args:
         probabilities: (n, C), in [0, 1]: that the label is truly there.

@@ -130,7 +130,7 @@ class NACD(CrossModalHashing):
         self.threshold.assign(np.full(self.num_classes, 0.5, "float32"))
 
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
-        """Ask the neighbours, and set the thresholds and how much of the confidence the steps keep."""
+        """Revise the confidence by the neighbours; set the class thresholds and how much the steps keep."""
         if epoch == 0:
             self._trust_all(pairs)
         elif epoch > self.warmup_epochs:

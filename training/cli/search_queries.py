@@ -107,7 +107,7 @@ class KnownWords:
         self._lost += len(lost)
 
     def warning(self) -> str | None:
-        """What is to be said when all blocks have passed."""
+        """The warning for the texts without a known word, once all blocks have passed; None if there were none."""
         if not self._lost:
             return None
         more = ", ..." if self._lost > len(self._first) else ""

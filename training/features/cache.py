@@ -172,7 +172,7 @@ def _picture(source: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: dict[str, Any]) -> None:
-    """Lay the file out with all its bytes taken from the disk, beside `path`, and move it there."""
+    """Create the file beside `path` with all of its space allocated on the disk, and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = hidden_sibling(path)
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -180,7 +180,7 @@ def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config:
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     try:
-        # h5py cannot close a file that finds no room: it is asked for before, and taken after
+        # h5py cannot close a file that the disk has no room for, so that the room is reserved before.
         _reserve(beside, shape[0] * (shape[1] * 4 + 32))
         with h5py.File(beside, "w") as file:
             file.attrs.update({"scbch_features": _FORMAT, "config": json.dumps(config)})

@@ -177,7 +177,7 @@ def settings(
 
 
 def check_size(name: str, requested: Size | None, fixed: Size) -> None:
-    """Raise a ValueError if another size is asked for than the one that there is."""
+    """Raise a ValueError if another size is requested than the one that the backbone takes."""
     if requested not in (None, fixed):
         raise ValueError(f"size: {name} takes pictures of {fixed[0]} x {fixed[1]}, got {requested}")
 

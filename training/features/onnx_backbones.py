@@ -62,7 +62,7 @@ def from_file(path: Path, size: Size | None) -> ImageFeatures:
 
 
 def _size(path: Path, shape: list[Any], requested: Size | None) -> Size:
-    """The size in the file, where it has one, else the one that is asked for."""
+    """The size in the file, where it has one, else the requested one."""
     if all(isinstance(side, int) for side in shape):
         fixed = (shape[0], shape[1])
         check_size(str(path), requested, fixed)
