@@ -51,7 +51,7 @@ def onnx_files(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def describe(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def server_layouts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest's entry on servers: the paths, relative to the release, that each of them needs."""
     name, layouts = manifest["name"], {}
     if "saved_model" in manifest["formats"]:
@@ -76,7 +76,7 @@ def triton_name(name: str, onnx: str) -> str:
 
 
 def write_onnx_clients(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write what serves or feeds the ONNX files of the release, from its description (`describe`).
+    """Write what serves or feeds the ONNX files of the release, from its description (`server_layouts`).
 
     That is Triton's model repository, a folder for each ONNX file, which it links to; and for a release that takes
     strings, which ONNX cannot normalise, Triton's repository of the model that does and the module for JavaScript.

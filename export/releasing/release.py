@@ -17,7 +17,7 @@ from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.graphs.probes import SEED
 from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing.card import model_card
-from scbch_keras.export.releasing.contents import check_training, describe
+from scbch_keras.export.releasing.contents import check_training, manifest_of
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.validate import (
     Criteria,
@@ -150,7 +150,9 @@ def release(
                     [str(staging), "--precisions", *quantize],
                     "quantizing the ONNX files",
                 )
-            manifest = describe(model, name, version, formats, text, image, quantize, label_names, training)
+            manifest = manifest_of(
+                model, name, version, formats, text, image, quantize, label_names, training
+            )
             layouts.write_onnx_clients(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
