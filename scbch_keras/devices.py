@@ -1,4 +1,4 @@
-"""Several devices or processes: what trains the one model, and what is refused before the first step."""
+"""Training on several devices or processes: what would not train one model is refused before the first step."""
 
 import json
 import os

@@ -85,7 +85,7 @@ class CrossModalHashing(HashNetwork):
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Any, training: bool
     ) -> Mapping[str, tuple[Any, Any]]:
-        """Weight and value of each term of the objective, scalars, by the names given as `terms`.
+        """Weight and value of each term of the objective, scalars.
 
         Args:
             x: the batch, with `index` (n,) while training.
@@ -93,6 +93,12 @@ class CrossModalHashing(HashNetwork):
             outputs: of `call`, with codes (n, bits) float32 under "image" and "text".
             sample_weight: (n,) or None.
             training: False in validation, which reads no confidence weights.
+
+        Returns:
+            (weight, value) by the names passed to the constructor as `terms`.
+
+        Raises:
+            NotImplementedError: a subclass must define it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective.")
 
@@ -122,7 +128,7 @@ class CrossModalHashing(HashNetwork):
         return 1
 
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
-        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins.
+        """Confidence weights (N,) of the training set by the model as it is; `fit` calls it as an epoch begins.
 
         A sample whose codes are not finite is left out of the estimate and has the lowest weight.
         """
@@ -143,7 +149,19 @@ class CrossModalHashing(HashNetwork):
     def weights_of(
         self, labels: NDArray[Any], image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
     ) -> NDArray[np.floating]:
-        """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
+        """Confidence weights of samples from their labels and their codes.
+
+        Args:
+            labels: (n, C).
+            image_codes: (n, bits), finite.
+            text_codes: (n, bits), finite.
+
+        Returns:
+            (n,).
+
+        Raises:
+            NotImplementedError: the method has no confidence weights.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
 
     @property
@@ -155,7 +173,7 @@ class CrossModalHashing(HashNetwork):
         """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x: Any) -> Tensor:
-        """The confidence weights (n,) of a training batch; their mean goes into the logs."""
+        """The confidence weights (n,) of a training batch, by its `index`; their mean goes into the logs."""
         if self.confidence is None or "index" not in x:
             raise ValueError(
                 "Training with confidence weights needs the samples' index and a training set: call fit, with "

@@ -166,7 +166,7 @@ class HashNetwork(keras.Model):
         expected = self._input_shape.get(modality)
         if expected is None:
             raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
+        if any(want not in (None, size) for want, size in zip(expected, features.shape, strict=False)) or len(
             expected
         ) != len(features.shape):
             raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")

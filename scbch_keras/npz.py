@@ -1,4 +1,4 @@
-"""Arrays of .npz files, without pickle, of which nothing is allocated that the file does not hold. Numpy only."""
+"""Arrays of .npz files, read without pickle and without allocating more than the file really holds. Numpy only."""
 
 import math
 import os
@@ -62,18 +62,18 @@ def _reason(error: Exception) -> str:
 
 def _arrays(file: IO[bytes], names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     stored = file.seek(0, os.SEEK_END)
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        wanted = [info for info in members if names is None or info.filename[:-4] in names]
-        check_unfolded("its arrays", sum(info.file_size for info in wanted), stored)
-        for info in wanted:
+        requested = [info for info in members if names is None or info.filename[:-4] in names]
+        check_unfolded("its arrays", sum(info.file_size for info in requested), stored)
+        for info in requested:
             name = info.filename[:-4]
-            if name in found:
+            if name in arrays:
                 raise ValueError(f"the array {name!r} stands there twice")
             with archive.open(info) as member:
-                found[name] = _array(member, info.file_size, name)
-    return found
+                arrays[name] = _array(member, info.file_size, name)
+    return arrays
 
 
 def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:

@@ -139,8 +139,8 @@ def noise(
                 ids=own.ids,
                 label_names=np.array(own.label_names),
             )
-    told = (
+    message = (
         f"{out}: {noisy.corrupted.sum():,} of {len(noisy.labels):,} samples corrupted, "
         f"{noisy.changed.sum():,} labels changed"
     )
-    typer.echo(terminal(told))
+    typer.echo(terminal(message))

@@ -1,4 +1,4 @@
-"""What can be wrong with a user's rows, and how it is told; the checks that every kind of data shares."""
+"""What can be wrong with a user's rows, and how it is reported; the checks that every kind of data shares."""
 
 import re
 import zipfile
@@ -42,8 +42,8 @@ def refuse(problem: Problem) -> None:
 
 def short(value: Any) -> str:
     """A value as messages show it: its repr, cut where it is long."""
-    told = repr(value)
-    return told if len(told) <= 80 else f"{told[:77]}..."
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def check_ids(place: Place, ids: Iterable[str], report: Report) -> None:

@@ -107,11 +107,11 @@ def _result(cell: Cell) -> Cell:
 def _cell(content: Any, where: str) -> Cell:
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected a JSON object, got {short(content)}")
-    for name, (wanted, fits) in _FIELDS.items():
+    for name, (expected, fits) in _FIELDS.items():
         if name not in content:
             raise ValueError(f"{where}: expected the field {name!r}, got only {sorted(content)}")
         if not fits(content[name]):
-            raise ValueError(f"{where}: expected {name} to be {wanted}, got {short(content[name])}")
+            raise ValueError(f"{where}: expected {name} to be {expected}, got {short(content[name])}")
     history, epochs = content["history"], content["epochs"]
     if len(history) != epochs:
         raise ValueError(f"{where}: expected history to have {epochs} epochs, got {len(history)}")

@@ -113,19 +113,19 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
         ValueError: an unknown setting, a value of another type or out of range, or no data named.
     """
     stored = _read_toml(file) if file is not None else {}
-    given = {**stored, **{name: value for name, value in flags.items() if value is not None}}
+    values = {**stored, **{name: value for name, value in flags.items() if value is not None}}
     known = {field.name for field in fields(Recipe)}
-    unknown = sorted(set(given) - known)
+    unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if "data" not in given:
+    if "data" not in values:
         raise ValueError("data: name a data set or the path of your own data")
-    text("data", given["data"])
-    defaults = SETTINGS.get(given["data"], {})
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    text("data", values["data"])
+    defaults = SETTINGS.get(values["data"], {})
+    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     recipe = Recipe(**{**defaults, **lists})
     share = VARIANTS[recipe.variant].warmup_share
-    if share is None or "warmup_epochs" in given:
+    if share is None or "warmup_epochs" in values:
         return recipe
     return replace(recipe, warmup_epochs=round(share * recipe.epochs))
 

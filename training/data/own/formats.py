@@ -134,9 +134,9 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _utf8(text: str, place: str, row: int | None, report: Report) -> str:
-    if found := _NOT_UTF8.search(text):
-        byte = ord(found[0]) - 0xDC00
-        around = _NOT_UTF8.sub("\N{REPLACEMENT CHARACTER}", text[max(0, found.start() - 15) :])
+    if match := _NOT_UTF8.search(text):
+        byte = ord(match[0]) - 0xDC00
+        around = _NOT_UTF8.sub("\N{REPLACEMENT CHARACTER}", text[max(0, match.start() - 15) :])
         message = f"{place}: byte 0x{byte:02x} is not UTF-8, in {short(around)}; save the table as UTF-8"
         report(Problem("not UTF-8", message, row))
     return _NOT_UTF8.sub("\N{REPLACEMENT CHARACTER}", text)
@@ -228,8 +228,8 @@ def read_parquet(path: Path, report: Report) -> dict[str, Any]:
     names = {"ids": "id"}
     try:
         with parquet.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            columns = [name for key in ARRAYS if (name := names.get(key, key)) in there]
+            stored = file.schema_arrow.names
+            columns = [name for key in ARRAYS if (name := names.get(key, key)) in stored]
             texts = _check_parquet(file, columns, path.stat().st_size)
         # A string of a dictionary is held once, however often it occurs.
         with parquet.ParquetFile(path, read_dictionary=texts) as file:

@@ -44,9 +44,9 @@ def read_matlab(path: Path, report: Report) -> dict[str, Any]:
                 message = f"{path.name}: the array {name!r} cannot be read: {error}"
                 faults.append(Problem("unreadable array", message))
         if not arrays and not faults:
-            found = ", ".join(variables) or "nothing"
+            available = ", ".join(variables) or "nothing"
             raise ValueError(
-                f"{path.name}: expected the arrays image, text and labels, found {found}: rename them"
+                f"{path.name}: expected the arrays image, text and labels, found {available}: rename them"
             )
     for fault in faults:
         report(fault)
@@ -77,8 +77,8 @@ def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
     with ExitStack() as stack:
         try:
             if not h5py.is_hdf5(path):
-                found = matlab5.variables(path)
-                variables = {name: partial(_in_version_5, path, found[name]) for name in found}
+                stored = matlab5.variables(path)
+                variables = {name: partial(_in_version_5, path, stored[name]) for name in stored}
             else:
                 file = stack.enter_context(h5py.File(path))
                 variables = {name: partial(_in_hdf5, file, name) for name in file if name != "#refs#"}
