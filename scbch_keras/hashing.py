@@ -14,7 +14,7 @@ from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.devices import callbacks_of_process, check_batch_sizes, check_devices, check_processes
 from scbch_keras.fit_arguments import (
     check_compile,
     pair_arrays,
@@ -299,6 +299,8 @@ class CrossModalHashing(HashNetwork):
                 sample_weight=sample_weight,
                 soft_labels=self.soft_labels,
             )
+            if backend.several_processes():
+                pairs.seed = backend.processes.of_first(pairs.seed)
         else:
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
@@ -324,6 +326,10 @@ class CrossModalHashing(HashNetwork):
             keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
         )
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
+        if backend.several_processes():
+            check_processes(self, pairs, callbacks)
+            callbacks = callbacks_of_process(callbacks)
+            verbose = verbose if backend.processes.rank() == 0 else 0
         return super().fit(
             pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
             epochs=epochs,
