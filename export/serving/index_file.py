@@ -12,8 +12,9 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.ids import Ids
 from scbch_keras.files import loads, replaced
 from scbch_keras.npz import read_npz
+from scbch_keras.stored import FileKind, json_array
 
-_SCHEMA = 2
+_STORED = FileKind("a HammingIndex file", "schema", (2, 1))
 """1 had neither strings as ids nor `added`."""
 
 
@@ -40,22 +41,21 @@ def write(path: Path, content: Content) -> None:
     Its arrays are `schema`, `bits`, `codes`, `ids` (int64, or a JSON list of strings as bytes, uint8), `added`,
     `source` (JSON, or empty) and `sha256`.
     """
+    schema = _STORED.versions[0]
     source = "" if content.source is None else json.dumps(content.source.to_json())
     ids = content.ids
     if ids.dtype == object:
-        ids = np.frombuffer(json.dumps(ids.tolist()).encode(), np.uint8)
+        ids = json_array(ids.tolist())
     with replaced(path) as file:
         np.savez(
             file,
-            schema=np.int64(_SCHEMA),
+            schema=np.int64(schema),
             bits=np.int64(content.bits),
             codes=content.codes,
             ids=ids,
             added=np.int64(content.added),
             source=np.array(source),
-            sha256=np.array(
-                _checksum(_SCHEMA, content.bits, content.added, content.codes, ids, source),
-            ),
+            sha256=np.array(_checksum(schema, content.bits, content.added, content.codes, ids, source)),
         )
 
 
@@ -69,8 +69,8 @@ def read(path: Path) -> Content:
     kind = "HammingIndex file"
     arrays = read_npz(path, kind, ("schema", "bits", "codes", "ids", "sha256"))
     schema = _number(path, arrays, "schema")
-    if schema not in (1, _SCHEMA):
-        raise ValueError(f"{path} has schema {schema}; this version reads schema {_SCHEMA} and 1")
+    with _STORED.reading(path):
+        _STORED.check(schema)
     codes, stored = arrays["codes"], arrays["ids"]
     bits = _number(path, arrays, "bits")
     added = len(codes) if schema == 1 and codes.ndim else _number(path, arrays, "added")
@@ -103,7 +103,7 @@ def _number(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> int:
 
 
 def _checksum(
-    schema: int, bits: int, added: int, codes: NDArray[np.uint8], ids: NDArray[Any], source: str
+    schema: int | str, bits: int, added: int, codes: NDArray[np.uint8], ids: NDArray[Any], source: str
 ) -> str:
     head = f"{schema} {bits} {len(codes)} " + ("" if schema == 1 else f"{added} {ids.dtype.kind} ")
     digest = hashlib.sha256(head.encode())

@@ -1,8 +1,6 @@
 """What can be wrong with a user's rows, and how it is told; the checks that every kind of data shares."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +13,6 @@ from scbch_keras.training.data.pairs import SourceFile
 SPLITS = ("train", "query", "database")
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, which numpy's strings lose at their end, and halves of surrogate pairs, which UTF-8 has not."""
-CORRUPT = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
-)
-"""What numpy, zipfile and h5py raise for files that are damaged."""
 
 
 class Problem(NamedTuple):

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from scbch_keras.limits import check_unfolded
 from scbch_keras.npz import load_npz, npz_names, string_array
+from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.encodings import check_encoding
-from scbch_keras.training.data.problems import CORRUPT, Problem, Report, short
+from scbch_keras.training.data.problems import Problem, Report, short
 
 ARRAYS = ("image", "text", "labels", "ids", "clean_labels", "label_names", "split", "group")
 _STRINGS = ("ids", "label_names", "split", "group")

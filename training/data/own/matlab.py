@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.limits import check_unfolded
+from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.formats import ARRAYS
-from scbch_keras.training.data.problems import CORRUPT, Problem, Report
+from scbch_keras.training.data.problems import Problem, Report
 
 if TYPE_CHECKING:
     from scbch_keras.training.data import matlab5

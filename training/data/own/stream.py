@@ -13,11 +13,12 @@ import numpy as np
 
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.npz import load_npz, npy_header, npz_names
+from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.encodings import split_lines
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
 from scbch_keras.training.data.own.formats import as_strings, unique_keys
 from scbch_keras.training.data.own.matlab import is_matlab_hdf5, read_matlab_rows
-from scbch_keras.training.data.problems import CORRUPT, short
+from scbch_keras.training.data.problems import short
 
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".mat")
 _LINES = (".txt", ".csv", ".jsonl")

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from scbch_keras.files import replaced, stored_json
 from scbch_keras.limits import check_unfolded
+from scbch_keras.stored import FileKind
 from scbch_keras.training.data.own.formats import Table
 from scbch_keras.training.data.own.label_cells import are_bit_strings, is_list, names_in, other_notation
 from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report, short
 
-_FORMAT = "scbch vocabulary 1"
+_STORED = FileKind("a vocabulary file", "format", ("scbch vocabulary 1",))
 
 
 def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def save_vocabulary(path: str | os.PathLike[str], names: Iterable[str]) -> None:
     Raises ValueError for names that `check_names` refuses.
     """
     checked = check_names("names", names)
-    content = {"format": _FORMAT, "sha256": vocabulary_sha256(checked), "names": checked}
+    content = _STORED.marked({"sha256": vocabulary_sha256(checked), "names": checked})
     with replaced(Path(path)) as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
 
@@ -107,13 +108,9 @@ def load_vocabulary(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises ValueError if there is no such file, if it is another kind of file, or if it was changed by hand.
     """
     path = Path(path)
-    try:
-        content = stored_json(path)
-        if content["format"] != _FORMAT:
-            raise ValueError(f"its format is {content['format']!r}")
+    with _STORED.reading(path.name):
+        content = _STORED.unmarked(stored_json(path))
         names, checksum = content["names"], content["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name}: expected a vocabulary file: {error}") from error
     checked = check_names(path.name, names)
     if vocabulary_sha256(checked) != checksum:
         raise ValueError(f"{path.name}: the names do not fit the checksum beside them: the file was changed")
