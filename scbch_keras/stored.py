@@ -70,7 +70,9 @@ class FileKind:
         except FileNotFoundError as error:
             raise ValueError(f"{source}: there is no such file{self._remedy}") from error
         except CORRUPT as error:
-            reason = str(error) or type(error).__name__
+            reason = (
+                f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+            )
             raise ValueError(f"{source}: expected {self.name}: {reason}{self._remedy}") from error
 
     @property

@@ -84,6 +84,24 @@ def test_one_process_trains_whatever_launched_it(environment, small_model, pairs
     small_model().fit(*pairs, epochs=0, verbose=0)
 
 
+def outputs_of_two(code, **environment):
+    """What two processes print that run the code with their rank as argument."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        yield out
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
 def test_a_process_group_of_pytorch_is_refused():
     with socket.socket() as probe:
@@ -94,20 +112,7 @@ def test_a_process_group_of_pytorch_is_refused():
         f"torch.distributed.init_process_group('gloo', init_method='tcp://localhost:{port}', "
         "world_size=2, rank=int(sys.argv[1]))" + REFUSED.format(model="model()")
     )
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", MODEL + code, str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(2)
-    ]
-    for rank in ranks:
-        out, err = rank.communicate(timeout=300)
-        assert rank.returncode == 0, err
+    for out in outputs_of_two(MODEL + code, TF_CPP_MIN_LOG_LEVEL="3"):
         assert "torch.distributed has 2 processes" in out
 
 
@@ -215,18 +220,5 @@ def test_several_processes_of_jax_are_refused():
         port = probe.getsockname()[1]
     start = f"import sys, jax\njax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
     code = start + MODEL + "assert jax.process_count() == 2" + REFUSED.format(model="model()")
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    for out in outputs_of_two(code, JAX_PLATFORMS="cpu"):
         assert "JAX runs in 2 processes" in out

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from scbch_keras.checks import flag, one_of, refuse
+from scbch_keras.checks import flag, one_of, refuse, shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.modalities import DIRECTIONS
-from scbch_keras.training.data.problems import short
 from scbch_keras.training.typed import STRICT, Count, Natural, Seconds, Share, by, typed
 
 
@@ -98,7 +97,7 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
                 )
                 break
             text = line.decode(errors="replace")
-            raise ValueError(f"{where}: expected a JSON object, got {short(text)}") from error
+            raise ValueError(f"{where}: expected a JSON object, got {shown(text)}") from error
         cell = _cell(content, line, where)
         key = (*cell.place, cell.seed)
         if key not in places:
@@ -136,21 +135,21 @@ def _chance(metrics: Any, where: str) -> float | None:
         ends = [None]
     if not all(_is_share(end) for end in ends):
         raise ValueError(
-            f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {short(metrics)}"
+            f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {shown(metrics)}"
         )
     return sum(ends) / len(ends)
 
 
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:
     if not isinstance(epoch, dict) or epoch.get("epoch") != number:
-        raise ValueError(f"{where}: expected history to have epoch {number} in its place, got {short(epoch)}")
+        raise ValueError(f"{where}: expected history to have epoch {number} in its place, got {shown(epoch)}")
     scores = [epoch.get(name) for name in CrossModalMAP._fields]
     if scores == [None, None] and not last:
         return
     for name, score in zip(CrossModalMAP._fields, scores, strict=True):
         if not _is_share(score):
             raise ValueError(
-                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {short(score)}"
+                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {shown(score)}"
             )
 
 
