@@ -4,6 +4,7 @@ Each returns the value as a plain Python one, which a config and JSON can hold, 
 """
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ def refuse(name: str, expected: str, value: Any) -> NoReturn:
 
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, and not all of a long one."""
-    text = " ".join(repr(value).split())
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, Literal
 
 from scbch_keras.checks import whole
-from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
+from scbch_keras.files import loads, opened, read_bytes, sha256_of
 from scbch_keras.preprocessing.image import BACKBONE_FILE, PIPELINE_FILE
+from scbch_keras.stored import write_json
 
 NAME = "manifest.json"
 LATEST = "latest"
@@ -166,8 +167,7 @@ class _Digests:
 def write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write or replace the manifest, with a checksum of itself, and return it; readers see a whole one."""
     whole = {**manifest, "sha256": _sha256(manifest)}
-    with replaced(folder / NAME) as file:
-        file.write((json.dumps(whole, indent=2, allow_nan=False) + "\n").encode())
+    write_json(folder / NAME, whole, indent=2, end="\n")
     return whole
 
 

@@ -18,8 +18,9 @@ from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 from scbch_keras.modalities import MODALITIES
+from scbch_keras.stored import FileKind
 
-_SCHEMA = 1
+_DESCRIPTION = FileKind("what describes codes", "schema", (1,))
 _BREAKS = ("\n", "\r")
 _MAX_DESCRIPTION = 2**20
 
@@ -100,7 +101,6 @@ def encode_file(
             if ids_file is not None:
                 ids_file.flush()
             content = {
-                "schema": _SCHEMA,
                 "bits": encoder.bits,
                 "modality": modality,
                 "rows": rows,
@@ -108,7 +108,7 @@ def encode_file(
                 "sha256": sha256_of(Path(codes_file.name)),
                 "ids_sha256": None if ids_file is None else sha256_of(Path(ids_file.name)),
             }
-            description.write((json.dumps(content, indent=2) + "\n").encode())
+            description.write((json.dumps(_DESCRIPTION.marked(content), indent=2) + "\n").encode())
     except BaseException:
         if not path.exists():
             described.unlink(missing_ok=True)
@@ -164,17 +164,13 @@ class CodesFile:
                 "Write codes with `scbch encode` or encode_file, and move the files together"
             )
         description = read_bytes(described, _MAX_DESCRIPTION)
-        try:
-            stored = loads(description)
-            if stored["schema"] != _SCHEMA:
-                raise ValueError(f"schema {stored['schema']!r}; this version reads schema {_SCHEMA}")
+        with _DESCRIPTION.reading(described):
+            stored = _DESCRIPTION.unmarked(loads(description))
             source = Source.from_json(stored["source"])
             bits, rows, ids_sha256 = stored["bits"], stored["rows"], stored["ids_sha256"]
             modality, sha256 = stored["modality"], stored["sha256"]
             if modality not in MODALITIES:
                 raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{described} does not describe codes: {error}") from error
         damaged = f"{path} is damaged, or not the codes that {described.name} describes"
         if sha256_of(path) != sha256:
             raise ValueError(damaged)

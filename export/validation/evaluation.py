@@ -14,10 +14,14 @@ from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
 from scbch_keras.modalities import MODALITIES
-from scbch_keras.npz import read_npz
+from scbch_keras.npz import load_npz
+from scbch_keras.stored import FileKind
 
 Encode = Callable[[str, NDArray[Any]], NDArray[np.uint8]]
 """A modality and its features (n, ...) -> packed codes (n, ceil(bits / 8))."""
+
+
+_STORED = FileKind("query_image, query_text, query_labels and the same of database in an .npz", "", ())
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,14 @@ class Evaluation:
             ValueError: the file is something else, or damaged.
             FileNotFoundError: there is no such file.
         """
-        needed = [f"{part}_{name}" for part in ("query", "database") for name in (*MODALITIES, "labels")]
-        expected = "query_image, query_text, query_labels and the same of database in an .npz"
-        try:
-            stored = read_npz(Path(path), "file of Evaluation.save", needed)
-        except ValueError as error:
-            raise ValueError(f"{path}: expected {expected}: {error}") from error
-        query, database = (
-            ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
-            for part in ("query", "database")
-        )
-        try:
+        Path(path).stat()
+        with _STORED.reading(path):
+            stored = load_npz(path)
+            query, database = (
+                ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
+                for part in ("query", "database")
+            )
             return cls.of(query, database)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
 
 
 def _checked(name: str, pair: Any) -> RetrievalSet:

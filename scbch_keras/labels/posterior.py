@@ -6,9 +6,7 @@ labels into the probability that a label is truly there. It is computed once, no
 paper. numpy and scipy only.
 """
 
-import json
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, blocks
 from scbch_keras.checks import flag, one_of, shown
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, replaced
 from scbch_keras.labels.counts import CURVE_TOLERANCE, counted_table, fit_table
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
@@ -35,11 +33,13 @@ from scbch_keras.labels.scores import (
     leave_one_out,
     predictions,
 )
+from scbch_keras.npz import load_npz
+from scbch_keras.stored import FileKind, json_array
 
 __all__ = ["LabelPosterior", "NoiseModel", "estimate", "leave_one_out"]
 
 NoiseModel = Literal["count", "independent", "swap"]
-_FORMAT = "scbch posterior 1"
+_STORED = FileKind("a file of LabelPosterior.save", "format", ("scbch posterior 1",))
 _ARRAYS = ("probabilities", "scores", "noise")
 
 
@@ -84,9 +84,8 @@ class LabelPosterior:
         """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         settings = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
-        stored = np.frombuffer(json.dumps({"format": _FORMAT, **settings}).encode(), np.uint8)
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, settings=stored, **arrays)
+            np.savez(file, allow_pickle=False, settings=json_array(_STORED.marked(settings)), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
@@ -101,16 +100,12 @@ class LabelPosterior:
         Raises:
             ValueError: the file is missing, damaged or of another kind.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                settings = json.loads(file["settings"].tobytes())
-                if settings.pop("format") != _FORMAT:
-                    raise ValueError("it has another format")
-                # Files of models without a table hold none.
-                noise = file.get("noise")
-                return cls(file["probabilities"], file["scores"], **settings, noise=noise)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: expected a file of LabelPosterior.save: {error}") from error
+        with _STORED.reading(path):
+            arrays = load_npz(path)
+            settings = _STORED.unmarked(loads(arrays.pop("settings").tobytes()))
+            # Files of models without a table hold no noise.
+            noise = arrays.get("noise")
+            return cls(arrays["probabilities"], arrays["scores"], **settings, noise=noise)
 
 
 def estimate(

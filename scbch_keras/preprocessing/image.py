@@ -1,6 +1,5 @@
 """Pictures -> feature rows, as a release does it: a size and a backbone. Keras is imported only with a backbone."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import loads, opened, replaced
+from scbch_keras.files import loads, opened
 from scbch_keras.preprocessing.pictures import PREPARATION, Size, blocks, checked_pictures, grey_features
+from scbch_keras.stored import FileKind, write_json
 
 PIPELINE_FILE = "image_pipeline.json"
 BACKBONE_FILE = "image_backbone.keras"
-_SCHEMA = 1
+_STORED = FileKind("a file of ImagePipeline.save", "schema", (1,))
 _ROWS = 32
 
 
@@ -74,14 +74,12 @@ class ImagePipeline:
         if self.backbone is not None:
             self.backbone.save(Path(folder, BACKBONE_FILE))
         stored = {
-            "schema": _SCHEMA,
             "preparation": PREPARATION["name"],
             "size": self.size,
             "features": "grey" if self.backbone is None else "backbone",
             "dimensions": self.dimensions,
         }
-        with replaced(Path(folder, PIPELINE_FILE)) as file:
-            file.write(json.dumps(stored).encode())
+        write_json(Path(folder, PIPELINE_FILE), _STORED.marked(stored))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -118,19 +116,16 @@ def read_settings(content: bytes, source: str) -> dict[str, Any]:
 
     Raises ValueError if it is something else.
     """
-    try:
-        stored = loads(content)
-        form = (stored["schema"], stored["preparation"])
-        if form != (_SCHEMA, PREPARATION["name"]):
-            raise ValueError(f"its schema and preparation are {form}")
+    with _STORED.reading(source):
+        stored = _STORED.unmarked(loads(content))
+        if stored["preparation"] != PREPARATION["name"]:
+            raise ValueError(f"its preparation is {stored['preparation']!r}")
         if stored["features"] not in ("grey", "backbone"):
             raise ValueError(f"its features are {stored['features']!r}")
         numbers = (*stored["size"], stored["dimensions"])
         if len(numbers) != 3 or any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"its size and dimensions are {numbers}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{source}: expected a file of ImagePipeline.save: {error}") from error
-    return stored
+        return stored
 
 
 def _dimensions(backbone: Any, size: Size) -> int:

@@ -1,6 +1,5 @@
 """Texts -> words -> feature rows, said once: training, serving and exported graphs use this. numpy only."""
 
-import json
 import os
 import re
 from collections import Counter
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.checks import one_of
-from scbch_keras.files import loads, opened, replaced
+from scbch_keras.files import loads, opened
 from scbch_keras.preprocessing.normalization import CURRENT, check_rule, words
+from scbch_keras.stored import FileKind, write_json
 
 Weighting = Literal["presence", "counts", "tfidf"]
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SCHEMA = 1
+_STORED = FileKind("a file of TextPipeline.save", "schema", (1,))
 _FRACTION = 2.0**16
 
 
@@ -180,14 +180,12 @@ class TextPipeline:
             path: of the file; an existing one is replaced as a whole.
         """
         stored = {
-            "schema": _SCHEMA,
             "normalization": self.normalization,
             "weighting": self.weighting,
             "vocabulary": self.vocabulary,
             "idf": None if self.idf is None else self.idf.tolist(),
         }
-        with replaced(Path(path)) as file:
-            file.write(json.dumps(stored).encode())
+        write_json(Path(path), _STORED.marked(stored))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -220,12 +218,8 @@ class TextPipeline:
         Raises:
             ValueError: the content is something else, or damaged.
         """
-        try:
-            stored = loads(content)
-            if stored["schema"] != _SCHEMA:
-                raise ValueError(f"its schema is {stored['schema']!r}")
+        with _STORED.reading(source):
+            stored = _STORED.unmarked(loads(content))
             if not isinstance(stored["vocabulary"], list):
                 raise ValueError(f"its vocabulary is a {type(stored['vocabulary']).__name__}")
             return cls(*(stored[key] for key in ("vocabulary", "weighting", "idf", "normalization")))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{source}: expected a file of TextPipeline.save: {error}") from error

@@ -86,6 +86,24 @@ def test_one_process_trains_whatever_launched_it(environment, small_model, pairs
     small_model().fit(*pairs, epochs=0, verbose=0)
 
 
+def outputs_of_two(code, **environment):
+    """What two processes print that run the code with their rank as argument."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        yield out
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
 @pytest.mark.parametrize("where", ["made", "fitted", "both"])
 @pytest.mark.parametrize(
@@ -190,18 +208,5 @@ def test_several_processes_of_jax_are_refused():
         port = probe.getsockname()[1]
     start = f"import sys, jax\njax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
     code = start + MODEL + "assert jax.process_count() == 2" + REFUSED.format(model="model()")
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    for out in outputs_of_two(code, JAX_PLATFORMS="cpu"):
         assert "JAX runs in 2 processes" in out

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.export import HashEncoder
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES
-from scbch_keras.training.data.problems import short
 
 _SHOWN = 5
 
@@ -29,7 +29,7 @@ def modalities_of(queries: Sequence[str], modality: str | None) -> tuple[list[st
         is_named = Path(query).suffix.lower() in PICTURE_SUFFIXES
         if is_named and not exists and len(query.split()) == 1:
             raise ValueError(
-                f"query {short(query)} is named like a picture, and there is no such file; --modality text "
+                f"query {shown(query)} is named like a picture, and there is no such file; --modality text "
                 "searches for its words"
             )
         modalities.append("image" if is_file and is_named else "text")
@@ -123,4 +123,4 @@ def _are_texts(inputs: Any) -> bool:
 
 def _listed(words: Sequence[str]) -> str:
     more = f" and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else ""
-    return ", ".join(short(word) for word in words[:_SHOWN]) + more
+    return ", ".join(shown(word) for word in words[:_SHOWN]) + more

@@ -22,11 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scbch_keras.files import hidden_sibling, sync
 from scbch_keras.preprocessing.pictures import read_picture
 from scbch_keras.safe_text import terminal
+from scbch_keras.stored import CORRUPT, FileKind
 from scbch_keras.training.data.hdf5 import dataset_in
-from scbch_keras.training.data.problems import CORRUPT
 from scbch_keras.training.features.images import ImageFeatures
 
-_FORMAT = 1
+_STORED = FileKind("a file of `extract`", "scbch_features", (1,))
 _READERS = min(8, os.cpu_count() or 1)
 
 
@@ -183,7 +183,7 @@ def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config:
         # h5py cannot close a file that the disk has no room for, so that the room is reserved before.
         _reserve(beside, shape[0] * (shape[1] * 4 + 32))
         with h5py.File(beside, "w") as file:
-            file.attrs.update({"scbch_features": _FORMAT, "config": json.dumps(config)})
+            file.attrs.update(_STORED.marked({"config": json.dumps(config)}))
             file.create_dataset("done", data=np.array([0], "<i8"))
             file.create_dataset("keys", data=keys)
             space = h5py.h5s.create_simple(shape)
@@ -212,8 +212,7 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
     another = "give another path, or delete it if it is not needed any more"
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs["scbch_features"] != _FORMAT:
-                raise ValueError("it has another format")
+            _STORED.check(int(file.attrs[_STORED.key]))
             stored = json.loads(file.attrs["config"])
             parts = [dataset_in(file, name) for name in ("features", "keys", "done")]
             places = [part.id.get_offset() for part in parts]  # None where there is none

@@ -15,15 +15,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, replaced
 from scbch_keras.npz import load_npz
 from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION, check_rule, words
 from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked
-from scbch_keras.training.data.problems import CORRUPT
+from scbch_keras.stored import FileKind, json_array
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
-_FORMAT = 2
+_STORED = FileKind("a file of TextFeatures.save", "format", (2,), "save the features again")
 
 
 class TextFeatures:
@@ -207,10 +207,9 @@ class TextFeatures:
         """
         if callable(self.kind):
             raise ValueError(f"features of a function cannot be saved: {self.config()['name']} stays code")
-        stored = {"format": _FORMAT, **self.config(), "vocabulary": self.vocabulary}
-        text = np.frombuffer(json.dumps(stored).encode(), np.uint8)
+        stored = _STORED.marked({**self.config(), "vocabulary": self.vocabulary})
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, json=text, **self._arrays)
+            np.savez(file, allow_pickle=False, json=json_array(stored), **self._arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -225,11 +224,9 @@ class TextFeatures:
         Raises:
             ValueError: the file is missing, damaged or something else.
         """
-        try:
+        with _STORED.reading(path):
             arrays = load_npz(path)
-            stored = json.loads(arrays.pop("json").tobytes())
-            if stored.pop("format") != _FORMAT:
-                raise ValueError("it has another format")
+            stored = _STORED.unmarked(loads(arrays.pop("json").tobytes()))
             stored.setdefault("normalization", WITH_PUNCTUATION)
             kind, dimensions, sha256 = stored.pop("kind"), stored.pop("dimensions"), stored.pop("sha256")
             vocabulary = stored.pop("vocabulary")
@@ -246,12 +243,6 @@ class TextFeatures:
 
                 settings = stored["epochs"], stored["seed"]
                 features._doc2vec = Doc2Vec.restored(vocabulary, arrays, dimensions, *settings)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: there is no such file") from error
-        except (*CORRUPT, AssertionError) as error:
-            raise ValueError(
-                f"{path}: expected a file of TextFeatures.save: {error}; save the features again"
-            ) from error
         return features
 
     def _count(self, vocabulary: Sequence[str], idf: NDArray[np.float64] | None) -> None:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scbch_keras.checks import shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.safe_text import csv_cell, markdown
-from scbch_keras.training.data.problems import short
 from scbch_keras.training.grid.cells import Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
 
@@ -327,8 +327,8 @@ def _row(cells: list[Cell]) -> Row:
         for cell, value in zip(cells, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"cells: expected the same {name} for every seed of {first.place}, got {short(values[0])} "
-                    f"for seed {first.seed} and {short(value)} for seed {cell.seed}"
+                    f"cells: expected the same {name} for every seed of {first.place}, got {shown(values[0])} "
+                    f"for seed {first.seed} and {shown(value)} for seed {cell.seed}"
                 )
     seeds = tuple(cell.seed for cell in cells)
     if len(set(seeds)) < len(seeds):

@@ -1,12 +1,11 @@
 """The label audit of a finished run: a table, a page, and a score where the true labels are known."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from scbch_keras.files import replaced
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, Reliability
 from scbch_keras.labels.posterior import LabelPosterior
+from scbch_keras.stored import write_json
 from scbch_keras.training.pages.audit_page import RANKED, write_audit_page
 from scbch_keras.training.runs.folder import POSTERIOR, RunFolder
 
@@ -92,6 +91,5 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
         written.append(path / "audit.json")
         scores = {name: getattr(score, name)._asdict() for name in RANKED}
         scores["reliability"] = {name: curve._asdict() for name, curve in _reliability(score).items()}
-        with replaced(written[-1]) as file:
-            file.write(json.dumps(scores, indent=1, allow_nan=False).encode())
+        write_json(written[-1], scores, indent=1)
     return AuditedRun(audit, score, tuple(written), noise)

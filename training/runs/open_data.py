@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced, stored_json
+from scbch_keras.files import stored_json
 from scbch_keras.labels.noise import mixed_symmetric
+from scbch_keras.stored import write_json
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.own.arrays import ArrayPairs
@@ -86,8 +87,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         )
     if not (run / IMAGE).is_file():
         backbone = image_backbone(recipe.image_features, recipe.image_weights)
-        with replaced(run / IMAGE) as file:
-            file.write(json.dumps(backbone.config(), indent=1).encode())
+        write_json(run / IMAGE, backbone.config(), indent=1)
     if not (run / TEXT).is_file():
         TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
 

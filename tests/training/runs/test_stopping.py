@@ -19,38 +19,10 @@ from scbch_keras.training.cli import runs as commands_runs  # noqa: F401 - it ad
 from scbch_keras.training.cli.app import app
 from scbch_keras.training.grid.reproduce import reproduce
 from scbch_keras.training.runs.folder import LOCK, RunError, RunFolder
-from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
 from scbch_keras.training.runs.stopping import RunStopped, ended_in_time
-from scbch_keras.training.runs.train import load_model, train
-
-BACKEND = keras.backend.backend()
-once = pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
-SMALL = {
-    "backend": BACKEND,
-    "bits": 16,
-    "image_units": [32],
-    "text_units": [32],
-    "neighbors": 10,
-    "warmup_epochs": 1,
-}
-
-
-@pytest.fixture(scope="module")
-def file(pairs, tmp_path_factory):
-    x, labels = pairs
-    path = tmp_path_factory.mktemp("data") / "pairs.npz"
-    np.savez(path, image=x["image"], text=x["text"].astype("float32"), labels=labels)
-    return path
-
-
-def begin(file, path, **settings):
-    recipe = resolve(data=str(file), **{"epochs": 4, "noise": 0.3, **SMALL, **settings})
-    return RunFolder.create(path, recipe, {})
-
-
-def trained(run, **settings):
-    return train(run, open_data(run.recipe, run.path), verbose=0, **settings)
+from scbch_keras.training.runs.train import load_model
+from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
 
 
 class Interrupt(keras.callbacks.Callback):

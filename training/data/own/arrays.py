@@ -1,7 +1,7 @@
 """A file of features with labels: its arrays, checked. Rows are counted from 0."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.training.data.own.groups import Groups, group_rows
+from scbch_keras.training.data.own.formats import whole_arrays
+from scbch_keras.training.data.own.groups import group_rows
+from scbch_keras.training.data.own.labelled import LabelledRows
 from scbch_keras.training.data.own.vocabulary import check_names, number_labels, wrong_labels
-from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
     Place,
     Problem,
@@ -20,45 +22,35 @@ from scbch_keras.training.data.problems import (
     check_ids,
     check_split,
     shape_and_type,
-    short,
     source_file,
 )
 
 _ROWS_AT_ONCE = 1024
 
 
-@dataclass(frozen=True)
-class ArrayPairs:
-    """Features with their labels, n rows. The fields that `RawPairs` has too mean the same."""
+@dataclass(frozen=True, kw_only=True)
+class ArrayPairs(LabelledRows):
+    """Features with their labels, n rows."""
 
     image: NDArray[Any]
     """(n, ...), real and finite."""
     text: NDArray[Any]
     """(n, d), real and finite."""
-    ids: NDArray[np.str_]
-    labels: NDArray[np.uint8]
-    label_names: tuple[str, ...]
-    clean_labels: NDArray[np.uint8] | None
-    split: NDArray[np.str_] | None
-    source: SourceFile
-    groups: Groups | None = None
-    """Rows of one item: by the array `group`, else by equal image features (those that are all 0 are like nothing)."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def array_pairs(
-    path: Path, arrays: dict[str, Any], vocabulary: tuple[str, ...] | None, report: Report
+    path: Path, columns: Mapping[str, Any], vocabulary: tuple[str, ...] | None, report: Report
 ) -> ArrayPairs:
     """What a file of arrays holds -> pairs. What is missing comes without columns.
 
-    arrays: as the readers give them, by name. vocabulary: None if it is the file's, or yet to be made.
+    columns: as the readers give them, by name. vocabulary: None if it is the file's, or yet to be made.
     Raises ValueError if there are neither image, text nor labels.
     """
     file, needed = path.name, ("image", "text", "labels")
-    if not any(name in arrays for name in needed):
-        raise ValueError(f"{file}: expected the arrays image, text and labels, got none of them")
+    if not any(name in columns for name in needed):
+        found = ", ".join(columns) or "nothing"
+        raise ValueError(f"{file}: expected the arrays image, text and labels, found {found}: rename them")
+    arrays = whole_arrays(file, columns, report)
     for name in needed:
         if name not in arrays:
             available = ", ".join(arrays)
@@ -66,8 +58,8 @@ def array_pairs(
     image, text = (_features(file, name, arrays.get(name), report) for name in ("image", "text"))
     labels, clean_labels, names = _array_labels(file, arrays, vocabulary, report)
     strings = {name: _vector(file, name, arrays.get(name), report) for name in ("ids", "split", "group")}
-    columns = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
-    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    known = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
+    lengths = {name: len(column) for name, column in known.items() if column is not None}
     if len(set(lengths.values())) > 1:
         actual = ", ".join(f"{name} {length}" for name, length in lengths.items())
         lasts = {
@@ -105,7 +97,7 @@ def array_pairs(
         clean_labels=clean_labels,
         split=split,
         source=source_file(
-            path, {name: shape_and_type(column) for name, column in columns.items() if column is not None}
+            path, {name: shape_and_type(column) for name, column in known.items() if column is not None}
         ),
         groups=groups,
     )
@@ -170,7 +162,7 @@ def _array_labels(
         if name not in known:
             rows = np.flatnonzero(labels[:, number])
             where = f"{file}, row {rows[0]}" if len(rows) else f"{file}, label_names"
-            message = f"{where}: expected labels of the vocabulary, got the unknown label {short(name)}"
+            message = f"{where}: expected labels of the vocabulary, got the unknown label {shown(name)}"
             report(Problem("unknown label", message, int(rows[0]) if len(rows) else None))
     ordered = [None if old is None else _in_order(old, names, vocabulary) for old in (labels, clean_labels)]
     return ordered[0], ordered[1], vocabulary

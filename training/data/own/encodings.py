@@ -34,7 +34,7 @@ def split_lines(path: Path) -> Iterator[bytes]:
     Other breaks may stand inside a text. Raises ValueError as `check_encoding` does.
     """
     with path.open("rb") as file:
-        check_encoding(str(path), file.read(4))
+        check_encoding(path.name, file.read(4))
         file.seek(0)
         if not _ends_with_cr(file):
             file.seek(0)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.preprocessing.pictures import PICTURE_FORMATS, decoded
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.folders import visible_files
-from scbch_keras.training.data.own.formats import Table
-from scbch_keras.training.data.own.groups import Groups, group_rows
+from scbch_keras.training.data.own.groups import group_rows
+from scbch_keras.training.data.own.labelled import LabelledRows
+from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
-from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
     NO_TEXT,
     Problem,
@@ -26,7 +26,6 @@ from scbch_keras.training.data.problems import (
     check_ids,
     check_split,
     shape_and_type,
-    short,
     source_file,
 )
 
@@ -36,26 +35,12 @@ OPTIONAL = ("split", "clean_labels", "group")
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class RawPairs:
+@dataclass(frozen=True, kw_only=True)
+class RawPairs(LabelledRows):
     """Pictures and texts with their labels, n rows, before they are made into features."""
 
-    ids: NDArray[np.str_]
-    """(n,), each once."""
     pictures: tuple[Path, ...]
     texts: list[str]
-    labels: NDArray[np.uint8]
-    """0/1 (n, C), as the table gives them."""
-    label_names: tuple[str, ...]
-    clean_labels: NDArray[np.uint8] | None
-    split: NDArray[np.str_] | None
-    """(n,) of `SPLITS`, where the table has such a column."""
-    source: SourceFile
-    groups: Groups | None = None
-    """Rows of one item: by the column `group`, else by equal pictures (the same file, or the same bytes)."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def table_in(folder: Path) -> Path:
@@ -149,11 +134,11 @@ def _wrong_string(value: Any, column: str, exists: bool) -> str:
     if not exists:
         return "it is missing in this row"
     if not isinstance(value, str):
-        return f"expected a string, got {short(value)}"
+        return f"expected a string, got {shown(value)}"
     if not value and column in ("id", "picture", "group"):
         return "expected a value, got an empty cell"
     if NO_TEXT.search(value):
-        return f"expected text, got a NUL or half a surrogate pair in {short(value)}"
+        return f"expected text, got a NUL or half a surrogate pair in {shown(value)}"
     return ""
 
 
@@ -175,15 +160,15 @@ def _picture_path(root: Path, name: str) -> tuple[str, str, Path | None]:
         if Path(name).is_absolute() or not path.is_relative_to(root):
             return (
                 "picture outside",
-                f"expected a path inside the folder, got {short(name)}, outside of it",
+                f"expected a path inside the folder, got {shown(name)}, outside of it",
                 None,
             )
         if path.is_file():
             return "", "", path
     except (OSError, ValueError, RuntimeError) as error:  # loops of links, names that no file can have
-        return "missing picture", f"expected a picture, got {short(name)}: {error}", None
+        return "missing picture", f"expected a picture, got {shown(name)}: {error}", None
     hint = "; folders are parted by '/'" if "\\" in name else ""
-    return "missing picture", f"expected a picture, got {short(name)}, which is no file{hint}", None
+    return "missing picture", f"expected a picture, got {shown(name)}, which is no file{hint}", None
 
 
 def _check_pictures(
@@ -192,7 +177,7 @@ def _check_pictures(
     digests = []
     for row, (fault, digest) in enumerate(_look(paths)):
         if fault:
-            message = f"expected a whole picture, got {short(table.cells[row]['picture'])}: {fault}"
+            message = f"expected a whole picture, got {shown(table.cells[row]['picture'])}: {fault}"
             report(Problem("broken picture", f"{table.place(row)}: picture: {message}", row))
         digests.append(digest)
         if progress:

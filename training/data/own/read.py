@@ -15,6 +15,7 @@ from scbch_keras.training.data.own.arrays import ArrayPairs, array_pairs
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
 from scbch_keras.training.data.own.groups import agree, draw_rows, shared_items
 from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs, table_in
+from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import check_names
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.data.problems import SPLITS, Report, refuse
@@ -88,7 +89,7 @@ def gather(
     if ending in ARRAY_READERS:
         return Gathered(array_pairs(file, ARRAY_READERS[ending](file, report), vocabulary, report))
     if ending in TABLE_READERS:
-        table = TABLE_READERS[ending](file, report)
+        table = Table.of(file.name, TABLE_READERS[ending](file, report))
         return Gathered(*raw_pairs(file, table, separator, vocabulary, report, check_pictures, progress))
     expected = ", ".join((*ARRAY_READERS, *TABLE_READERS))
     raise ValueError(f"{file.name}: expected a folder of pictures with a table, or one of {expected}")
