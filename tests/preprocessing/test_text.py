@@ -362,18 +362,21 @@ def check_equal(pipeline, by_onnx, by_tensorflow, texts):
     return expected
 
 
+@pytest.mark.slow
 def test_thousands_of_texts_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
     expected = check_equal(pipeline, by_onnx, by_tensorflow, random_texts(3000, 4) + random_texts(400, 1))
     assert (expected != 0).sum() > 5000
     assert (expected == 0).all(axis=1).any()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(texts=TEXTS)
 def test_texts_of_any_characters_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow, texts):
     check_equal(pipeline, by_onnx, by_tensorflow, texts)
 
 
+@pytest.mark.slow
 def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
     known = list(pipeline.vocabulary)
     for texts in (
