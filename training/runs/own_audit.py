@@ -18,6 +18,7 @@ FEWEST_ROWS = 50
 # Operations, and those that the noise model's rounds cost a label of a row: together a few seconds of one core.
 _SECONDS = 2e11
 _A_LABEL = 1e6
+_SHOWN = 5
 
 
 class OwnAudit(NamedTuple):
@@ -51,9 +52,7 @@ def audit_own(
     if own.groups is not None and agree(own.groups, own.labels):
         groups = own.groups.numbers
     posterior = estimate(image, text, own.labels, groups=groups)
-    return OwnAudit(
-        audit_by_posterior(own.ids, own.labels, posterior, own.label_names), posterior, basis
-    )
+    return OwnAudit(audit_by_posterior(own.ids, own.labels, posterior, own.label_names), posterior, basis)
 
 
 def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -> str:
@@ -77,6 +76,28 @@ def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -
     if work > _SECONDS:
         return f"{rows:,} rows of {columns:,} features and {classes:,} labels take longer than seconds"
     return ""
+
+
+def doubts_in_words(own: RawPairs | ArrayPairs, text_features: str = "bow") -> tuple[str, ...]:
+    """The estimated noise and the most doubtful labels, a few lines; or a line that says why they are left out."""
+    if reason := why_not_in_seconds(own, text_features):
+        return (f"Doubtful labels: left out, since {reason}; scbch audit looks for them",)
+    try:
+        found = audit_own(own, text_features)
+    except ValueError as error:
+        return (f"Doubtful labels: left out, since {error}",)
+    audit = found.audit
+    wrong, missing = int(audit.contradicted().sum()), int(audit.suggested().sum())
+    lines = [
+        f"Doubtful labels, by {found.basis}: {wrong:,} given ones are probably wrong, {missing:,} are probably missing",
+        f"Estimated noise: {found.posterior.noise_in_words}",
+    ]
+    for sample in audit.samples(audit.suspects(_SHOWN)):
+        doubts = [f"{name} wrong at {1 - soft:.0%}" for name, soft in sample.contradicted]
+        doubts += [f"{name} missing at {soft:.0%}" for name, soft in sample.suggested]
+        if doubts:
+            lines.append(f"  {sample.id}: {', '.join(doubts)}")
+    return (*lines, "scbch audit lists all of them, with a page to decide on each")
 
 
 def _features(

@@ -71,7 +71,9 @@ def read_corrections(
             cells = {name: from_csv_cell(cell) for name, cell in written.items()}
             for name, cell in written.items():
                 if csv_cell(cells[name]) != cell:
-                    message = "text that begins with = + - @ ' has an apostrophe before it, and control characters"
+                    message = (
+                        "text that begins with = + - @ ' has an apostrophe before it, and control characters"
+                    )
                     problems.append(
                         Problem(
                             "unsafe cell",
@@ -125,7 +127,9 @@ def _correction(
         decision = _decision(place, cells, names)
         if decision.label in decisions or ("edit" in {decision.decision, *_kinds(decisions)} and decisions):
             what = f"label {short(decision.label)}" if decision.label in decisions else "edit"
-            raise ValueError(f"{place}: {what} of {short(name)}: it was decided in an earlier line; decide once")
+            raise ValueError(
+                f"{place}: {what} of {short(name)}: it was decided in an earlier line; decide once"
+            )
         decisions[decision.label] = decision
         if decision.decision == "accept":
             changed.add(decision.label)

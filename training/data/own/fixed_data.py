@@ -46,7 +46,9 @@ def correction_notes(path: Path) -> dict[str, str]:
     removed = sum(len(set(before) - set(after)) for before, after in changes)
     added = sum(len(set(after) - set(before)) for before, after in changes)
     people = sorted({line["who"] for line in lines})
-    note = f"{removed + added:,} changed ({removed:,} removed, {added:,} added) in {len(changes):,} samples by "
+    note = (
+        f"{removed + added:,} changed ({removed:,} removed, {added:,} added) in {len(changes):,} samples by "
+    )
     return {"corrected labels": f"{note}{', '.join(people)}; see {FIXED}"}
 
 

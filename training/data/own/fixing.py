@@ -97,7 +97,9 @@ def _check_out(out: Path, path: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out: expected a new or empty folder, got {out}, which is there already")
     if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-        raise ValueError(f"out: expected a folder outside the data, which stays as it is; got {out} in {path}")
+        raise ValueError(
+            f"out: expected a folder outside the data, which stays as it is; got {out} in {path}"
+        )
     if not out.resolve().parent.is_dir():
         raise ValueError(f"out: there is no folder {out.parent} to make {out.name} in")
 
@@ -184,12 +186,12 @@ def _clean(data: RawPairs | ArrayPairs) -> list[list[str]] | None:
 def _notes(data: RawPairs | ArrayPairs, after: RawPairs | ArrayPairs, pictures: Pictures) -> Iterator[str]:
     if gone := [name for name in data.label_names if name not in after.label_names]:
         yield f"no sample has these labels any more: {', '.join(gone)}"
-    if data.groups is not None and agree(data.groups, data.labels):
-        if after.groups is not None and not agree(after.groups, after.labels):
-            yield (
-                "rows of one item now have different labels, so that noise and posterior labels take each row by "
-                "itself: correct all rows of an item alike"
-            )
+    alike = [one.groups is None or agree(one.groups, one.labels) for one in (data, after)]
+    if alike == [True, False]:
+        yield (
+            "rows of one item now have different labels, so that noise and posterior labels take each row by "
+            "itself: correct all rows of an item alike"
+        )
     if isinstance(data, RawPairs):
         how = "copies of the pictures" if pictures == "copy" else "hard links to the pictures"
         yield f"the folder has {how}, {len(set(data.pictures)):,} of them"

@@ -234,9 +234,7 @@ def read_parquet(path: Path, report: Report) -> dict[str, Any]:
         # A string of a dictionary is held once, however often it occurs.
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
             # Lists of strings of a dictionary can be read within a row group alone.
-            groups = [
-                file.read_row_group(group, columns) for group in range(file.metadata.num_row_groups)
-            ]
+            groups = [file.read_row_group(group, columns) for group in range(file.metadata.num_row_groups)]
             table = pa.concat_tables(groups) if groups else file.read(columns)
     except (pa.ArrowException, *CORRUPT) as error:
         raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error

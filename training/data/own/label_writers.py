@@ -175,7 +175,9 @@ def _write_parquet(source: Path, target: Path, changes: Changes, label_names: Se
                     labels = table.column(place).to_pylist()
                     for row in rows:
                         labels[row - start] = _listed_as(labels[row - start], changes[row], label_names)
-                    table = table.set_column(place, schema.field(place), _column(labels, schema.field(place).type))
+                    table = table.set_column(
+                        place, schema.field(place), _column(labels, schema.field(place).type)
+                    )
                 writer.write_table(table)
                 start += len(table)
 
