@@ -73,7 +73,7 @@ _BY_NEIGHBORS = _Words(
     "where to look, not a proof: a rare but true label is doubted too.",
 )
 _BY_POSTERIOR = _Words(
-    lead="For each label of each sample it was estimated, from picture and text and from the labels of all other "
+    lead="For each label of each sample it was estimated, from what the sample shows and from the labels of all other "
     "samples, how probable it is that the label is true.",
     contradicted="given labels that are probably wrong",
     suggested="labels that are not given and are probably missing",
