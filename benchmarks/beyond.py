@@ -91,8 +91,8 @@ def estimates(folder: Path, seeds: int) -> None:
             )
 
 
-def tags(folder: Path, seeds: int) -> None:
-    """The error of what people's tags leave of the labels, with and without 50 checked rows."""
+def tag_arrays(folder: Path) -> tuple[np.ndarray, ...]:
+    """Tags of the 724 pairs as labels of 21 concepts, the words that are none of these tags, true labels, images."""
     from scipy.io import loadmat
 
     words = loadmat(folder / "mirflickr25k-yall.mat")["YAll"]
@@ -101,11 +101,29 @@ def tags(folder: Path, seeds: int) -> None:
         row, image = file["row"], file["image"]
     tagged = np.stack([words[row][:, columns].any(axis=1) for columns in _CONCEPTS.values()], axis=1)
     text = np.delete(words[row], np.concatenate(list(_CONCEPTS.values())), axis=1)
+    return tagged.astype("uint8"), text, true[row].astype("uint8"), image
+
+
+def tagged_pairs(folder: Path, seed: int) -> tuple[Pairs, np.ndarray, Pairs, Pairs]:
+    """600 training pairs with tags as labels, their true labels; the other pairs as queries, the 600 as database."""
+    tagged, text, true, image = tag_arrays(folder)
+    order = np.random.default_rng(seed).permutation(len(true))
+
+    def part(chosen: np.ndarray, labels: np.ndarray) -> Pairs:
+        return Pairs(image[chosen], text[chosen], labels[chosen], chosen.astype(str))
+
+    train, rest = order[:600], order[600:]
+    return part(train, tagged), true[train], part(rest, true), part(train, true)
+
+
+def tags(folder: Path, seeds: int) -> None:
+    """The error of what people's tags leave of the labels, with and without 50 checked rows."""
+    tagged, text, true, image = tag_arrays(folder)
     results: dict[str, list[float]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        train = rng.permutation(len(row))[:600]
-        labels, truth = tagged[train].astype("uint8"), true[row[train]]
+        train = rng.permutation(len(true))[:600]
+        labels, truth = tagged[train], true[train]
         chosen = rng.choice(600, 50, replace=False)
         others = np.setdiff1d(np.arange(600), chosen)
         checked = (chosen, truth[chosen])

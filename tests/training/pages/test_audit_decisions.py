@@ -150,7 +150,8 @@ def test_filters_and_order_leave_what_was_asked_for(folder):
         result.all = shown(); choose("kind", "missing"); result.missing = shown();
         choose("label", "2"); result.third = shown(); choose("label", ""); choose("kind", "");
         press("a"); choose("state", "undecided"); result.undecided = shown(); choose("state", "");
-        choose("order", "id"); result.order = [...page().querySelectorAll("#doubts h3")].map((one) => one.textContent[0]);
+        choose("order", "id"); const heads = [...page().querySelectorAll("#doubts h3")];
+        result.order = heads.map((one) => one.textContent[0]);
         """,
     )
     assert result["all"] == [2, 2, 1, 1, 1, 1]
