@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -46,19 +46,24 @@ def audit(
         "image_weights": image_weights,
         "text_features": text_features,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     with bad_input_ends():
+        from scbch_keras.training.data.own.fixed_data import is_data
         from scbch_keras.training.pages.audit_run import audit_data, audit_run
         from scbch_keras.training.runs.folder import STATE
 
         if (path / STATE).is_file():
             if named := [*given, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
-            audited = audit_run(path, limit, by)  # type: ignore[arg-type]
+            audited = audit_run(path, limit, cast(Any, by))
         else:
             if by != "posterior":
                 raise ValueError(f"--by {by} is for a run, which has neighbours; {path} is data")
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **given)  # type: ignore[arg-type]
+            if path.is_dir() and not is_data(path):
+                raise ValueError(
+                    f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
+                )
+            audited = audit_data(path, out or Path("scbch-audit"), limit, **given)
     console = Console()
     for line in audited.told:
         console.print(terminal(line), soft_wrap=True, markup=False)
@@ -82,7 +87,7 @@ def fix(
     from scbch_keras.training.data.own.fixing import fix as apply
 
     with bad_input_ends():
-        fixed = apply(data, corrections, out, separator, pictures)  # type: ignore[arg-type]
+        fixed = apply(data, corrections, out, separator, cast(Any, pictures))
     for line in fixed.told:
         typer.echo(terminal(line))
     typer.echo(terminal(f"Next: scbch train {out}, or scbch gain {out}"))

@@ -53,7 +53,7 @@ def gain(recipe: Recipe, out: Path, seeds: Iterable[int]) -> Gain:
     before = labels_before(path)
     if not before:
         raise ValueError(f"{path}: expected data that scbch fix changed, with {FIXED} in its folder")
-    results = []
+    results: list[tuple[int, float, float]] = []
     for seed in seeds:
         of_seed = replace(recipe, seed=seed)
         scores = []
@@ -72,7 +72,7 @@ def gain(recipe: Recipe, out: Path, seeds: Iterable[int]) -> Gain:
                     data = replace(data, train=_undone(data.train, before, data.label_names))
                 train(run, data, keep_model=False)
             scores.append(float(np.mean([run.state["metrics"][way]["map"] for way in ("i2t", "t2i")])))
-        results.append((seed, *scores))
+        results.append((seed, scores[0], scores[1]))
     notes = run.state["data"]["notes"]
     judged = f"Judged by {notes['labels of queries and database']}"
     return Gain(tuple(results), correction_notes(path)["corrected labels"], judged)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from scbch_keras.files import file_in, stored_json
+from scbch_keras.training.data.own.file_formats import TABLE_READERS
+from scbch_keras.training.data.own.folders import visible_files
 from scbch_keras.training.data.own.pictures import table_in
 
 FIXED = "fixed.json"
@@ -21,6 +23,11 @@ def data_file(path: Path) -> Path:
         return file_in(path, _log(path)["data"])
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: expected the data that {FIXED} names: {error}") from error
+
+
+def is_data(folder: Path) -> bool:
+    """Whether a folder has a table, or a file that `scbch fix` wrote."""
+    return (folder / FIXED).is_file() or bool(visible_files(folder, TABLE_READERS, deep=False))
 
 
 def labels_before(path: Path) -> dict[str, Sequence[str]]:

@@ -167,7 +167,7 @@ def _check_written(
         np.array_equal(data.ids, after.ids),
         list(map(sorted, expected)) == list(map(sorted, _names(after, after.labels))),
         _clean(data) == _clean(after),
-        (data.split is None) == (after.split is None) and np.array_equal(data.split, after.split),  # type: ignore[arg-type]
+        (data.split is None) == (after.split is None) and np.array_equal(data.split, after.split),
     ]
     if isinstance(data, RawPairs) and isinstance(after, RawPairs):
         same.append(data.texts == after.texts)

@@ -7,7 +7,6 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from json.decoder import scanstring
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def _labels_in(line: str) -> tuple[int, int, Any]:
 
     place = after_blanks(after_blanks(0) + 1)
     while line[place] != "}":
-        key, place = scanstring(line, place + 1)
+        key, place = decoder.raw_decode(line, place)
         start = after_blanks(after_blanks(place) + 1)
         value, end = decoder.raw_decode(line, start)
         if key == "labels":
