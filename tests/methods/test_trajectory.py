@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import scbch_keras as sk
+from scbch_keras.backend import JIT
 
 pytestmark = pytest.mark.onednn
 
@@ -91,7 +92,15 @@ def replay(trajectory, optimizer, **compile_with):
     return np.array(recorder.losses), np.array(recorder.confidence[2:]), np.array(codes)
 
 
-@pytest.mark.parametrize("eager", [False, True], ids=["as compiled", "eager"])
+@pytest.mark.parametrize(
+    "eager",
+    [
+        pytest.param(False, id="as compiled"),
+        pytest.param(
+            True, id="eager", marks=pytest.mark.skipif(not JIT, reason="nothing is compiled on this backend")
+        ),
+    ],
+)
 def test_with_pytorchs_adam_every_step_is_the_authors(trajectory, eager):
     optimizer = PyTorchAdam(1e-3, epsilon=1e-8)
     losses, confidence, _ = replay(trajectory, optimizer, run_eagerly=eager)

@@ -46,14 +46,14 @@ def audit(
         "image_weights": image_weights,
         "text_features": text_features,
     }
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    passed: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     with bad_input_ends():
         from scbch_keras.training.data.own.fixed_data import is_data
         from scbch_keras.training.pages.audit_run import audit_data, audit_run
         from scbch_keras.training.runs.folder import STATE
 
         if (path / STATE).is_file():
-            if named := [*given, *(["out"] if out is not None else [])]:
+            if named := [*passed, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
             audited = audit_run(path, limit, cast(Any, by))
         else:
@@ -63,9 +63,9 @@ def audit(
                 raise ValueError(
                     f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
                 )
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **given)
+            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed)
     console = Console()
-    for line in audited.told:
+    for line in audited.summary:
         console.print(terminal(line), soft_wrap=True, markup=False)
 
 
@@ -88,7 +88,7 @@ def fix(
 
     with bad_input_ends():
         fixed = apply(data, corrections, out, separator, cast(Any, pictures))
-    for line in fixed.told:
+    for line in fixed.summary:
         typer.echo(terminal(line))
     typer.echo(terminal(f"Next: scbch train {out}, or scbch gain {out}"))
 

@@ -73,10 +73,10 @@ def train(
     with bad_input_ends(), ended_in_time():
         if resume:
             run = RunFolder.open(out)
-            given = [name for name, value in flags.items() if value is not None]
-            if given or config or settings:
+            passed = [name for name, value in flags.items() if value is not None]
+            if passed or config or settings:
                 raise ValueError(
-                    f"--resume takes the run's own settings; {(given or ['config'])[0]} was given too"
+                    f"--resume takes the run's own settings; {(passed or ['config'])[0]} was given too"
                 )
             recipe = run.recipe
         else:
@@ -100,8 +100,8 @@ def train(
         try:
             training.train(run, pairs)
         except training.RunStopped as stopped:
-            told = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
-            console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+            message = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
+            console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
             raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
     console.print(terminal(f"Run: {out.resolve()}"), soft_wrap=True, markup=False, highlight=False)

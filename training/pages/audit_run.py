@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from scbch_keras.checks import one_of, whole
-from scbch_keras.files import replaced
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, Reliability
 from scbch_keras.labels.posterior import LabelPosterior, estimate
+from scbch_keras.stored import write_json
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
@@ -36,7 +36,7 @@ class AuditedRun:
     """What the ranking rests on, in words, where that is not plain."""
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A few lines for a reader."""
         contradicted, suggested = self.audit.contradicted(), self.audit.suggested()
         by = "probabilities" if isinstance(self.audit, PosteriorAudit) else "neighbours"
@@ -83,21 +83,21 @@ def audit_run(path: Path, limit: int = 100, by: By = "posterior") -> AuditedRun:
     """
     one_of("by", by, get_args(By))
     run = RunFolder.open(path)
-    found = (
+    fields = (
         run.array("train_ids"),
         run.array("confidence"),
         run.array("train_labels"),
         run.array("soft_labels"),
         tuple(run.state["data"]["label_names"]),
     )
-    audit, noise, note = LabelAudit(*found), None, None
+    audit, noise, note = LabelAudit(*fields), None, None
     if by == "posterior":
         try:
             posterior = _posterior(run)
         except (OSError, ValueError) as error:
             note = f"Ranked by the neighbours, since the run's data cannot be opened: {error}"
         else:
-            audit, noise = PosteriorAudit(*found, posterior.probabilities), posterior.noise_in_words
+            audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.noise_in_words
     clean = run.array("train_clean_labels") if run.has_array("train_clean_labels") else None
     pictures = (
         [Path(name) for name in run.array("train_pictures")] if run.has_array("train_pictures") else None
@@ -162,8 +162,8 @@ def audit_data(
         made_of = json.dumps([backbone.config(), own.source.arrays, str(path.absolute())], sort_keys=True)
         name = f"features-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.h5"
         image = extract(raw.pictures, backbone, out / name)
-    found = audit_own(own, text_features, image, image_features)
-    audit = found.audit
+    estimated = audit_own(own, text_features, image, image_features)
+    audit = estimated.audit
     score = None if own.clean_labels is None else audit.score(own.clean_labels)
     written = _write(audit, out, score)
     write_audit_page(
@@ -173,15 +173,15 @@ def audit_data(
         None if raw is None else raw.pictures,
         None if raw is None else raw.texts,
         score,
-        found.posterior.noise_in_words,
+        estimated.posterior.noise_in_words,
         limit=limit,
-        basis=found.basis,
+        basis=estimated.basis,
         agreement="their probabilities",
     )
-    note = f"By {found.basis}."
+    note = f"By {estimated.basis}."
     if raw is not None and image is None:
         note += " --image-features, such as vgg19 or pixels:32, lets them speak too."
-    return AuditedRun(audit, score, written, found.posterior.noise_in_words, note)
+    return AuditedRun(audit, score, written, estimated.posterior.noise_in_words, note)
 
 
 def _write(audit: LabelAudit, folder: Path, score: AuditScore | None) -> tuple[Path, ...]:
@@ -191,6 +191,5 @@ def _write(audit: LabelAudit, folder: Path, score: AuditScore | None) -> tuple[P
         return (folder / "audit.csv", folder / "audit.html")
     scores = {name: getattr(score, name)._asdict() for name in RANKED}
     scores["reliability"] = {name: curve._asdict() for name, curve in _reliability(score).items()}
-    with replaced(folder / "audit.json") as file:
-        file.write(json.dumps(scores, indent=1, allow_nan=False).encode())
+    write_json(folder / "audit.json", scores, indent=1)
     return tuple(folder / name for name in ("audit.csv", "audit.html", "audit.json"))

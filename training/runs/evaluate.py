@@ -71,8 +71,8 @@ def retrieval_metrics(
     size = len(database_labels)
     curve_ranks = np.unique(np.linspace(1, size, CURVE_POINTS).astype(int))
     results: dict[str, dict[str, Any]] = {}
-    for direction, (asked, searched) in DIRECTIONS.items():
-        codes = (query[asked], database[searched], query_labels, database_labels)
+    for direction, (source, target) in DIRECTIONS.items():
+        codes = (query[source], database[target], query_labels, database_labels)
         precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
         results[direction] = {
             **{name: metric.measure(*codes, bits=bits) for name, metric in METRICS.items()},

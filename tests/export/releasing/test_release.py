@@ -110,17 +110,18 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def released(model, tmp_path_factory):
+def released(model, tmp_path_factory, new_processes):
     sets = [
         (data(rows, seed), np.eye(4, dtype="uint8")[np.arange(rows) % 4]) for rows, seed in ((8, 1), (20, 2))
     ]
-    return export.release(
-        model,
-        tmp_path_factory.mktemp("base") / "made" / "icons",
-        label_names=LABEL_NAMES,
-        training={"recipe": {"noise": 0.5}},
-        evaluation=Evaluation.of(*sets),
-    )
+    with new_processes():
+        return export.release(
+            model,
+            tmp_path_factory.mktemp("base") / "made" / "icons",
+            label_names=LABEL_NAMES,
+            training={"recipe": {"noise": 0.5}},
+            evaluation=Evaluation.of(*sets),
+        )
 
 
 @pytest.mark.release

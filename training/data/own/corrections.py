@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.safe_text import csv_cell, from_csv_cell
-from scbch_keras.training.data.own.formats import Table, read_csv
-from scbch_keras.training.data.problems import Problem, short
+from scbch_keras.training.data.own.rows import Table, read_csv
+from scbch_keras.training.data.problems import Problem
 
 COLUMNS = ("id", "label", "given", "decision", "new_labels", "who", "when")
 DECISIONS = ("accept", "keep", "edit")
@@ -62,7 +63,7 @@ def read_corrections(
     problems: list[Problem] = []
     if not path.is_file():
         raise ValueError(f"corrections: there is no file {path}")
-    table = read_csv(path, problems.append)
+    table = Table.of(path.name, read_csv(path, problems.append))
     _check_columns(table)
     samples: dict[str, list[tuple[str, dict[str, str]]]] = {}
     if not problems:
@@ -77,7 +78,7 @@ def read_corrections(
                     problems.append(
                         Problem(
                             "unsafe cell",
-                            f"{place}: {name}: got {short(cell)}; {message} are written out, as the audit page does",
+                            f"{place}: {name}: got {shown(cell)}; {message} are written out, as the audit page does",
                         )
                     )
             samples.setdefault(cells["id"], []).append((place, cells))
@@ -89,7 +90,7 @@ def read_corrections(
         row = row_of.get(name)
         try:
             if row is None:
-                raise ValueError(f"{lines[0][0]}: id: the data has no sample {short(name)}")
+                raise ValueError(f"{lines[0][0]}: id: the data has no sample {shown(name)}")
             now = tuple(label_names[column] for column in np.flatnonzero(labels[row]).tolist())
             found.append(_correction(row, name, now, lines, label_names))
         except ValueError as error:
@@ -119,16 +120,16 @@ def _correction(
     for place, cells in lines:
         if set(_labels(place, "given", cells["given"], names)) != set(now):
             raise ValueError(
-                f"{place}: given: the labels of {short(name)} are no longer what the audit saw: expected "
-                f"{short(';'.join(now))}, got {short(cells['given'])}; audit the data again"
+                f"{place}: given: the labels of {shown(name)} are no longer what the audit saw: expected "
+                f"{shown(';'.join(now))}, got {shown(cells['given'])}; audit the data again"
             )
         if set(_labels(place, "new_labels", cells["new_labels"], names)) != after:
-            raise ValueError(f"{place}: new_labels: another line of {short(name)} has others; decide once")
+            raise ValueError(f"{place}: new_labels: another line of {shown(name)} has others; decide once")
         decision = _decision(place, cells, names)
         if decision.label in decisions or ("edit" in {decision.decision, *_kinds(decisions)} and decisions):
-            what = f"label {short(decision.label)}" if decision.label in decisions else "edit"
+            what = f"label {shown(decision.label)}" if decision.label in decisions else "edit"
             raise ValueError(
-                f"{place}: {what} of {short(name)}: it was decided in an earlier line; decide once"
+                f"{place}: {what} of {shown(name)}: it was decided in an earlier line; decide once"
             )
         decisions[decision.label] = decision
         if decision.decision == "accept":
@@ -136,8 +137,8 @@ def _correction(
     if "edit" not in _kinds(decisions) and after != set(now) ^ changed:
         right = ";".join(label for label in names if label in set(now) ^ changed)
         raise ValueError(
-            f"{place}: new_labels: expected {short(right)} by what was accepted of {short(name)}, "
-            f"got {short(first['new_labels'])}"
+            f"{place}: new_labels: expected {shown(right)} by what was accepted of {shown(name)}, "
+            f"got {shown(first['new_labels'])}"
         )
     return Correction(
         row, name, now, tuple(label for label in names if label in after), tuple(decisions.values())
@@ -152,14 +153,14 @@ def _decision(place: str, cells: dict[str, str], names: Sequence[str]) -> Decisi
     decision = Decision(*(cells[name] for name in ("label", "decision", "who", "when")))
     if decision.decision not in DECISIONS:
         raise ValueError(
-            f"{place}: decision: expected one of {', '.join(DECISIONS)}, got {short(decision.decision)}"
+            f"{place}: decision: expected one of {', '.join(DECISIONS)}, got {shown(decision.decision)}"
         )
     if decision.label and decision.label not in names:
-        raise ValueError(f"{place}: label: the data has no label {short(decision.label)}")
+        raise ValueError(f"{place}: label: the data has no label {shown(decision.label)}")
     if not decision.label and decision.decision == "accept":
         raise ValueError(f"{place}: label: expected the label that is accepted as doubtful, got none")
     if not decision.who.strip():
-        raise ValueError(f"{place}: who: expected who decided, got {short(decision.who)}")
+        raise ValueError(f"{place}: who: expected who decided, got {shown(decision.who)}")
     try:
         zone = datetime.fromisoformat(decision.when).tzinfo
     except ValueError:
@@ -167,7 +168,7 @@ def _decision(place: str, cells: dict[str, str], names: Sequence[str]) -> Decisi
     if zone is None:
         example = "2026-01-31T12:00:00Z"
         raise ValueError(
-            f"{place}: when: expected a time with its zone such as {example}, got {short(decision.when)}"
+            f"{place}: when: expected a time with its zone such as {example}, got {shown(decision.when)}"
         )
     return decision
 
@@ -175,12 +176,12 @@ def _decision(place: str, cells: dict[str, str], names: Sequence[str]) -> Decisi
 def _labels(place: str, column: str, cell: str, names: Iterable[str]) -> list[str]:
     labels = _listed(cell)
     if labels is None or "" in labels:
-        raise ValueError(f"{place}: {column}: expected labels parted by ';', got {short(cell)}")
+        raise ValueError(f"{place}: {column}: expected labels parted by ';', got {shown(cell)}")
     unknown = [label for label in labels if label not in names]
     if unknown:
-        raise ValueError(f"{place}: {column}: the data has no label {short(unknown[0])}")
+        raise ValueError(f"{place}: {column}: the data has no label {shown(unknown[0])}")
     if len(set(labels)) < len(labels):
-        raise ValueError(f"{place}: {column}: expected each label once, got {short(cell)}")
+        raise ValueError(f"{place}: {column}: expected each label once, got {shown(cell)}")
     return labels
 
 

@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from scbch_keras.files import file_in, stored_json
+from scbch_keras.stored import FileKind
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.folders import visible_files
 from scbch_keras.training.data.own.pictures import table_in
 
 FIXED = "fixed.json"
-FORMAT = "scbch fixed data 1"
+KIND = FileKind(
+    "the log of `scbch fix`",
+    "format",
+    ("scbch fixed data 1",),
+    "take it from a backup, or fix the data again",
+)
 
 
 def data_file(path: Path) -> Path:
@@ -32,14 +38,14 @@ def is_data(folder: Path) -> bool:
 
 def labels_before(path: Path) -> dict[str, Sequence[str]]:
     """The labels, by id, that samples of a fixed folder had before the last correction; {} for other data."""
-    log = _log_of(path)
+    log = log_of(path)
     lines = [] if log is None else log["decisions"]
     return {line["id"]: line["from"] for line in lines if line["from"] != line["to"]}
 
 
 def correction_notes(path: Path) -> dict[str, str]:
     """What is told of data that `scbch fix` wrote; {} for other data."""
-    log = _log_of(path)
+    log = log_of(path)
     if log is None:
         return {}
     lines = [line for one in (*log["earlier"], log) for line in one["decisions"]]
@@ -59,8 +65,8 @@ def correction_notes(path: Path) -> dict[str, str]:
     return {"corrected labels": f"{note}{', '.join(people)}; see {FIXED}"}
 
 
-def _log_of(path: Path) -> dict[str, Any] | None:
-    """The log of a fixed folder, or of the data file in it; None for other data."""
+def log_of(path: Path) -> dict[str, Any] | None:
+    """The log of a fixed folder, or of the data file in it; None for other data. ValueError: it is damaged."""
     folder = path if path.is_dir() else path.parent
     if not (folder / FIXED).is_file() or (folder != path and data_file(folder) != path):
         return None
@@ -68,16 +74,11 @@ def _log_of(path: Path) -> dict[str, Any] | None:
 
 
 def _log(folder: Path) -> dict[str, Any]:
-    """What `fixed.json` holds. ValueError: it is damaged, or another kind of file."""
-    try:
-        log = stored_json(file_in(folder, FIXED))
-        if log["format"] != FORMAT:
-            raise ValueError(f"its format is {log['format']!r}")
+    with KIND.reading(folder / FIXED):
+        log = KIND.unmarked(stored_json(file_in(folder, FIXED)))
         for one in (*log["earlier"], log):
             for line in one["decisions"]:
                 texts = (line["id"], line["who"], *line["from"], *line["to"])
                 if not all(isinstance(text, str) for text in texts):
                     raise ValueError("expected text")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / FIXED}: expected the log of `scbch fix`: {error}") from error
     return log

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from scbch_keras.checks import one_of
-from scbch_keras.files import file_in, hidden_sibling, no_room_told, sha256_of, stored_json, sync, sync_tree
+from scbch_keras.files import explained_full_disk, hidden_sibling, sha256_of, sync, sync_tree
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.corrections import Correction, read_corrections
-from scbch_keras.training.data.own.fixed_data import FIXED, FORMAT, data_file
+from scbch_keras.training.data.own.fixed_data import FIXED, KIND, data_file, log_of
 from scbch_keras.training.data.own.groups import agree
 from scbch_keras.training.data.own.label_writers import write_labels
 from scbch_keras.training.data.own.pictures import RawPairs
@@ -39,7 +39,7 @@ class Fixed:
     notes: tuple[str, ...]
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A few lines for a reader."""
         return [
             f"{self.changed:,} of {self.reviewed:,} reviewed samples changed: {self.removed:,} labels removed, "
@@ -74,21 +74,21 @@ def fix(
     source, corrections, out = data_file(Path(path)), Path(corrections), Path(out)
     _check_out(out, Path(path))
     data = read_own(source, separator, check_pictures=False)
-    found = read_corrections(corrections, data.ids, data.labels, data.label_names)
-    changes = {one.row: one.after for one in found if one.after != one.before}
+    corrected = read_corrections(corrections, data.ids, data.labels, data.label_names)
+    changes = {one.row: one.after for one in corrected if one.after != one.before}
     with _folder(out) as staging:
         write_labels(source, staging / source.name, changes, data.label_names, separator)
         if isinstance(data, RawPairs):
             _bring_pictures(data, source.parent, staging, pictures)
-        _write_log(staging, source, corrections, found)
+        _write_log(staging, source, corrections, corrected)
         after = read_own(staging, separator, check_pictures=False)
         _check_written(data, after, changes)
     return Fixed(
         out,
-        reviewed=len(found),
+        reviewed=len(corrected),
         changed=len(changes),
-        added=sum(len(set(one.after) - set(one.before)) for one in found),
-        removed=sum(len(set(one.before) - set(one.after)) for one in found),
+        added=sum(len(set(one.after) - set(one.before)) for one in corrected),
+        removed=sum(len(set(one.before) - set(one.after)) for one in corrected),
         notes=tuple(_notes(data, after, pictures)),
     )
 
@@ -109,7 +109,7 @@ def _folder(out: Path) -> Iterator[Path]:
     """A hidden folder that takes the place of `out` if the block ends well, and else leaves nothing."""
     staging = hidden_sibling(out.resolve())
     try:
-        with no_room_told(out):
+        with explained_full_disk(out):
             staging.mkdir()
             yield staging
             sync_tree(staging)
@@ -133,29 +133,25 @@ def _bring_pictures(data: RawPairs, root: Path, staging: Path, how: Pictures) ->
         try:
             os.link(picture.resolve(), target)
         except OSError as error:
-            told = f"{picture} cannot be linked ({error.strerror}): leave out --pictures link"
-            raise OSError(error.errno, told) from error
+            message = f"{picture} cannot be linked ({error.strerror}): leave out --pictures link"
+            raise OSError(error.errno, message) from error
 
 
-def _write_log(staging: Path, source: Path, corrections: Path, found: Sequence[Correction]) -> None:
-    before = source.parent / FIXED
-    earlier: list[Any] = []
-    if before.is_file() and file_in(source.parent, FIXED) and data_file(source.parent) == source:
-        last = stored_json(before)
-        earlier = [*last.pop("earlier"), last]
+def _write_log(staging: Path, source: Path, corrections: Path, corrected: Sequence[Correction]) -> None:
+    last = log_of(source)
     log = {
-        "format": FORMAT,
         "data": source.name,
         "before": {"path": str(source.resolve()), "sha256": sha256_of(source)},
         "corrections": {"name": corrections.name, "sha256": sha256_of(corrections)},
         "decisions": [
             {"id": one.id, "from": one.before, "to": one.after, **line._asdict()}
-            for one in found
+            for one in corrected
             for line in one.decisions
         ],
-        "earlier": earlier,
+        "earlier": [] if last is None else [*last.pop("earlier"), last],
     }
-    (staging / FIXED).write_text(json.dumps(log, ensure_ascii=False, indent=1), encoding="utf-8")
+    content = json.dumps(KIND.marked(log), ensure_ascii=False, indent=1)
+    (staging / FIXED).write_text(content, encoding="utf-8")
 
 
 def _check_written(

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from scbch_keras.checks import shown
 from scbch_keras.training.data.own.label_cells import is_list, names_in
 from scbch_keras.training.data.own.matlab import is_matlab_hdf5
 from scbch_keras.training.data.own.vocabulary import wrong_labels
-from scbch_keras.training.data.problems import short
 
 Changes = Mapping[int, Sequence[str]]
 """Row (from 0) -> its new labels."""
@@ -126,7 +126,7 @@ def _labels_in(line: str) -> tuple[int, int, Any]:
         place = after_blanks(end)
         if line[place] == ",":
             place = after_blanks(place + 1)
-    raise ValueError(f"expected the key 'labels', got {short(line)}")
+    raise ValueError(f"expected the key 'labels', got {shown(line)}")
 
 
 def _bits(names: Sequence[str], label_names: Sequence[str]) -> np.ndarray[Any, Any]:
