@@ -9,6 +9,7 @@ import scbch_keras as sk
 from scbch_keras.backend import JIT
 
 pytestmark = pytest.mark.onednn
+optimised = pytest.mark.optimised
 
 
 class PyTorchAdam(keras.optimizers.Adam):
@@ -95,7 +96,7 @@ def replay(trajectory, optimizer, **compile_with):
 @pytest.mark.parametrize(
     "eager",
     [
-        pytest.param(False, id="as compiled"),
+        pytest.param(False, id="as compiled", marks=optimised),
         pytest.param(
             True, id="eager", marks=pytest.mark.skipif(not JIT, reason="nothing is compiled on this backend")
         ),
@@ -108,6 +109,7 @@ def test_with_pytorchs_adam_every_step_is_the_authors(trajectory, eager):
     np.testing.assert_allclose(confidence, trajectory["confidence_weights"], atol=1e-4)
 
 
+@optimised
 def test_with_keras_adam_the_training_is_the_same_but_for_epsilon(trajectory):
     losses, confidence, codes = replay(trajectory, keras.optimizers.Adam(1e-3, epsilon=1e-9))
     np.testing.assert_allclose(losses, trajectory["losses"], rtol=1e-3)

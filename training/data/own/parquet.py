@@ -75,11 +75,14 @@ def _parts(path: Path, key: str, name: str, size: int | None, report: Report) ->
         )
         read = _parquet_strings if strings else _parquet_lists
         # A string of a dictionary is held once, however often it occurs.
-        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        with parquet.ParquetFile(path, read_dictionary=texts if size is None else None) as file:
             if size is None or not file.metadata.num_rows:
-                # Lists of strings of a dictionary can be read within a row group alone.
-                groups = [file.read_row_group(group, [name]) for group in range(file.num_row_groups)]
-                tables = iter([pa.concat_tables(groups) if groups else file.read([name])])
+                # Row groups one by one: pyarrow reads lists of strings of several at once not at all.
+                groups = range(file.num_row_groups)
+                empty = file.schema_arrow.empty_table().select([name])
+                tables = iter(
+                    [pa.concat_tables([file.read_row_group(group, [name]) for group in groups] or [empty])]
+                )
             else:
                 tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(size, columns=[name]))
             for table in tables:
