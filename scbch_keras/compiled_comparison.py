@@ -46,7 +46,7 @@ def count(
     counts = np.zeros((query_codes.shape[1], 2 * (bits + 1)), np.int64)
     cells = np.empty(database_codes.shape[1], np.min_scalar_type(2 * bits + 1))
     _count(query_codes, database_codes, query_sets, database_sets, cells, counts)
-    return counts[:, 0::2] + counts[:, 1::2], counts[:, 1::2]
+    return counts[:, 0::2] + counts[:, 1::2], counts[:, 1::2].copy()
 
 
 def count_in_order(
@@ -59,7 +59,7 @@ def count_in_order(
     found = np.empty(size + 1, np.uint64)
     sums = np.empty(queries)
     _count_in_order(query_codes, database_codes, query_sets, database_sets, cut, cells, found, counts, sums)
-    return counts[:, 0::2] + counts[:, 1::2], counts[:, 1::2], sums
+    return counts[:, 0::2] + counts[:, 1::2], counts[:, 1::2].copy(), sums
 
 
 @_compiled

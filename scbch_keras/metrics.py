@@ -218,6 +218,8 @@ def _distance_table(
 ) -> _DistanceTable:
     comparison = compare(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     answerable = _answerable(comparison)
+    if answerable.all():
+        return _DistanceTable(comparison.items, comparison.relevant)
     return _DistanceTable(comparison.items[answerable], comparison.relevant[answerable])
 
 
