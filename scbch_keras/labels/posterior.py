@@ -25,6 +25,7 @@ from scbch_keras.labels.counts import CURVE_TOLERANCE, Fitted, counted_table, fi
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.noise_words import exchanges_in_words, rates_in_words, table_in_words
+from scbch_keras.labels.proposals import Proposal, propose
 from scbch_keras.labels.scores import (
     BLOCK,
     BOTH,
@@ -38,7 +39,7 @@ from scbch_keras.labels.scores import (
     predictions,
 )
 
-__all__ = ["Exchanges", "LabelPosterior", "NoiseModel", "estimate", "leave_one_out"]
+__all__ = ["Exchanges", "LabelPosterior", "NoiseModel", "Proposal", "estimate", "leave_one_out", "propose"]
 
 NoiseModel = Literal["count", "independent", "swap"]
 Exchanges = Literal["even", "by_class", "likelier"]
