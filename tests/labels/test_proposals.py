@@ -13,7 +13,7 @@ KINDS = pytest.mark.parametrize("by", ["random", "doubtful", "balanced"])
 def posterior():
     """Probabilities of 300 rows, the truth drawn from them, and given labels; the last label is rare."""
     rng = np.random.default_rng(0)
-    p = rng.beta(0.3, [1.0, 1.0, 1.0, 30.0], (300, 4))
+    p = rng.beta(0.3, [1.0, 1.0, 1.0, 10.0], (300, 4))
     return p, (rng.random(p.shape) < p).astype("uint8"), (rng.random(p.shape) < 0.3).astype("uint8")
 
 
