@@ -171,7 +171,9 @@ def estimate(
         if noise_model != "count":
             raise ValueError(f"exchanges={exchanges!r} goes with noise_model='count'; got {noise_model!r}.")
         if checked is not None:
-            raise ValueError(f"exchanges={exchanges!r} is not for checked rows, from which the table is counted.")
+            raise ValueError(
+                f"exchanges={exchanges!r} is not for checked rows, from which the table is counted."
+            )
     if not any(block.any() for _, block in blocks(labels)):
         warnings.warn("labels hold no label at all: the posterior has nothing to learn from.", stacklevel=2)
     first, item = items_of(groups, labels)

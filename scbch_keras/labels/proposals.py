@@ -38,8 +38,8 @@ def propose(
 
     - "random": drawn evenly. The only ones of which `estimate(checked=...)` counts true rates.
     - "doubtful": those with the largest sum_c p (1 - p), what is to be gained for the rows themselves.
-    - "balanced": each for the label that the rows before show least, drawn with weight p of that label; so that rare labels
-      are seen too.
+    - "balanced": each for the label that the rows before show least, drawn with weight p of that label: rare
+      labels are seen too.
 
     Args:
         probabilities: (n, C), in [0, 1], such as `LabelPosterior.probabilities`.
