@@ -7,12 +7,13 @@
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
 rates, and labels only dropped or only added. `tags`: the error of MIRFlickr's own tags as labels, with 50 checked
 rows and without, and by how these rows were chosen. `exchanges`: the error where labels give way to certain others,
-by what the count model assumes. `failures`: mAP of the paper's objective and of posterior labels, the mean of both directions in
-points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a label gives way
-to the one that is most often beside it); feature-dependent (the samples and labels that a classifier confuses most);
-symmetric with features of other samples, which carry no signal; and symmetric where no label is frequent (the 8
-rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training pairs are
-trained on, and the other half, which no training sees, is the database; the subset and the icons at three rates.
+by what the count model assumes. `failures`: mAP of the paper's objective and of posterior labels, the mean of both
+directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a
+label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a classifier
+confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
+frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
+pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
+rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
 `models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at .5
 and .8. `tags_trained`: mAP of training on the tags, with 50 checked rows and without.

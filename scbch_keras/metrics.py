@@ -75,7 +75,7 @@ def mean_average_precision(
     Raises ValueError for codes, labels or sizes that do not fit each other, and if nothing is relevant to any
     query.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
     k = whole("k", k, 1, optional=True)
@@ -144,10 +144,10 @@ def precision_recall_curve(
     With `ranks`: one point a rank, over the first 1 <= rank <= n items, expected under random ties. The
     paper's Fig. 4 is drawn this way, from 15 ranks spread evenly over the database.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
-    cuts = None if ranks is None else _check_ranks("ranks", ranks, len(database_codes))
+    cuts = None if ranks is None else check_ranks("ranks", ranks, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     total = table.relevant.sum(axis=1, keepdims=True)
     if cuts is not None:
@@ -175,10 +175,10 @@ def precision_at_n(
 
     Expected under random ties, mean over the queries. Each n is from 1 to the size of the database.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
-    cuts = _check_ranks("n", n, len(database_codes))
+    cuts = check_ranks("n", n, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     return (_expected_hits(table, cuts) / cuts).mean(axis=0)
 
@@ -198,7 +198,7 @@ def precision_within_radius(
     Mean over the queries; by the field's convention a query with nothing within the radius counts as 0 (in
     `precision_recall_curve` it is left out instead). radius: 0 to bits.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
     radius = whole("radius", radius, 0, bits)
@@ -312,10 +312,10 @@ def _block_rows(block_size: int | None, columns: int) -> int:
     return whole("block_size", block_size, 1)
 
 
-def _check_retrieval(
+def check_retrieval(
     query_codes: Any, database_codes: Any, query_labels: Any, database_labels: Any, bits: int
 ) -> tuple[Labels, Labels]:
-    """The labels as arrays."""
+    """The labels as arrays; ValueError for codes and labels that do not fit each other."""
     check_packed("query_codes", query_codes, bits)
     check_packed("database_codes", database_codes, bits)
     query_labels = check_labels("query_labels", query_labels)
@@ -337,7 +337,8 @@ def _check_retrieval(
     return query_labels, database_labels
 
 
-def _check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
+def check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
+    """Ranks, each from 1 to `size`, as an array; else ValueError naming the argument."""
     if isinstance(ranks, int | np.integer) or len(ranks) == 0:
         raise ValueError(f"{name} must be a sequence of at least one integer, got {ranks!r}")
     for rank in ranks:
