@@ -74,7 +74,7 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
     audit, noise = LabelAudit(*fields), None
     if (path / POSTERIOR).is_file():
         posterior = LabelPosterior.load(path / POSTERIOR)
-        audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.noise_in_words
+        audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.in_words(fields[-1])
     score = None
     if run.has_array("train_clean_labels"):
         score = audit.score(run.array("train_clean_labels"))
