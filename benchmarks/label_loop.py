@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.beyond import tagged_pairs
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.posterior import estimate
 from scbch_keras.labels.posterior_audit import audit_by_posterior
+from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
@@ -50,8 +50,9 @@ def icons(folder: Path, seed: int) -> Case:
 
 
 def tags(folder: Path, seed: int) -> Case:
-    train, true, query, database = tagged_pairs(folder, seed)
-    return Case(train, true, query, database, {"num_classes": true.shape[1]})
+    data = load_benchmark("mirflickr-tags", folder, 0.0, seed)
+    true = np.asarray(data.train.clean_labels)
+    return Case(data.train, true, data.query, data.database, {"num_classes": true.shape[1]})
 
 
 def order_of(name: str, case: Case, seed: int) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -85,6 +84,8 @@ def _configured_backend() -> str | None:
 
 def versions(backend: str) -> dict[str, str]:
     """Versions of Python and of the installed packages that a result on `backend` depends on."""
+    from importlib import metadata  # slow to import, and most commands do without
+
     installed = {"python": platform.python_version()}
     for name in (*_PACKAGES, *_DATA_PACKAGES):
         if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):

@@ -17,7 +17,6 @@ from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
-from scbch_keras.training.progress import display
 from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
@@ -238,6 +237,8 @@ def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]
 
 @contextmanager
 def _cell_progress() -> Iterator[Any]:
+    from scbch_keras.training.progress import display
+
     with display() as shown:
         cells = shown.add_task("Cells", total=None)
         epochs = shown.add_task("")

@@ -97,7 +97,7 @@ def audit_run(path: Path, limit: int = 100, by: By = "posterior") -> AuditedRun:
         except (OSError, ValueError) as error:
             note = f"Ranked by the neighbours, since the run's data cannot be opened: {error}"
         else:
-            audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.noise_in_words
+            audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.in_words(fields[-1])
     clean = run.array("train_clean_labels") if run.has_array("train_clean_labels") else None
     pictures = (
         [Path(name) for name in run.array("train_pictures")] if run.has_array("train_pictures") else None
@@ -173,7 +173,7 @@ def audit_data(
         None if raw is None else raw.pictures,
         None if raw is None else raw.texts,
         score,
-        estimated.posterior.noise_in_words,
+        estimated.posterior.in_words(own.label_names),
         limit=limit,
         basis=estimated.basis,
         agreement="their probabilities",
@@ -181,7 +181,7 @@ def audit_data(
     note = f"By {estimated.basis}."
     if raw is not None and image is None:
         note += " --image-features, such as vgg19 or pixels:32, lets them speak too."
-    return AuditedRun(audit, score, written, estimated.posterior.noise_in_words, note)
+    return AuditedRun(audit, score, written, estimated.posterior.in_words(own.label_names), note)
 
 
 def _write(audit: LabelAudit, folder: Path, score: AuditScore | None) -> tuple[Path, ...]:

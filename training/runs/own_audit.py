@@ -90,7 +90,7 @@ def doubts_in_words(own: RawPairs | ArrayPairs, text_features: str = "bow") -> t
     wrong, missing = int(audit.contradicted().sum()), int(audit.suggested().sum())
     lines = [
         f"Doubtful labels, by {found.basis}: {wrong:,} given ones are probably wrong, {missing:,} are probably missing",
-        f"Estimated noise: {found.posterior.noise_in_words}",
+        f"Estimated noise: {found.posterior.in_words(own.label_names)}",
     ]
     for sample in audit.samples(audit.suspects(_SHOWN)):
         doubts = [f"{name} wrong at {1 - soft:.0%}" for name, soft in sample.contradicted]

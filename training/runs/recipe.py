@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         for name, settings in BENCHMARKS.items()
     },
     "mirflickr-subset": _NARROW,
+    "mirflickr-tags": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
     "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
 }
