@@ -76,8 +76,8 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
     if suffix == ".npy":
         if key is not None:
             raise ValueError(f"{path} holds one array: a key has no use")
-        rows, blocks = slices(_npy(path), size)
-        return Inputs(modality, *_in_blocks(rows, blocks, None))
+        count, blocks = slices(_npy(path), size)
+        return Inputs(modality, *_in_blocks(count, blocks, None))
     return Inputs(modality, *_array(path, ARRAY_READERS[suffix](path, refuse), key or modality, size))
 
 
