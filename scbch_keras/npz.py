@@ -1,4 +1,4 @@
-"""Arrays of .npz files, without pickle, of which nothing is allocated that the file does not hold. Numpy only."""
+"""Arrays of .npz files, read without pickle and without allocating more than the file really holds. Numpy only."""
 
 import math
 import os
@@ -99,13 +99,13 @@ def _reason(error: Exception) -> str:
 def _arrays(file: IO[bytes], names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     stored = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
-        wanted = {name: info for name, info in _members(archive).items() if names is None or name in names}
-        check_unfolded("its arrays", sum(info.file_size for info in wanted.values()), stored)
-        found: dict[str, NDArray[Any]] = {}
-        for name, info in wanted.items():
+        requested = {name: info for name, info in _members(archive).items() if names is None or name in names}
+        check_unfolded("its arrays", sum(info.file_size for info in requested.values()), stored)
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, info in requested.items():
             with archive.open(info) as member:
-                found[name] = _array(member, info.file_size, name)
-    return found
+                arrays[name] = _array(member, info.file_size, name)
+    return arrays
 
 
 def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:

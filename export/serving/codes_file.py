@@ -47,7 +47,7 @@ def encode_file(
     batch_size: int = 1024,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Blocks of inputs -> packed codes in `path`, uint8 (n, ceil(bits / 8)) as .npy; returns n.
+    """Blocks of inputs -> packed codes in `path`, uint8 (n, ceil(bits / 8)) as .npy.
 
     Beside it PATH.json (bits, release, checksums) and, where the inputs have ids, PATH.ids.txt. One block is in
     memory at a time. The codes appear last: where they are, they are whole, and so is what stands beside them.
@@ -59,6 +59,9 @@ def encode_file(
         blocks: ids are strings without line breaks; all blocks have them or none has.
         batch_size: rows that enter the network together.
         progress: called with the number of rows of each block that is done.
+
+    Returns:
+        n, the number of rows that were encoded.
 
     Raises:
         FileExistsError: one of the three files is there already.
@@ -141,6 +144,12 @@ class CodesFile:
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open codes and what stands beside them, their checksums compared.
 
+        Args:
+            path: of the codes, .npy.
+
+        Returns:
+            The codes, memory-mapped, with their source and ids.
+
         Raises:
             FileNotFoundError: there are no codes, or nothing beside says which model made them.
             ValueError: one of the files is damaged, or belongs to other codes.
@@ -190,6 +199,9 @@ class CodesFile:
         Args:
             named: whether its ids are those of the file, strings, where it has some; else they are the rows.
 
+        Returns:
+            An index that holds the codes of all rows.
+
         Raises:
             ValueError: an id stands twice in the file.
         """
@@ -204,10 +216,14 @@ class CodesFile:
 
 
 def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex, list[str] | None]:
-    """Codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) -> index, names of its ids.
+    """Open codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) for search.
 
-    The names are by id: of codes they are the ids of the file, and an id is a row. None where an id has no other
-    name.
+    Args:
+        path: of the file.
+
+    Returns:
+        The index, and the names of its ids: of codes the ids of the file, an id being a row; None where an id has no
+        other name.
 
     Raises:
         FileNotFoundError: it, or what must stand beside it, is missing.

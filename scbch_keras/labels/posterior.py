@@ -1,4 +1,4 @@
-"""What the labels probably are, before any training: a posterior from features that label noise cannot touch.
+"""The probability that each label is true, estimated before any training from features that saw no labels.
 
 A frozen backbone's features and a text's words know nothing of wrong labels. Ridge regression of the given labels on
 both, each sample predicted without itself, scores every label of every sample; a noise model turns scores and given
@@ -45,7 +45,7 @@ _ARRAYS = ("probabilities", "scores", "noise")
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """Probabilities of labels, and how they came about. Made by `estimate`, or by hand from probabilities of one's own.
+    """Probabilities of labels, and how they were estimated: by `estimate`, or made from probabilities of one's own.
 
     Args:
         probabilities: (n, C), in [0, 1]: that the label is truly there.
@@ -77,7 +77,11 @@ class LabelPosterior:
         return rates_in_words(self.noise_rate, self.add_rate, self.drop_rate)
 
     def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all."""
+        """Write one .npz file, whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         settings = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
         with replaced(Path(path)) as file:
@@ -85,7 +89,17 @@ class LabelPosterior:
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
-        """What `save` wrote. Raises ValueError for a file that is missing, damaged or another kind."""
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The posterior that was saved.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another kind.
+        """
         with _STORED.reading(path):
             arrays = load_npz(path)
             settings = _STORED.unmarked(loads(arrays.pop("settings").tobytes()))
@@ -131,6 +145,9 @@ def estimate(
             and the table are counted on them in place of being estimated. Their probabilities are their true
             labels, also for the other rows of their groups. Not for "swap".
 
+    Returns:
+        The probability of each label of each sample, and the noise that was estimated.
+
     Raises:
         ValueError: arrays that `scbch_keras.arrays` refuses, shapes that do not fit, features that are not finite or
             all the same in every row, text below 0 as "words", settings out of range, a group with two kinds of labels,
@@ -157,9 +174,9 @@ def estimate(
     table = None
     if noise_model == "count":
         probabilities, table, scores, ridge = _count(features, labels, first, item, block_size, known)
-        given, expected = labels[first] != 0, probabilities.sum()
-        add = float(np.where(given, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
-        drop = float(np.where(given, 0, probabilities).sum() / max(expected, 1e-9))
+        noisy, expected = labels[first] != 0, probabilities.sum()
+        add = float(np.where(noisy, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
+        drop = float(np.where(noisy, 0, probabilities).sum() / max(expected, 1e-9))
         rate = 1 - float(table[0, 0])
     else:
         scores, ridge = predictions(features, labels, item)
@@ -179,23 +196,23 @@ class _Known(NamedTuple):
     """(items,), which they are."""
     labels: NDArray[Any]
     """(items, C): their true labels; of the others the given ones."""
-    given: NDArray[Any]
+    noisy: NDArray[Any]
     """(items, C)."""
 
     @property
     def pair(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Given and true labels of the known items."""
-        return self.given[self.rows] != 0, self.labels[self.rows] != 0
+        return self.noisy[self.rows] != 0, self.labels[self.rows] != 0
 
     def rates(self) -> tuple[float, float]:
         """Added over absent labels, dropped over present ones."""
-        given, true = self.pair
+        noisy, true = self.pair
         if true.all() or not true.any():
             raise ValueError(
                 "checked must hold labels that are there and labels that are not; "
                 f"got {int(true.sum())} of {true.size}."
             )
-        add, drop = float(given[~true].mean()), float((~given)[true].mean())
+        add, drop = float(noisy[~true].mean()), float((~noisy)[true].mean())
         if add + drop >= 1:
             raise ValueError(
                 f"checked: the given labels say nothing of the true ones: {drop:.0%} of these were dropped, and "
@@ -243,8 +260,8 @@ def _rates(
             return swap(eta, labels, rate), fit.add, fit.drop, rate
     else:
         fit = NoiseFit(scores, known.labels, rates=known.rates(), true_rows=known.rows)
-        given, true = known.pair
-        eta, rate = fit.clean_probability(), float((given != true).any(axis=1).mean())
+        noisy, true = known.pair
+        eta, rate = fit.clean_probability(), float((noisy != true).any(axis=1).mean())
     return independent(eta, labels, fit.add, fit.drop), fit.add, fit.drop, rate
 
 
@@ -258,19 +275,19 @@ def _count(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], float]:
     """Probabilities of the items by three scores a label, the table, and score and lambda of both modalities."""
     sides: tuple[Modalities, ...] = (BOTH, ("image",), ("text",))
-    found = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
-    scores = np.stack([score[first] for score, _ in found])
-    given = labels[first]
+    predicted = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
+    scores = np.stack([score[first] for score, _ in predicted])
+    noisy = labels[first]
     if known is None:
         # From one rate that keeps the number of labels, labels that were only added can end as untouched.
         probabilities, table = fit_table(
-            NoiseFit(scores, given, separate=True, tolerance=CURVE_TOLERANCE), given, block_size
+            NoiseFit(scores, noisy, separate=True, tolerance=CURVE_TOLERANCE), noisy, block_size
         )
     else:
         fit = NoiseFit(
             scores, known.labels, rates=known.rates(), true_rows=known.rows, tolerance=CURVE_TOLERANCE
         )
         probabilities, table = fit_table(
-            fit, given, block_size, counted_table(*known.pair), (known.rows, known.labels)
+            fit, noisy, block_size, counted_table(*known.pair), (known.rows, known.labels)
         )
-    return probabilities, table, *found[0]
+    return probabilities, table, *predicted[0]

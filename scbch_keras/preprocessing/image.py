@@ -49,17 +49,28 @@ class ImagePipeline:
 
         Raises ValueError for anything else, and for a picture that cannot be read: its place is named.
         """
-        found = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
-        return np.concatenate([np.empty((0, self.dimensions), np.float32), *found])
+        features = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
+        return np.concatenate([np.empty((0, self.dimensions), np.float32), *features])
 
     def compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (b, height, width, 3), b >= 1 -> (b, dimensions), at once."""
+        """Features of pictures that already have the pipeline's size.
+
+        Args:
+            pixels: (b, height, width, 3), uint8, b >= 1; they go through the backbone together.
+
+        Returns:
+            (b, dimensions), float32.
+        """
         if self.backbone is None:
             return grey_features(pixels)
         return np.asarray(self.backbone.predict_on_batch(pixels.astype(self.backbone.inputs[0].dtype)))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write image_pipeline.json into `folder`, and a backbone as image_backbone.keras."""
+        """Write image_pipeline.json and, where there is a backbone, image_backbone.keras.
+
+        Args:
+            folder: an existing folder.
+        """
         if self.backbone is not None:
             self.backbone.save(Path(folder, BACKBONE_FILE))
         stored = {
@@ -72,9 +83,17 @@ class ImagePipeline:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """What `save` wrote, or a release has; a backbone computes in float32 and may not bring code of its own.
+        """Read what `save` wrote, or a release has; a backbone computes in float32 and may not bring code of its own.
 
-        Raises ValueError if it is something else, FileNotFoundError if there is nothing.
+        Args:
+            folder: where the files are.
+
+        Returns:
+            The pipeline that was saved.
+
+        Raises:
+            ValueError: the files are something else, or damaged.
+            FileNotFoundError: there is no such file.
         """
         path = Path(folder, PIPELINE_FILE)
         with opened(path) as file:
@@ -119,7 +138,7 @@ def _dimensions(backbone: Any, size: Size) -> int:
         )
     shape, output = inputs[0].shape, outputs[0].shape
     sizes = zip(shape[1:], (*size, 3), strict=False)
-    if len(shape) != 4 or any(side not in (None, wanted) for side, wanted in sizes):
+    if len(shape) != 4 or any(side not in (None, expected) for side, expected in sizes):
         raise ValueError(f"backbone must take (n, {size[0]}, {size[1]}, 3), got {shape}")
     if len(output) != 2 or output[1] is None:
         raise ValueError(f"backbone must give features (n, d), got {output}")

@@ -1,4 +1,4 @@
-"""What can be wrong with a user's rows, and how it is told; the checks that every kind of data shares."""
+"""What can be wrong with a user's rows, and how it is reported; the checks that every kind of data shares."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

@@ -21,7 +21,7 @@ class AuditedRun:
     """How the labels went wrong, in words, where the run's posterior estimates it."""
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A few lines for a reader."""
         contradicted, suggested = self.audit.contradicted(), self.audit.suggested()
         by = "probabilities" if isinstance(self.audit, PosteriorAudit) else "neighbours"
@@ -64,17 +64,17 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
         ValueError: the folder is no finished run, or limit is below 1.
     """
     run = RunFolder.open(path)
-    found = (
+    fields = (
         run.array("train_ids"),
         run.array("confidence"),
         run.array("train_labels"),
         run.array("soft_labels"),
         tuple(run.state["data"]["label_names"]),
     )
-    audit, noise = LabelAudit(*found), None
+    audit, noise = LabelAudit(*fields), None
     if (path / POSTERIOR).is_file():
         posterior = LabelPosterior.load(path / POSTERIOR)
-        audit, noise = PosteriorAudit(*found, posterior.probabilities), posterior.noise_in_words
+        audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.noise_in_words
     score = None
     if run.has_array("train_clean_labels"):
         score = audit.score(run.array("train_clean_labels"))

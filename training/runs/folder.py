@@ -171,8 +171,8 @@ class RunFolder:
             kept = f"{before} is still there" if before else "no earlier one is there"
             number = getattr(error, "errno", None)
             why = "" if number is not None and number not in NO_ROOM else ": make room and resume the run"
-            told = f"{self.path / name} could not be written ({error}); {kept}, {free / 1e6:,.0f} MB are free{why}"
-            raise OSError(number, told) from error
+            message = f"{self.path / name} could not be written ({error}); {kept}, {free / 1e6:,.0f} MB are free{why}"
+            raise OSError(number, message) from error
         finally:
             beside.unlink(missing_ok=True)
         self.state["model"] = name
@@ -206,8 +206,8 @@ class RunFolder:
         try:
             values: NDArray[Any] = np.load(file, allow_pickle=False)
         except FileNotFoundError:
-            told = "a file was lost" if self.finished else "the run is not finished: resume it"
-            raise RunError(f"{self.path}: {file.name} is missing; {told}") from None
+            reason = "a file was lost" if self.finished else "the run is not finished: resume it"
+            raise RunError(f"{self.path}: {file.name} is missing; {reason}") from None
         except Exception as error:  # numpy raises nearly anything for a damaged file
             raise RunError(
                 f"{file} is damaged: {error}; take it from a backup, or train the run anew"

@@ -111,14 +111,14 @@ def _with_features(
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:
     """Noise in the training labels; the rows of an item, which share their labels, share the wrong ones too."""
-    train, given = data.train, data.train.labels
+    train, labels = data.train, data.train.labels
     unit = "samples"
     if train.groups is None:
-        noisy = mixed_symmetric(given, rate, seed).labels
+        noisy = mixed_symmetric(labels, rate, seed).labels
     else:
         _, first, item = np.unique(train.groups, return_index=True, return_inverse=True)
-        noisy, unit = mixed_symmetric(given[first], rate, seed).labels[item], "items"
-    clean = given if train.clean_labels is None else train.clean_labels
+        noisy, unit = mixed_symmetric(labels[first], rate, seed).labels[item], "items"
+    clean = labels if train.clean_labels is None else train.clean_labels
     note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the {unit}, seed {seed}"
     train = replace(train, labels=noisy, clean_labels=clean)
     return replace(data, train=train, notes={**data.notes, "noise": note})

@@ -105,13 +105,13 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
         ValueError: an unknown setting, a value of another type or out of range, or no data named.
     """
     stored = _read_toml(file) if file is not None else {}
-    given = {**stored, **{name: value for name, value in flags.items() if value is not None}}
-    if "data" not in given:
+    values = {**stored, **{name: value for name, value in flags.items() if value is not None}}
+    if "data" not in values:
         raise ValueError("data: name a data set or the path of your own data")
-    defaults = SETTINGS.get(given["data"], {}) if isinstance(given["data"], str) else {}
-    recipe = typed(Recipe, {**defaults, **given})
+    defaults = SETTINGS.get(values["data"], {}) if isinstance(values["data"], str) else {}
+    recipe = typed(Recipe, {**defaults, **values})
     share = VARIANTS[recipe.variant].warmup_share
-    if share is None or "warmup_epochs" in given:
+    if share is None or "warmup_epochs" in values:
         return recipe
     return replace(recipe, warmup_epochs=round(share * recipe.epochs))
 

@@ -49,20 +49,27 @@ class Interrupt(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.fixture(scope="module")
+def whole(file, tmp_path_factory):
+    """A run that nothing stopped."""
+    run = begin(file, tmp_path_factory.mktemp("runs") / "whole")
+    trained(run)
+    return run
+
+
 @pytest.mark.parametrize(
     ("number", "moment", "epoch", "kept"),
     [
         (signal.SIGTERM, "batch end", 2, 2),
-        (signal.SIGINT, "batch begin", 1, 1),
-        (signal.SIGTERM, "epoch end", 1, 2),
-        (signal.SIGINT, "batch end", 0, 0),
+        # Signals and the moments of an epoch are the same on every backend; to go on bit for bit is not.
+        pytest.param(signal.SIGINT, "batch begin", 1, 1, marks=once),
+        pytest.param(signal.SIGTERM, "epoch end", 1, 2, marks=once),
+        pytest.param(signal.SIGINT, "batch end", 0, 0, marks=once),
     ],
 )
 def test_a_stopped_run_keeps_its_last_epoch_and_goes_on_bit_for_bit(
-    file, tmp_path, number, moment, epoch, kept
+    file, whole, tmp_path, number, moment, epoch, kept
 ):
-    whole = begin(file, tmp_path / "whole")
-    trained(whole)
     stopped = begin(file, tmp_path / "stopped")
     with pytest.raises(RunStopped, match=f"stopped after epoch {kept} of 4") as told:
         trained(stopped, callbacks=[Interrupt(number, moment, epoch)])

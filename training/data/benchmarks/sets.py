@@ -154,8 +154,8 @@ class _Rows:
         return _Rows(self.image[rows], self.text[rows], self.labels[rows], self.numbers[rows])
 
     def pairs(self, labels: NDArray[np.uint8] | None = None) -> Pairs:
-        given = self.labels if labels is None else labels
-        return Pairs(self.image, self.text, given, self.numbers.astype(str), clean_labels=self.labels)
+        noisy = self.labels if labels is None else labels
+        return Pairs(self.image, self.text, noisy, self.numbers.astype(str), clean_labels=self.labels)
 
 
 def load_benchmark(
@@ -235,20 +235,20 @@ def _read(benchmark: Benchmark, folder: Path, reader: Reader) -> tuple[_Rows, _R
         return _read_hdf5(benchmark, folder / benchmark.hdf5, reader)
     if missing:
         raise DataError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {folder}")
-    wanted = {
+    sources = {
         prefix: (folder / arrays.file, arrays.keys, columns)
         for prefix, (arrays, columns) in benchmark.parts.items()
     }
-    everything = _read_rows(reader, wanted, lambda rows: _check_rows(benchmark, rows))
+    everything = _read_rows(reader, sources, lambda rows: _check_rows(benchmark, rows))
     return everything[: benchmark.query], everything[benchmark.query :]
 
 
 def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[_Rows, _Rows]:
     def side(name: str, check: Callable[[int], None], first: int = 0) -> _Rows:
-        wanted = {
+        sources = {
             prefix: (path, (prefix + name,), columns) for prefix, (_, columns) in benchmark.parts.items()
         }
-        return _read_rows(reader, wanted, check, first)
+        return _read_rows(reader, sources, check, first)
 
     def check_query(rows: int) -> None:
         if rows != benchmark.query:
@@ -270,15 +270,15 @@ def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[_Rows,
 
 def _read_rows(
     reader: Reader,
-    wanted: Mapping[str, tuple[Path, tuple[str, ...], int]],
+    sources: Mapping[str, tuple[Path, tuple[str, ...], int]],
     check: Callable[[int], None],
     first: int = 0,
 ) -> _Rows:
     """Labels, whose number `check` looks at, and the features of as many rows; `first` numbers the first."""
-    labels = reader.labels(*wanted["Lab"])
+    labels = reader.labels(*sources["Lab"])
     rows = [len(part) for part in labels]
     check(sum(rows))
-    text, image = (reader.features(*wanted[prefix], rows) for prefix in ("Tag", "Img"))
+    text, image = (reader.features(*sources[prefix], rows) for prefix in ("Tag", "Img"))
     return _Rows(image, text, np.concatenate(labels), np.arange(first, first + sum(rows)))
 
 
@@ -371,9 +371,9 @@ def _load_subset(folder: Path, noise: float, seed: int) -> RetrievalData:
         arrays = reader.npz(folder / SUBSET_FILE, shapes)
         check_labels(f"label in {folder / SUBSET_FILE}", arrays["label"])
     except ValueError as error:
-        wanted = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        expected = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
         raise DataError(
-            f"{SUBSET_TITLE}: {error}\nExpected in {folder}: {SUBSET_FILE} with {wanted}\n"
+            f"{SUBSET_TITLE}: {error}\nExpected in {folder}: {SUBSET_FILE} with {expected}\n"
             f"Found there: {_listing(folder)}"
         ) from error
     image = arrays["image"] / np.sqrt(np.mean(np.square(arrays["image"])))

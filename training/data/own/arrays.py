@@ -53,20 +53,20 @@ def array_pairs(
     arrays = whole_arrays(file, columns, report)
     for name in needed:
         if name not in arrays:
-            found = ", ".join(arrays)
-            report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {found}"))
+            available = ", ".join(arrays)
+            report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {available}"))
     image, text = (_features(file, name, arrays.get(name), report) for name in ("image", "text"))
     labels, clean_labels, names = _array_labels(file, arrays, vocabulary, report)
     strings = {name: _vector(file, name, arrays.get(name), report) for name in ("ids", "split", "group")}
     known = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
     lengths = {name: len(column) for name, column in known.items() if column is not None}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        actual = ", ".join(f"{name} {length}" for name, length in lengths.items())
         lasts = {
             column.shape[-1] for column in (image, text, labels) if column is not None and column.ndim == 2
         }
         hint = "; samples seem to lie in columns: transpose the arrays" if len(lasts) == 1 else ""
-        report(Problem("lengths", f"{file}: expected arrays of the same length, got {told}{hint}"))
+        report(Problem("lengths", f"{file}: expected arrays of the same length, got {actual}{hint}"))
     elif not max(lengths.values(), default=0):
         report(Problem("empty table", f"{file}: expected at least one row, got none"))
     rows = max(lengths.values(), default=0)
@@ -117,13 +117,13 @@ def _check_array_ids(place: Place, ids: NDArray[np.str_], report: Report) -> Non
 def _features(file: str, name: str, values: Any, report: Report) -> NDArray[Any] | None:
     if values is None:
         return None
-    wanted = "(n, ...)" if name == "image" else "(n, d)"
+    expected = "(n, ...)" if name == "image" else "(n, d)"
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        came = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else "strings"
-        report(Problem("no features", f"{file}: {name}: expected real numbers {wanted}, got {came}"))
+        actual = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else "strings"
+        report(Problem("no features", f"{file}: {name}: expected real numbers {expected}, got {actual}"))
         return None
     if values.ndim < 2 or (name == "text" and values.ndim > 2) or 0 in values.shape[1:]:
-        report(Problem("no features", f"{file}: {name}: expected shape {wanted}, got {values.shape}"))
+        report(Problem("no features", f"{file}: {name}: expected shape {expected}, got {values.shape}"))
         return None
     for row in rows_not_finite(values):
         report(Problem(f"{name} not finite", f"{file}: {name}: row {row} holds NaN or inf (as float32)", row))
@@ -143,10 +143,10 @@ def rows_not_finite(features: NDArray[Any]) -> Iterator[int]:
 def _array_labels(
     file: str, arrays: dict[str, Any], vocabulary: tuple[str, ...] | None, report: Report
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, tuple[str, ...]]:
-    given, clean = arrays.get("labels"), arrays.get("clean_labels")
-    if isinstance(given, list):
-        return _listed_labels(file, given, clean, vocabulary, report)
-    labels = _binary(file, "labels", given, report)
+    noisy, clean = arrays.get("labels"), arrays.get("clean_labels")
+    if isinstance(noisy, list):
+        return _listed_labels(file, noisy, clean, vocabulary, report)
+    labels = _binary(file, "labels", noisy, report)
     clean_labels = _binary(file, "clean_labels", clean, report)
     if labels is None:
         return None, None, ()
@@ -169,12 +169,12 @@ def _array_labels(
 
 
 def _listed_labels(
-    file: str, given: list[list[str]], clean: Any, vocabulary: tuple[str, ...] | None, report: Report
+    file: str, noisy: list[list[str]], clean: Any, vocabulary: tuple[str, ...] | None, report: Report
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, tuple[str, ...]]:
     if clean is not None and not isinstance(clean, list):
         report(Problem("classes", f"{file}: clean_labels: expected lists of strings, as labels, got numbers"))
         clean = None
-    for column, lists in (("labels", given), ("clean_labels", clean or [])):
+    for column, lists in (("labels", noisy), ("clean_labels", clean or [])):
         for row, names in enumerate(lists):
             kind, wrong = wrong_labels(names, [name.strip() for name in names], "", False, set())
             if wrong:
@@ -185,7 +185,7 @@ def _listed_labels(
 
     clean_lists = None if clean is None else stripped(clean)
     return number_labels(
-        file, lambda row: f"{file}, row {row}", stripped(given), clean_lists, vocabulary, report
+        file, lambda row: f"{file}, row {row}", stripped(noisy), clean_lists, vocabulary, report
     )
 
 

@@ -47,9 +47,9 @@ def table_in(folder: Path) -> Path:
     """The one table of a folder. Raises ValueError if there is none, or more."""
     tables = visible_files(folder, TABLE_READERS, deep=False)
     if len(tables) != 1:
-        came = ", ".join(table.name for table in tables) or "none"
+        actual = ", ".join(table.name for table in tables) or "none"
         raise ValueError(
-            f"{folder}: expected one .csv or .jsonl table in the folder, got {came}; give its path"
+            f"{folder}: expected one .csv or .jsonl table in the folder, got {actual}; give its path"
         )
     return tables[0]
 
@@ -73,13 +73,13 @@ def raw_pairs(
         report(Problem("empty table", f"{table.name}: expected at least one row after the header, got none"))
     missing = [name for name in COLUMNS if name not in table.columns]
     for name in missing if table.columns else ():
-        found = ", ".join(map(repr, table.columns))
-        report(Problem("missing column", f"{table.name}: the column {name!r} is missing; found: {found}"))
+        available = ", ".join(map(repr, table.columns))
+        report(Problem("missing column", f"{table.name}: the column {name!r} is missing; found: {available}"))
     ids = _strings(table, "id", report)
     names = _strings(table, "picture", report)
     texts = _strings(table, "text", report)
     check_ids(table.place, ids if "id" in table.columns else [], report)
-    given = label_lists(table, "labels", separator, vocabulary, report)
+    noisy = label_lists(table, "labels", separator, vocabulary, report)
     clean = None
     if "clean_labels" in table.columns:
         clean = label_lists(table, "clean_labels", separator, vocabulary, report)
@@ -87,16 +87,16 @@ def raw_pairs(
     if split is not None:
         check_split(table.name, table.place, split, report)
     labels, clean_labels, label_names = number_labels(
-        table.name, table.place, given, clean, vocabulary, report
+        table.name, table.place, noisy, clean, vocabulary, report
     )
-    found_pictures = _picture_paths(path.parent, table, names, report)
+    paths = _picture_paths(path.parent, table, names, report)
     digests: tuple[str | None, ...] = ()
     if check:
-        digests = _check_pictures(table, found_pictures, report, progress)
+        digests = _check_pictures(table, paths, report, progress)
     if "group" in table.columns:
         groups = group_rows(_strings(table, "group", report), "the column group")
     else:
-        groups = group_rows(digests or found_pictures, "equal pictures")
+        groups = group_rows(digests or paths, "equal pictures")
     arrays = {"rows": f"{len(ids)}", "labels": shape_and_type(labels)}
     if digests:
         every = hashlib.sha256("".join(digest or "-" for digest in digests).encode())
@@ -130,8 +130,8 @@ def _strings(table: Table, column: str, report: Report) -> list[str]:
     return values
 
 
-def _wrong_string(value: Any, column: str, there: bool) -> str:
-    if not there:
+def _wrong_string(value: Any, column: str, exists: bool) -> str:
+    if not exists:
         return "it is missing in this row"
     if not isinstance(value, str):
         return f"expected a string, got {shown(value)}"
@@ -177,8 +177,8 @@ def _check_pictures(
     digests = []
     for row, (fault, digest) in enumerate(_look(paths)):
         if fault:
-            told = f"expected a whole picture, got {shown(table.cells[row]['picture'])}: {fault}"
-            report(Problem("broken picture", f"{table.place(row)}: picture: {told}", row))
+            message = f"expected a whole picture, got {shown(table.cells[row]['picture'])}: {fault}"
+            report(Problem("broken picture", f"{table.place(row)}: picture: {message}", row))
         digests.append(digest)
         if progress:
             progress(row + 1, len(paths))

@@ -22,7 +22,7 @@ from scbch_keras.training.data.problems import SPLITS, Report, refuse
 
 
 class Gathered(NamedTuple):
-    """Data with what came to light on the way: SHA-256 of each picture (None: not read), unused columns."""
+    """Data with what was noted while it was read: SHA-256 of each picture (None: not read), unused columns."""
 
     pairs: RawPairs | ArrayPairs
     digests: tuple[str | None, ...] = ()
@@ -30,7 +30,7 @@ class Gathered(NamedTuple):
 
 
 class OwnSplit(NamedTuple):
-    """Rows (int64, ascending) of the three parts, and how they came about."""
+    """Rows (int64, ascending) of the three parts of a split, and how they were chosen."""
 
     train: NDArray[np.int64]
     query: NDArray[np.int64]
@@ -175,8 +175,8 @@ def retrieval_data(
         features = {"image": data.image, "text": data.text}
     for name, values in features.items():
         if values is None or len(values) != len(data):
-            came = "none" if values is None else f"{len(values)} rows"
-            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {came}")
+            actual = "none" if values is None else f"{len(values)} rows"
+            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {actual}")
     pictures = data.pictures if isinstance(data, RawPairs) else None
     # Pairs.groups share their labels; captions of one picture need not.
     groups, notes = None, dict(split.notes)

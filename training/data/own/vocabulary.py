@@ -31,8 +31,8 @@ def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
 def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArray[np.uint8]:
     """Lists of names, n of them -> 0/1 (n, len(names)). Names that are not in `names` are left out."""
     column = {name: number for number, name in enumerate(names)}
-    told = f"{len(lists):,} rows of {len(names):,} different labels"
-    check_unfolded(told, len(lists) * len(names), sum(len(name) for present in lists for name in present))
+    table = f"{len(lists):,} rows of {len(names):,} different labels"
+    check_unfolded(table, len(lists) * len(names), sum(len(name) for present in lists for name in present))
     labels = np.zeros((len(lists), len(names)), np.uint8)
     for row, present in enumerate(lists):
         labels[row, [column[name] for name in present if name in column]] = 1
@@ -165,17 +165,17 @@ def wrong_labels(
 def number_labels(
     file: str,
     place: Place,
-    given: list[list[str]],
+    noisy: list[list[str]],
     clean: list[list[str]] | None,
     vocabulary: tuple[str, ...] | None,
     report: Report,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, tuple[str, ...]]:
     """Label lists and clean ones -> (0/1, clean 0/1, names). `vocabulary`: None if it is yet to be made of them."""
-    names = names_of([*given, *(clean or [])]) if vocabulary is None else vocabulary
-    if not names and given:
+    names = names_of([*noisy, *(clean or [])]) if vocabulary is None else vocabulary
+    if not names and noisy:
         report(Problem("no labels", f"{file}: labels: expected labels, got none in any row"))
     known = set(names)
-    for lists in (given, clean or []) if vocabulary is not None else ():
+    for lists in (noisy, clean or []) if vocabulary is not None else ():
         for row, present in enumerate(lists):
             for name in sorted(set(present) - known):
                 message = (
@@ -183,4 +183,4 @@ def number_labels(
                 )
                 report(Problem("unknown label", message, row))
     clean_labels = None if clean is None else label_matrix(clean, names)
-    return label_matrix(given, names), clean_labels, names
+    return label_matrix(noisy, names), clean_labels, names
