@@ -117,7 +117,7 @@ class LabelPosterior:
             arrays = load_npz(path)
             settings = _STORED.unmarked(loads(arrays.pop("settings").tobytes()))
             # Files of models without a table hold none.
-            optional = {name: arrays.get(name) for name in _OPTIONAL}
+            optional: dict[str, Any] = {name: arrays.get(name) for name in _OPTIONAL}
             return cls(arrays["probabilities"], arrays["scores"], **settings, **optional)
 
 
