@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from scbch_keras import backend
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.network import HashNetwork
+
+if TYPE_CHECKING:
+    from scbch_keras.network import HashNetwork
 
 WHAT_WORKS = (
     "What works: one process with one device on every backend; on PyTorch several processes, started by torchrun; on "
@@ -55,7 +57,7 @@ def check_batch_sizes(name: str, sizes: set[int]) -> None:
         )
 
 
-def check_processes(model: HashNetwork, pairs: PairDataset | LoaderPairs, callbacks: Sequence[Any]) -> None:
+def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, callbacks: Sequence[Any]) -> None:
     """Refuse what several processes cannot train as one would, each having what it was given.
 
     Raises:
