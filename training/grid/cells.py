@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.training.data.problems import short
+from scbch_keras.training.runs.evaluate import GRADED
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Cell:
     settings: dict[str, Any]
     chance: float | None
     """Precision of a random order, the share of relevant items: mean of both directions, None if it is not known."""
+    graded: Mapping[str, float] | None = None
+    """Metrics of relevance in degrees after the last epoch, means of both directions; None: not measured."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -122,6 +125,7 @@ def _cell(content: Any, where: str) -> Cell:
         history=tuple(history),
         noise=float(content["noise"]),
         chance=_chance(content.get("metrics") or {}, where),
+        graded=_graded(content.get("metrics") or {}, where),
     )
 
 
@@ -138,6 +142,20 @@ def _chance(metrics: Any, where: str) -> float | None:
             f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {short(metrics)}"
         )
     return sum(ends) / len(ends)
+
+
+def _graded(metrics: Any, where: str) -> dict[str, float] | None:
+    """Those of `GRADED` that were measured, in both directions or in none."""
+    if not isinstance(metrics, dict):
+        return None
+    sides = [metrics.get(direction) or {} for direction in DIRECTIONS]
+    names = [name for name in GRADED if any(name in side for side in sides)]
+    for name in names:
+        if not all(_is_number(side.get(name), 0, 1e9) for side in sides):
+            raise ValueError(
+                f"{where}: expected {name} of {', '.join(DIRECTIONS)} to be numbers of at least 0, got {short(sides)}"
+            )
+    return {name: sum(side[name] for side in sides) / len(sides) for name in names} or None
 
 
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:

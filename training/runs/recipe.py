@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from scbch_keras.checks import number, one_of, share, text, whole, widths
+from scbch_keras.checks import flag, number, one_of, share, text, whole, widths
 from scbch_keras.methods import VARIANTS
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
@@ -63,11 +63,15 @@ class Recipe:
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: str | None = None
     text_features: str = "bow"
+    graded: bool | None = None
+    """Whether metrics of relevance in degrees are measured too."""
+    checked: str | None = None
+    """A file of rows whose labels were checked by hand (`scbch_keras.training.data.own.checked`); posterior labels."""
 
     def __post_init__(self) -> None:
         for name in ("data", "separator", "text_features"):
             text(name, getattr(self, name))
-        for name in ("folder", "image_features", "image_weights"):
+        for name in ("folder", "image_features", "image_weights", "checked"):
             if getattr(self, name) is not None:
                 text(name, getattr(self, name))
         for name in ("seed", "warmup_epochs"):
@@ -84,6 +88,8 @@ class Recipe:
             share(name, getattr(self, name))
         for name in ("image_units", "text_units"):
             widths(name, getattr(self, name))
+        if self.graded is not None:
+            flag("graded", self.graded)
         one_of("variant", self.variant, VARIANTS)
         one_of("backend", self.backend, BACKENDS, optional=True)
 
