@@ -1,4 +1,4 @@
-"""The arguments of `compile` and `fit` as Keras users know them: checked, cut in two, or told what to use."""
+"""The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
 from collections.abc import Iterable

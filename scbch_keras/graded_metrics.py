@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from scbch_keras.checks import whole
 from scbch_keras.codes import hamming_distance
-from scbch_keras.metrics import BLOCK_BYTES, Codes, Labels, Ranks, check_ranks, check_retrieval
+from scbch_keras.comparison import BLOCK_BYTES
+from scbch_keras.metric_checks import check_ranks, check_retrieval
+from scbch_keras.metrics import Codes, Labels, Ranks
 
 _PAIR_BYTES = 40
 _DATABASE_BLOCK = 2**14

@@ -14,7 +14,7 @@ from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.devices import callbacks_of_process, check_batch_sizes, check_devices, check_processes
 from scbch_keras.fit_arguments import (
     check_compile,
     pair_arrays,
@@ -85,7 +85,7 @@ class CrossModalHashing(HashNetwork):
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Any, training: bool
     ) -> Mapping[str, tuple[Any, Any]]:
-        """Weight and value of each term of the objective, scalars, by the names given as `terms`.
+        """Weight and value of each term of the objective, scalars.
 
         Args:
             x: the batch, with `index` (n,) while training.
@@ -93,6 +93,12 @@ class CrossModalHashing(HashNetwork):
             outputs: of `call`, with codes (n, bits) float32 under "image" and "text".
             sample_weight: (n,) or None.
             training: False in validation, which reads no confidence weights.
+
+        Returns:
+            (weight, value) by the names passed to the constructor as `terms`.
+
+        Raises:
+            NotImplementedError: a subclass must define it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective.")
 
@@ -122,7 +128,7 @@ class CrossModalHashing(HashNetwork):
         return 1
 
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
-        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins.
+        """Confidence weights (N,) of the training set by the model as it is; `fit` calls it as an epoch begins.
 
         A sample whose codes are not finite is left out of the estimate and has the lowest weight.
         """
@@ -143,7 +149,19 @@ class CrossModalHashing(HashNetwork):
     def weights_of(
         self, labels: NDArray[Any], image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
     ) -> NDArray[np.floating]:
-        """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
+        """Confidence weights of samples from their labels and their codes.
+
+        Args:
+            labels: (n, C).
+            image_codes: (n, bits), finite.
+            text_codes: (n, bits), finite.
+
+        Returns:
+            (n,).
+
+        Raises:
+            NotImplementedError: the method has no confidence weights.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
 
     @property
@@ -155,7 +173,7 @@ class CrossModalHashing(HashNetwork):
         """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x: Any) -> Tensor:
-        """The confidence weights (n,) of a training batch; their mean goes into the logs."""
+        """The confidence weights (n,) of a training batch, by its `index`; their mean goes into the logs."""
         if self.confidence is None or "index" not in x:
             raise ValueError(
                 "Training with confidence weights needs the samples' index and a training set: call fit, with "
@@ -281,6 +299,8 @@ class CrossModalHashing(HashNetwork):
                 sample_weight=sample_weight,
                 soft_labels=self.soft_labels,
             )
+            if backend.several_processes():
+                pairs.seed = backend.processes.of_first(pairs.seed)
         else:
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
@@ -306,6 +326,10 @@ class CrossModalHashing(HashNetwork):
             keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
         )
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
+        if backend.several_processes():
+            check_processes(self, pairs, callbacks)
+            callbacks = callbacks_of_process(callbacks)
+            verbose = verbose if backend.processes.rank() == 0 else 0
         return super().fit(
             pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
             epochs=epochs,

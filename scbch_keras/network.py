@@ -166,7 +166,7 @@ class HashNetwork(keras.Model):
         expected = self._input_shape.get(modality)
         if expected is None:
             raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
+        if any(want not in (None, size) for want, size in zip(expected, features.shape, strict=False)) or len(
             expected
         ) != len(features.shape):
             raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")
@@ -189,8 +189,11 @@ class HashNetwork(keras.Model):
         Features with NaN or inf have codes of NaN: TensorFlow's ReLU makes a 0 of NaN, so that the network's own
         answer would look like a code.
         """
-        codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
-        for rows, image, text in pairs.in_order():
+        codes = {name: np.zeros((pairs.num_samples, self.bits), "float32") for name in self._branches()}
+        together = backend.several_processes()
+        for block, (rows, image, text) in enumerate(pairs.in_order()):
+            if together and block % backend.processes.count() != backend.processes.rank():
+                continue
             rest = -len(rows) % backend.batch_multiple()
             outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
             for name, batches in codes.items():
@@ -198,6 +201,8 @@ class HashNetwork(keras.Model):
             for name, features in (("image", image), ("text", text)):
                 finite = np.isfinite(features).reshape(len(rows), -1).all(axis=1)
                 codes[name][rows[~finite]] = np.nan
+        if together:
+            codes = {name: backend.processes.total(values) for name, values in codes.items()}
         return codes["image"], codes["text"]
 
     def evaluate_retrieval(

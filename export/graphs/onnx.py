@@ -39,9 +39,9 @@ def write_raw_image_onnx(model: Any, pipeline: ImagePipeline, path: Path) -> Non
 def _write(
     make: Callable[[list[Any]], Any], variables: Iterable[Any], free_axes: list[str], path: Path
 ) -> None:
-    """Write the function that `make` gives for a choice of `variables` to be left free.
+    """Write the function that `make` builds, whose large `variables` pass through tf2onnx as inputs.
 
-    free_axes: names of the first axes of its one other input.
+    free_axes: names of the first axes of its one input that stays.
     """
     # tf2onnx copies every constant many times over (16 GB for the paper's image branch). Large matrices and
     # kernels enter its graph as inputs and become constants when it is done; onnxruntime folds what is left to fold.
@@ -64,9 +64,9 @@ def _write(
     for outside, inside in function.get_concrete_function().graph.captures:
         if outside.dtype != "resource":
             constants[inside.name] = outside
-    (given,) = (tensor for tensor in graph.input if tensor.name not in constants)
+    (tensor_in,) = (tensor for tensor in graph.input if tensor.name not in constants)
     del graph.input[:]
-    graph.input.append(given)
+    graph.input.append(tensor_in)
     for axis, name in enumerate(free_axes):
         graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     for tensor in graph.output:

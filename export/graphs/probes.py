@@ -27,7 +27,7 @@ def rows_for(shape: Sequence[int | None]) -> int:
 
 
 def probes(shape: Sequence[int | None], rows: int) -> NDArray[np.float32]:
-    """Inputs (rows, ...): normal; the second row and the last are zeros."""
+    """Inputs (rows, ...), standard normal; the second row and the last are zeros."""
     sizes = [_FREE_SIZE if size is None else size for size in shape[1:]]
     inputs = np.random.default_rng(SEED).standard_normal((rows, *sizes), np.float32)
     if rows > 1:

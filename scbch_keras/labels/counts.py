@@ -142,11 +142,11 @@ def table_posterior(
     return Expectation(result, cells, exchanged, likelihood)
 
 
-def counted_table(given: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
+def counted_table(noisy: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
     """The table of samples (m, C) whose true labels are known too: at least 3 x 3, no cell of it empty."""
-    given, true = given != 0, true != 0
+    noisy, true = noisy != 0, true != 0
     dropped, added = (
-        np.minimum((one & ~other).sum(axis=1), MOST) for one, other in ((true, given), (given, true))
+        np.minimum((one & ~other).sum(axis=1), MOST) for one, other in ((true, noisy), (noisy, true))
     )
     table = np.full((max(3, dropped.max() + 1), max(3, added.max() + 1)), _PSEUDOCOUNT)
     np.add.at(table, (dropped, added), 1)
@@ -163,9 +163,9 @@ def _weights(classes: int, table: NDArray[np.float64]) -> NDArray[np.float64]:
     """W_jk of a sample with so many given labels: (C + 1, dropped + 1, added + 1), 0 where it cannot be."""
     from scipy.special import comb
 
-    given = np.arange(classes + 1)[:, None, None]
+    present = np.arange(classes + 1)[:, None, None]
     dropped, added = np.arange(table.shape[0])[:, None], np.arange(table.shape[1])
-    true = given - added + dropped
+    true = present - added + dropped
     ways = comb(true, dropped) * comb(classes - true, added)
     possible = (true >= 0) & (true <= classes) & (ways > 0)
     return np.where(possible, table / np.where(possible, ways, 1), 0)

@@ -60,23 +60,23 @@ class NoiseFit:
         from scipy.optimize import minimize
 
         most = np.minimum(MAX_RATE, 0.49 / self.per_label)
-        found_rates = 0 if self.rates is not None else 2 if self.separate else 1
+        free_rates = 0 if self.rates is not None else 2 if self.separate else 1
         bounds = {
             0: [],
             1: [(MIN_RATE, float(most.min()))],
             2: [(MIN_RATE, top) for top in most],
-        }[found_rates]
-        found = minimize(
+        }[free_rates]
+        fit = minimize(
             self._loss,
-            np.concatenate([self.start, [0.2] * found_rates]),
+            np.concatenate([self.start, [0.2] * free_rates]),
             jac=True,
             method="L-BFGS-B",
             bounds=[(None, None)] * len(self.start) + bounds,
             options={"maxiter": steps, **self.ends},
         )
-        self.alpha, self.slope, rate = self._parts(found.x)
+        self.alpha, self.slope, rate = self._parts(fit.x)
         self.add, self.drop = (float(value) for value in self._add_drop(rate))
-        self.rate = float(rate.max()) if found_rates else np.nan
+        self.rate = float(rate.max()) if free_rates else np.nan
 
     def _parts(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         alpha, slope, rate = np.split(parameters, [self.classes, len(self.start)])

@@ -24,11 +24,11 @@ def table_in_words(table: NDArray[np.float64]) -> str:
     if untouched == 100:
         return f"{'All' if table[0, 0] == table.sum() else 'Nearly all'} samples are untouched."
     order = [int(cell) for cell in np.argsort(-shares, kind="stable") if cell and parts[cell]]
-    told = [f"{untouched or 'none'} {'is' if untouched == 1 else 'are'} untouched"]
-    told += [f"{parts[cell]} {_damage(*divmod(cell, table.shape[1]))}" for cell in order[:_SHOWN]]
+    clauses = [f"{untouched or 'none'} {'is' if untouched == 1 else 'are'} untouched"]
+    clauses += [f"{parts[cell]} {_damage(*divmod(cell, table.shape[1]))}" for cell in order[:_SHOWN]]
     if others := int(sum(parts[cell] for cell in order[_SHOWN:])):
-        told.append(f"{others} went wrong in another way")
-    return f"Of 100 samples {', '.join(told)}."
+        clauses.append(f"{others} went wrong in another way")
+    return f"Of 100 samples {', '.join(clauses)}."
 
 
 def rates_in_words(noise_rate: float, add_rate: float, drop_rate: float) -> str:

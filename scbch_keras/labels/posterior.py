@@ -1,4 +1,4 @@
-"""What the labels probably are, before any training: a posterior from features that label noise cannot touch.
+"""The probability that each label is true, estimated before any training from features that saw no labels.
 
 A frozen backbone's features and a text's words know nothing of wrong labels. Ridge regression of the given labels on
 both, each sample predicted without itself, scores every label of every sample; a noise model turns scores and given
@@ -6,9 +6,7 @@ labels into the probability that a label is truly there. It is computed once, no
 paper. numpy and scipy only.
 """
 
-import json
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, blocks
 from scbch_keras.checks import flag, one_of, shown
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, replaced
 from scbch_keras.labels.counts import CURVE_TOLERANCE, Fitted, counted_table, fit_likelier, fit_table
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
@@ -38,19 +36,21 @@ from scbch_keras.labels.scores import (
     leave_one_out,
     predictions,
 )
+from scbch_keras.npz import load_npz
+from scbch_keras.stored import FileKind, json_array
 
 __all__ = ["Exchanges", "LabelPosterior", "NoiseModel", "Proposal", "estimate", "leave_one_out", "propose"]
 
 NoiseModel = Literal["count", "independent", "swap"]
 Exchanges = Literal["even", "by_class", "likelier"]
-_FORMAT = "scbch posterior 1"
+_STORED = FileKind("a file of LabelPosterior.save", "format", ("scbch posterior 1",))
 _OPTIONAL = ("noise", "exchanges")
 _ARRAYS = ("probabilities", "scores", *_OPTIONAL)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """Probabilities of labels, and how they came about. Made by `estimate`, or by hand from probabilities of one's own.
+    """Probabilities of labels, and how they were estimated: by `estimate`, or made from probabilities of one's own.
 
     Args:
         probabilities: (n, C), in [0, 1]: that the label is truly there.
@@ -90,26 +90,35 @@ class LabelPosterior:
         return f"{self.noise_in_words} {exchanges_in_words(self.exchanges, label_names)}"
 
     def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all."""
+        """Write one .npz file, whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         settings = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
-        stored = np.frombuffer(json.dumps({"format": _FORMAT, **settings}).encode(), np.uint8)
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, settings=stored, **arrays)
+            np.savez(file, allow_pickle=False, settings=json_array(_STORED.marked(settings)), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
-        """What `save` wrote. Raises ValueError for a file that is missing, damaged or another kind."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                settings = json.loads(file["settings"].tobytes())
-                if settings.pop("format") != _FORMAT:
-                    raise ValueError("it has another format")
-                # Files of models without a table hold none.
-                optional = {name: file.get(name) for name in _OPTIONAL}
-                return cls(file["probabilities"], file["scores"], **settings, **optional)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: expected a file of LabelPosterior.save: {error}") from error
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The posterior that was saved.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another kind.
+        """
+        with _STORED.reading(path):
+            arrays = load_npz(path)
+            settings = _STORED.unmarked(loads(arrays.pop("settings").tobytes()))
+            # Files of models without a table hold no noise.
+            optional = {name: arrays.get(name) for name in _OPTIONAL}
+            return cls(arrays["probabilities"], arrays["scores"], **settings, **optional)
 
 
 def estimate(
@@ -154,6 +163,9 @@ def estimate(
             where there is no such noise. "likelier": both are fitted, and the one is taken that makes labels likelier
             that its exchanges were not estimated from.
 
+    Returns:
+        The probability of each label of each sample, and the noise that was estimated.
+
     Raises:
         ValueError: arrays that `scbch_keras.arrays` refuses, shapes that do not fit, features that are not finite or
             all the same in every row, text below 0 as "words", settings out of range, a group with two kinds of labels,
@@ -189,9 +201,9 @@ def estimate(
         (probabilities, table, pairs), scores, ridge = _count(
             features, labels, first, item, block_size, known, exchanges
         )
-        given, expected = labels[first] != 0, probabilities.sum()
-        add = float(np.where(given, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
-        drop = float(np.where(given, 0, probabilities).sum() / max(expected, 1e-9))
+        noisy, expected = labels[first] != 0, probabilities.sum()
+        add = float(np.where(noisy, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
+        drop = float(np.where(noisy, 0, probabilities).sum() / max(expected, 1e-9))
         rate = 1 - float(table[0, 0])
     else:
         scores, ridge = predictions(features, labels, item)
@@ -212,23 +224,23 @@ class _Known(NamedTuple):
     """(items,), which they are."""
     labels: NDArray[Any]
     """(items, C): their true labels; of the others the given ones."""
-    given: NDArray[Any]
+    noisy: NDArray[Any]
     """(items, C)."""
 
     @property
     def pair(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Given and true labels of the known items."""
-        return self.given[self.rows] != 0, self.labels[self.rows] != 0
+        return self.noisy[self.rows] != 0, self.labels[self.rows] != 0
 
     def rates(self) -> tuple[float, float]:
         """Added over absent labels, dropped over present ones."""
-        given, true = self.pair
+        noisy, true = self.pair
         if true.all() or not true.any():
             raise ValueError(
                 "checked must hold labels that are there and labels that are not; "
                 f"got {int(true.sum())} of {true.size}."
             )
-        add, drop = float(given[~true].mean()), float((~given)[true].mean())
+        add, drop = float(noisy[~true].mean()), float((~noisy)[true].mean())
         if add + drop >= 1:
             raise ValueError(
                 f"checked: the given labels say nothing of the true ones: {drop:.0%} of these were dropped, and "
@@ -276,8 +288,8 @@ def _rates(
             return swap(eta, labels, rate), fit.add, fit.drop, rate
     else:
         fit = NoiseFit(scores, known.labels, rates=known.rates(), true_rows=known.rows)
-        given, true = known.pair
-        eta, rate = fit.clean_probability(), float((given != true).any(axis=1).mean())
+        noisy, true = known.pair
+        eta, rate = fit.clean_probability(), float((noisy != true).any(axis=1).mean())
     return independent(eta, labels, fit.add, fit.drop), fit.add, fit.drop, rate
 
 
@@ -292,25 +304,25 @@ def _count(
 ) -> tuple[Fitted, NDArray[np.float32], float]:
     """Probabilities of the items by three scores a label with the table; score and lambda of both modalities."""
     sides: tuple[Modalities, ...] = (BOTH, ("image",), ("text",))
-    found = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
-    scores = np.stack([score[first] for score, _ in found])
-    given = labels[first]
+    predicted = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
+    scores = np.stack([score[first] for score, _ in predicted])
+    noisy = labels[first]
     if known is None:
         # From one rate that keeps the number of labels, as exchanges do, labels that were only added can end as
         # untouched; from two, labels that were always exchanged in the same way can end as dropped.
         even, by_class = (
-            partial(NoiseFit, scores, given, separate=separate, tolerance=CURVE_TOLERANCE)
+            partial(NoiseFit, scores, noisy, separate=separate, tolerance=CURVE_TOLERANCE)
             for separate in (True, False)
         )
         if exchanges == "even":
-            fitted = fit_table(even(), given, block_size)
+            fitted = fit_table(even(), noisy, block_size)
         elif exchanges == "by_class":
-            fitted = fit_table(by_class(), given, block_size, exchanges=True)
+            fitted = fit_table(by_class(), noisy, block_size, exchanges=True)
         else:
-            fitted = fit_likelier(even(), by_class(), given, block_size)
+            fitted = fit_likelier(even(), by_class(), noisy, block_size)
     else:
         fit = NoiseFit(
             scores, known.labels, rates=known.rates(), true_rows=known.rows, tolerance=CURVE_TOLERANCE
         )
-        fitted = fit_table(fit, given, block_size, counted_table(*known.pair), (known.rows, known.labels))
-    return fitted, *found[0]
+        fitted = fit_table(fit, noisy, block_size, counted_table(*known.pair), (known.rows, known.labels))
+    return fitted, *predicted[0]

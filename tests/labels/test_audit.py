@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from PIL import Image
 from scbch_keras.labels.audit import LabelAudit, PosteriorAudit, auroc, precision_at_wrong
 from scbch_keras.safe_text import from_csv_cell
 from scbch_keras.training.pages.audit_page import write_audit_page
+from tests.page import Page
 
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 
@@ -392,35 +392,6 @@ def test_an_old_csv_stays_if_the_new_one_cannot_be_written(tmp_path):
 def test_the_audit_needs_no_keras():
     code = "import sys, scbch_keras.labels.audit; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-class Page(HTMLParser):
-    """Tags that are closed in order, their attributes, and the text between them."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.open, self.errors, self.tags, self.text = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "img"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.errors.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    @property
-    def words(self):
-        return re.sub(r"\s+", " ", " ".join(self.text))
 
 
 @pytest.fixture

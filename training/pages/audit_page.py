@@ -146,9 +146,9 @@ def thumbnail(path: Path) -> str:
 
 
 def _facts(audit: LabelAudit, words: _Words, score: AuditScore | None) -> list[tuple[str, str]]:
-    given = int((audit.labels != 0).sum())
+    count = int((audit.labels != 0).sum())
     facts = [
-        (f"{len(audit):,}", f"samples with {given:,} labels of {len(audit.label_names)} kinds"),
+        (f"{len(audit):,}", f"samples with {count:,} labels of {len(audit.label_names)} kinds"),
         (f"{int(audit.contradicted().sum()):,}", words.contradicted),
         (f"{int(audit.suggested().sum()):,}", words.suggested),
     ]
@@ -188,8 +188,8 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
 
 
 def _scores(score: AuditScore) -> dict[str, Any]:
-    given, missing = score.given_reliability, score.missing_reliability
-    curves = {"labels that are given": given, "labels that are not": missing}
+    present, missing = score.given_reliability, score.missing_reliability
+    curves = {"labels that are given": present, "labels that are not": missing}
     known = {name: curve for name, curve in curves.items() if curve is not None}
     return {
         "score": score,

@@ -1,12 +1,11 @@
 """The label audit of a finished run: a table, a page, and a score where the true labels are known."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from scbch_keras.files import replaced
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, Reliability
 from scbch_keras.labels.posterior import LabelPosterior
+from scbch_keras.stored import write_json
 from scbch_keras.training.pages.audit_page import RANKED, write_audit_page
 from scbch_keras.training.runs.folder import POSTERIOR, RunFolder
 
@@ -22,7 +21,7 @@ class AuditedRun:
     """How the labels went wrong, in words, where the run's posterior estimates it."""
 
     @property
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A few lines for a reader."""
         contradicted, suggested = self.audit.contradicted(), self.audit.suggested()
         by = "probabilities" if isinstance(self.audit, PosteriorAudit) else "neighbours"
@@ -65,17 +64,17 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
         ValueError: the folder is no finished run, or limit is below 1.
     """
     run = RunFolder.open(path)
-    found = (
+    fields = (
         run.array("train_ids"),
         run.array("confidence"),
         run.array("train_labels"),
         run.array("soft_labels"),
         tuple(run.state["data"]["label_names"]),
     )
-    audit, noise = LabelAudit(*found), None
+    audit, noise = LabelAudit(*fields), None
     if (path / POSTERIOR).is_file():
         posterior = LabelPosterior.load(path / POSTERIOR)
-        audit, noise = PosteriorAudit(*found, posterior.probabilities), posterior.in_words(found[-1])
+        audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.in_words(fields[-1])
     score = None
     if run.has_array("train_clean_labels"):
         score = audit.score(run.array("train_clean_labels"))
@@ -92,6 +91,5 @@ def audit_run(path: Path, limit: int = 100) -> AuditedRun:
         written.append(path / "audit.json")
         scores = {name: getattr(score, name)._asdict() for name in RANKED}
         scores["reliability"] = {name: curve._asdict() for name, curve in _reliability(score).items()}
-        with replaced(written[-1]) as file:
-            file.write(json.dumps(scores, indent=1, allow_nan=False).encode())
+        write_json(written[-1], scores, indent=1)
     return AuditedRun(audit, score, tuple(written), noise)

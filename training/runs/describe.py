@@ -162,16 +162,16 @@ def _split_items(pairs: RawPairs | ArrayPairs) -> int:
 
 
 def _settings(recipe: Recipe, pairs: RawPairs | ArrayPairs) -> str:
-    told = {"variant": recipe.variant, "neighbors": recipe.neighbors}
+    settings = {"variant": recipe.variant, "neighbors": recipe.neighbors}
     if pairs.split is None:
-        told |= {"queries": recipe.queries, "seed": recipe.seed}
+        settings |= {"queries": recipe.queries, "seed": recipe.seed}
     if isinstance(pairs, RawPairs):
-        told["text_features"] = recipe.text_features
-    return ", ".join(f"{name}={value}" for name, value in told.items())
+        settings["text_features"] = recipe.text_features
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, Any]:
-    said = [
+    fingerprints = [
         (text, labels.tobytes()) if text.strip() else None
         for text, labels in zip(pairs.texts, pairs.labels, strict=True)
     ]
@@ -181,7 +181,7 @@ def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, An
         "duplicates": {
             "id": _alike_rows(name or None for name in pairs.ids.tolist()),
             "picture": _alike_rows(digests),
-            "text and labels": _alike_rows(said),
+            "text and labels": _alike_rows(fingerprints),
         },
         "constant_columns": {},
     }
@@ -275,14 +275,14 @@ def _overview(description: Description) -> Table:
     table = Table(title=_plain(description.source.name), title_justify="left", show_header=False)
     mean, least, most = description.cardinality
     table.add_row("rows", f"{description.rows:,}")
-    for name, told in description.source.arrays.items():
+    for name, shape in description.source.arrays.items():
         if name != "rows":
-            table.add_row(_plain(name), _plain(told))
+            table.add_row(_plain(name), _plain(shape))
     table.add_row("classes", f"{len(description.label_counts):,}")
     table.add_row("labels a row", f"mean {mean:.2f}, from {least} to {most}")
     if description.splits is not None:
-        told = ", ".join(f"{part} {count:,}" for part, count in description.splits.items())
-        table.add_row("split", told)
+        counts = ", ".join(f"{part} {count:,}" for part, count in description.splits.items())
+        table.add_row("split", counts)
     if description.items is not None:
         count, origin = description.items
         table.add_row("items", _plain(f"{count:,}, by {origin}; a split keeps the rows of an item together"))
@@ -311,18 +311,18 @@ def _oddities(description: Description) -> Table:
     table.add_column("count", justify="right")
     table.add_column("where")
 
-    def add(what: str, found: Sequence[Any], where: Callable[[Any], str], unit: str) -> None:
-        if found:
-            told = "; ".join(where(one) for one in found[:_ROWS_SHOWN])
-            more = f" and {len(found) - _ROWS_SHOWN:,} more" if len(found) > _ROWS_SHOWN else ""
-            table.add_row(what, f"{len(found):,} {unit}", _plain(told + more))
+    def add(what: str, items: Sequence[Any], where: Callable[[Any], str], unit: str) -> None:
+        if items:
+            places = "; ".join(where(one) for one in items[:_ROWS_SHOWN])
+            more = f" and {len(items) - _ROWS_SHOWN:,} more" if len(items) > _ROWS_SHOWN else ""
+            table.add_row(what, f"{len(items):,} {unit}", _plain(places + more))
 
     def row(number: int) -> str:
         return str(number + description.first_row)
 
     def group(numbers: Rows) -> str:
-        told = " = ".join(map(row, numbers[:_ROWS_SHOWN]))
-        return told if len(numbers) <= _ROWS_SHOWN else f"{told} = ..."
+        places = " = ".join(map(row, numbers[:_ROWS_SHOWN]))
+        return places if len(numbers) <= _ROWS_SHOWN else f"{places} = ..."
 
     add("without labels", description.unlabelled, row, "rows")
     add("empty text", description.empty_texts, row, "rows")
@@ -350,16 +350,16 @@ def _everywhere(description: Description) -> list[str]:
 
 def _show_problems(description: Description, console: Console) -> None:
     problems = (*description.problems, *description.obstacles)
-    asked = f"({description.settings})"
+    settings = f"({description.settings})"
     if not problems:
-        console.print(Text(f"Nothing stands in the way of training {asked}."), soft_wrap=True)
+        console.print(Text(f"Nothing stands in the way of training {settings}."), soft_wrap=True)
         return
     kinds: dict[str, list[str]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem.message)
     head = f"To be mended before training: {len(problems):,}"
-    told = f"{head} {asked}" if description.obstacles else head
-    console.print(Text(told, style="bold"), soft_wrap=True)
+    headline = f"{head} {settings}" if description.obstacles else head
+    console.print(Text(headline, style="bold"), soft_wrap=True)
     for kind, messages in kinds.items():
         console.print(Text(f"{_plain(kind)} ({len(messages):,})", style="bold"))
         for message in messages[:_MESSAGES_SHOWN]:

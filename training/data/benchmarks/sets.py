@@ -209,20 +209,20 @@ def _read(benchmark: Benchmark, folder: Path, reader: Reader) -> tuple[Rows, Row
         return _read_hdf5(benchmark, folder / benchmark.hdf5, reader)
     if missing:
         raise DataError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {folder}")
-    wanted = {
+    sources = {
         prefix: (folder / arrays.file, arrays.keys, columns)
         for prefix, (arrays, columns) in benchmark.parts.items()
     }
-    everything = _read_rows(reader, wanted, lambda rows: _check_rows(benchmark, rows))
+    everything = _read_rows(reader, sources, lambda rows: _check_rows(benchmark, rows))
     return everything[: benchmark.query], everything[benchmark.query :]
 
 
 def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[Rows, Rows]:
     def side(name: str, check: Callable[[int], None], first: int = 0) -> Rows:
-        wanted = {
+        sources = {
             prefix: (path, (prefix + name,), columns) for prefix, (_, columns) in benchmark.parts.items()
         }
-        return _read_rows(reader, wanted, check, first)
+        return _read_rows(reader, sources, check, first)
 
     def check_query(rows: int) -> None:
         if rows != benchmark.query:
@@ -244,15 +244,15 @@ def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[Rows, 
 
 def _read_rows(
     reader: Reader,
-    wanted: Mapping[str, tuple[Path, tuple[str, ...], int]],
+    sources: Mapping[str, tuple[Path, tuple[str, ...], int]],
     check: Callable[[int], None],
     first: int = 0,
 ) -> Rows:
     """Labels, whose number `check` looks at, and the features of as many rows; `first` numbers the first."""
-    labels = reader.labels(*wanted["Lab"])
+    labels = reader.labels(*sources["Lab"])
     rows = [len(part) for part in labels]
     check(sum(rows))
-    text, image = (reader.features(*wanted[prefix], rows) for prefix in ("Tag", "Img"))
+    text, image = (reader.features(*sources[prefix], rows) for prefix in ("Tag", "Img"))
     return Rows(image, text, np.concatenate(labels), np.arange(first, first + sum(rows)))
 
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.files import replaced, sha256_of
 from scbch_keras.labels.posterior import Proposal
 from scbch_keras.safe_text import csv_cell, from_csv_cell
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
-from scbch_keras.training.data.problems import check_ids, refuse, short
+from scbch_keras.training.data.problems import check_ids, refuse
 
 
 class Checked(NamedTuple):
@@ -65,7 +66,7 @@ def read_checked(
         if name not in known:
             raise ValueError(
                 f"checked: {table.place(row)}: id: expected one of the {len(known):,} rows that labels are estimated "
-                f"of, got {short(name)}"
+                f"of, got {shown(name)}"
             )
     lists = label_lists(table, "labels", separator, tuple(label_names), refuse)
     labels, _, _ = number_labels(table.name, table.place, lists, None, tuple(label_names), refuse)
@@ -92,11 +93,12 @@ def write_proposal(
 
 def proposal_in_words(proposal: Proposal, path: Path) -> str:
     """What was written, and what to do with it."""
-    told = (
-        f"{path}: {len(proposal.rows):,} rows to check ({proposal.by}), with {proposal.wrong_labels.sum():.0f} wrong or "
-        f"missing labels by the probabilities; to know them takes away {proposal.error_removed:.0%} of the expected "
-        "error. Correct the column labels, and give the file as --checked."
+    wrong, share = proposal.wrong_labels.sum(), proposal.error_removed
+    words = (
+        f"{path}: {len(proposal.rows):,} rows to check ({proposal.by}), with {wrong:.0f} wrong or missing labels by "
+        f"the probabilities; to know them takes away {share:.0%} of the expected error. Correct the column labels, "
+        "and give the file as --checked."
     )
     if proposal.by != "random":
-        told += " Rates counted on rows that were not drawn at random are not those of the data."
-    return told
+        words += " Rates counted on rows that were not drawn at random are not those of the data."
+    return words
