@@ -190,7 +190,8 @@ def _gains(
             cell += first_cell
             counts += np.bincount(cell.ravel(), minlength=height * cells)
         parts.append(_reduced(counts.reshape(height, bits + 1, most + 1), asked[block].sum(axis=1)))
-    gains = _Gains(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    joined: list[Any] = [np.concatenate(values) for values in zip(*parts, strict=True)]
+    gains = _Gains(*joined)
     answerable = gains.relevant.any(axis=1)
     if not answerable.any():
         raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")

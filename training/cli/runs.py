@@ -1,4 +1,4 @@
-"""The commands around a run: train, evaluate, audit, figures, reproduce."""
+"""The commands around a run: train, evaluate, figures, reproduce."""
 
 import os
 from collections.abc import Iterator
@@ -145,21 +145,6 @@ def evaluate(
         labels = pairs.query.labels, pairs.database.labels
         metrics = retrieval_metrics(query, database, *labels, model.bits, graded or bool(recipe.graded))
     show_metrics(console, metrics, stored.state["data"])
-
-
-@app.command()
-def audit(
-    run: RunPath,
-    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
-) -> None:
-    """List the samples whose labels the neighbours contradict: audit.csv and audit.html in the run's folder."""
-    from scbch_keras.training.pages.audit_run import audit_run
-
-    with bad_input_ends():
-        audited = audit_run(run, limit)
-    console = Console()
-    for line in audited.summary:
-        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.checked import Checked, read_checked
+from scbch_keras.training.data.own.fixed_data import correction_notes
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_data, split_own
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
@@ -116,6 +117,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
 def _with_features(
     own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path, features: Path
 ) -> RetrievalData:
+    split = split._replace(notes={**split.notes, **correction_notes(path)})
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
     backbone = stored_backbone(run)

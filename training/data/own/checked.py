@@ -15,6 +15,7 @@ from scbch_keras.files import replaced, sha256_of
 from scbch_keras.labels.posterior import Proposal
 from scbch_keras.safe_text import csv_cell, from_csv_cell
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
+from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
 from scbch_keras.training.data.problems import check_ids, refuse
 
@@ -50,7 +51,7 @@ def read_checked(
     if ending not in TABLE_READERS or not path.is_file():
         expected = " or ".join(TABLE_READERS)
         raise ValueError(f"checked: expected a {expected} file with the columns id and labels, got {path}")
-    table = TABLE_READERS[ending](path, refuse)
+    table = Table.of(path.name, TABLE_READERS[ending](path, refuse))
     for column in ("id", "labels"):
         if column not in table.columns:
             raise ValueError(
