@@ -15,6 +15,7 @@ from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
     pair_arrays,
@@ -231,7 +232,8 @@ class CrossModalHashing(HashNetwork):
         """Train; see `keras.Model.fit`. All data is checked before the first step.
 
         Args:
-            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a
+            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`, a dict of arrays by the names of its inputs for a
+                branch with several; or a `PairDataset`; or a
                 `tf.data.Dataset`, torch `DataLoader` or other re-iterable loader of
                 ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1. With
                 confidence weights it yields each sample once a pass; without them it needs no index, may drop or
@@ -290,13 +292,17 @@ class CrossModalHashing(HashNetwork):
             pairs = (
                 x
                 if isinstance(x, PairDataset)
-                else LoaderPairs(x, self.needs_index, self.soft_labels, kwargs.get("steps_per_epoch"))
+                else LoaderPairs(
+                    x, self.needs_index, self.soft_labels, kwargs.get("steps_per_epoch"), self.check_batch
+                )
             )
+        if isinstance(pairs, PairDataset):
+            self.check_batch({"image": pairs.image, "text": pairs.text})
         self.check_training_set(pairs)
-        if isinstance(validation_data, (tuple, list)):
+        if validation_data is not None:
             batch_size = kwargs.pop("validation_batch_size", None)
-            validation_data = self._validation_pairs(
-                32 if batch_size is None else batch_size, *validation_data
+            validation_data = self._validation_set(
+                validation_data, 32 if batch_size is None else batch_size, kwargs.get("validation_steps")
             )
         check_batch_sizes("The training set", pairs.batch_sizes)
         check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
@@ -307,11 +313,11 @@ class CrossModalHashing(HashNetwork):
         )
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
         return super().fit(
-            pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
+            _for_keras(pairs),
             epochs=epochs,
             verbose=verbose,
             callbacks=[ConfidenceRefresh(pairs), SkipWatch(max_skipped), *callbacks],
-            validation_data=validation_data,
+            validation_data=_for_keras(validation_data),
             shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
             **kwargs,
         )
@@ -320,27 +326,40 @@ class CrossModalHashing(HashNetwork):
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
 
-    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
+    def _validation_set(self, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
+        """Validation data, checked as training data is."""
         try:
-            x, y, sample_weight = pair_arrays(x, y, sample_weight)
-            pairs = PairDataset(
-                **x,
-                labels=y,
-                batch_size=batch_size,
-                shuffle=False,
-                seed=0,  # drawing one would change the order of the training set
-                sample_weight=sample_weight,
-                soft_labels=self.soft_labels,
-            )
-            check_labels("labels", y, self.num_classes, self.soft_labels)
+            if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
+                if len(data) not in (2, 3):
+                    raise ValueError(
+                        f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
+                    )
+                data = self._validation_pairs(batch_size, *data)
+            if isinstance(data, PairDataset):
+                self.check_batch({"image": data.image, "text": data.text})
+            else:
+                data = LoaderPairs(data, False, self.soft_labels, steps, self.check_batch)
+            check_labels("labels", data.labels, self.num_classes, self.soft_labels)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
-        return pairs
+        return data
+
+    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
+        x, y, sample_weight = pair_arrays(x, y, sample_weight)
+        return PairDataset(
+            **x,
+            labels=y,
+            batch_size=batch_size,
+            shuffle=False,
+            seed=0,  # drawing one would change the order of the training set
+            sample_weight=sample_weight,
+            soft_labels=self.soft_labels,
+        )
 
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
         if isinstance(pairs, PairDataset):
-            shapes = {"image": pairs.image.shape, "text": pairs.text.shape}
+            shapes = {"image": shape_of(pairs.image), "text": shape_of(pairs.text)}
         else:
             shapes = pairs.shapes
         self.build(shapes)
@@ -366,6 +385,10 @@ class CrossModalHashing(HashNetwork):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
+
+
+def _for_keras(pairs: Any) -> Any:
+    return pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs
 
 
 def _update_finite(mean: Any, value: Tensor, batch: Tensor) -> None:
