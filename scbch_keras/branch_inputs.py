@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
-from scbch_keras.arrays import blocks
-from scbch_keras.features import Features, Shape, arrays_of, input_name
+from scbch_keras.features import Features, Shape, arrays_of, check_whole, input_name
 
 POOLED = (
     "Pool the tokens: keras.layers.GlobalAveragePooling1D()(tokens, mask=padding_mask), or the first token's vector, "
@@ -65,6 +63,13 @@ class BodyInputs:
             return {name: declared.shape for name, declared in self.named.items()}
         return self.single.shape  # type: ignore[union-attr]
 
+    def tensors_of(self, body: keras.Model) -> dict[str, Any]:
+        """The symbolic inputs of the body by name. Only where they are named."""
+        structure = body.input
+        if isinstance(structure, Mapping):
+            return dict(structure)
+        return dict(zip(self.named or (), structure, strict=True))
+
     def arranged(self, inputs: Any) -> Any:
         """Tensors or shapes by name, in the order in which a body made of a list takes them."""
         if self._listed is None or self.named is None or not isinstance(inputs, Mapping):
@@ -80,16 +85,8 @@ class BodyInputs:
         declared = {name: self.single} if self.named is None else _shown(name, self.named)
         for shown, values in arrays_of(name, features):
             wanted = declared.get(shown)
-            if wanted is None or "int" not in wanted.dtype or values.dtype.kind in "biu":
-                continue
-            for start, block in blocks(values):
-                block = block.astype("float32")
-                broken = (block != np.floor(block)).reshape(len(block), -1).any(axis=1)
-                if broken.any():
-                    raise ValueError(
-                        f"{shown} must hold whole numbers, since its input is {wanted.dtype}; row "
-                        f"{first_row + start + int(broken.argmax())} holds a fraction."
-                    )
+            if wanted is not None and "int" in wanted.dtype:
+                check_whole(shown, values, wanted.dtype, first_row)
 
 
 def _shown(name: str, named: dict[str, BodyInput]) -> dict[str, BodyInput]:

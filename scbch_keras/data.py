@@ -16,6 +16,7 @@ from scbch_keras.features import (
     arrays_of,
     as_features,
     check_inputs,
+    check_rows,
     check_shape,
     counted,
     each,
@@ -274,9 +275,7 @@ def check_pairs(
         if features is not None
         for shown, values in arrays_of(name, features)
     }
-    for shown, length in lengths.items():
-        if not length:
-            raise ValueError(f"{shown} must have a row a sample; got a single number.")
+    check_rows(lengths)
     if len(set(lengths.values())) > 1:
         raise ValueError(f"image, text and labels must have the same number of rows; got {counted(lengths)}.")
     if not len(labels):

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, as_network, check_features
+from scbch_keras.arrays import as_array, as_network, blocks, check_features
 
 Features: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 Shape: TypeAlias = tuple[int | None, ...] | dict[str, tuple[int | None, ...]]
@@ -42,7 +42,7 @@ def arrays_of(name: str, features: Any) -> Iterator[tuple[str, Any]]:
         yield name, features
 
 
-def each(change: Callable[[Any], Any], features: Any) -> Any:
+def each(change: Callable[..., Any], features: Any) -> Any:
     """The same structure with `change` applied to each array."""
     if isinstance(features, Mapping):
         return {key: change(values) for key, values in features.items()}
@@ -54,9 +54,33 @@ def first_array(features: Any) -> Any:
     return next(iter(features.values())) if isinstance(features, Mapping) else features
 
 
+def take(features: Features, rows: Any) -> Features:
+    """Some rows."""
+    return each(lambda values: values[rows], features)
+
+
 def rows_of(features: Features, rows: Any) -> Features:
     """Some rows, as a network takes them (`as_network`)."""
-    return each(lambda values: as_network(values[rows]), features)
+    return each(as_network, take(features, rows))
+
+
+def flat(name: str, features: Features) -> dict[str, NDArray[Any]]:
+    """The arrays by names of a file: `name`, or `name/input` each."""
+    if isinstance(features, Mapping):
+        return {f"{name}/{key}": values for key, values in features.items()}
+    return {name: features}
+
+
+def grouped(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Features]:
+    """What `flat` made one of."""
+    features: dict[str, Any] = {}
+    for name, values in arrays.items():
+        outer, inner, key = name.partition("/")
+        if inner:
+            features.setdefault(outer, {})[key] = values
+        else:
+            features[name] = values
+    return features
 
 
 def shape_of(features: Any) -> Shape:
@@ -70,16 +94,49 @@ def check_inputs(name: str, features: Features, first_row: int = 0) -> None:
     Raises:
         ValueError: names the argument, and of several inputs which one.
     """
-    lengths = {shown: values.shape[:1] for shown, values in arrays_of(name, features)}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"{name} must have the same number of rows in each input; got {counted(lengths)}.")
+    check_row_counts(name, features)
     for shown, values in arrays_of(name, features):
         check_features(shown, values, first_row)
 
 
+def check_whole(name: str, values: NDArray[Any], dtype: str, first_row: int = 0) -> None:
+    """Refuse fractions, which an input of integers would cut off, and floats beyond it.
+
+    Raises:
+        ValueError: names the first row.
+    """
+    if values.dtype.kind in "biu":
+        return
+    limits = np.iinfo(np.int32)
+    for start, block in blocks(values):
+        numbers = block.astype("float64")
+        fits = (numbers == np.floor(numbers)) & (numbers >= limits.min) & (numbers <= limits.max)
+        if not fits.all():
+            row = int(np.argwhere(~fits)[0][0])
+            raise ValueError(
+                f"{name} must hold whole numbers that int32 can hold, since its input is {dtype}; row "
+                f"{first_row + start + row} holds {numbers[~fits][0]}."
+            )
+
+
+def check_row_counts(name: str, features: Features) -> None:
+    """Raise ValueError for a single number, or inputs that have not the same number of rows."""
+    lengths = {shown: values.shape[:1] for shown, values in arrays_of(name, features)}
+    check_rows(lengths)
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{name} must have the same number of rows in each input; got {counted(lengths)}.")
+
+
+def check_rows(lengths: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError for a single number among the arrays."""
+    for shown, length in lengths.items():
+        if not length:
+            raise ValueError(f"{shown} must have a row a sample; got a single number.")
+
+
 def counted(lengths: Mapping[str, tuple[int, ...]]) -> str:
     """Row counts for a message, as "image 40, text['token_ids'] 39"."""
-    return ", ".join(f"{shown} {length[0] if length else 'none'}" for shown, length in lengths.items())
+    return ", ".join(f"{shown} {length}" for shown, (length,) in lengths.items())
 
 
 def finite_rows(features: Features) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from scbch_keras.arrays import as_array
-from scbch_keras.features import as_features, each
+from scbch_keras.features import as_features, take
 from scbch_keras.retrieval_sets import MAP_NAMES
 
 
@@ -87,7 +87,7 @@ def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[
     cut = int(len(y) * (1 - share))
 
     def cut_out(rows: slice) -> Any:
-        features = {name: each(lambda values: values[rows], part) for name, part in x.items()}
+        features = {name: take(part, rows) for name, part in x.items()}
         return features, y[rows], None if sample_weight is None else sample_weight[rows]
 
     return cut_out(slice(cut)), cut_out(slice(cut, None))

@@ -9,22 +9,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, check_features
+from scbch_keras.features import Features, as_features, check_inputs, each, first_array, flat, grouped
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.npz import read_npz
 
-Encode = Callable[[str, NDArray[Any]], NDArray[np.uint8]]
+Encode = Callable[[str, Features], NDArray[np.uint8]]
 """A modality and its features (n, ...) -> packed codes (n, ceil(bits / 8))."""
 
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Features (n, ...) of both modalities, and true labels 0/1 (n, C)."""
+    """Features (n, ...) of both modalities, or a dict of them each, and true labels 0/1 (n, C)."""
 
-    features: Mapping[str, NDArray[Any]]
+    features: Mapping[str, Features]
     labels: NDArray[Any]
 
 
@@ -62,7 +62,8 @@ class Evaluation:
         arrays: dict[str, NDArray[Any]] = {}
         for part in ("query", "database"):
             given: RetrievalSet = getattr(self, part)
-            arrays |= {f"{part}_{name}": np.asarray(values) for name, values in given.features.items()}
+            for name, features in given.features.items():
+                arrays |= flat(f"{part}_{name}", each(np.asarray, features))
             arrays[f"{part}_labels"] = np.asarray(given.labels)
         with replaced(Path(path)) as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -73,7 +74,9 @@ class Evaluation:
         needed = [f"{part}_{name}" for part in ("query", "database") for name in (*MODALITIES, "labels")]
         expected = "query_image, query_text, query_labels and the same of database in an .npz"
         try:
-            stored = read_npz(Path(path), "file of Evaluation.save", needed)
+            stored = grouped(read_npz(Path(path), "file of Evaluation.save", ()))
+            if missing := [name for name in needed if name not in stored]:
+                raise ValueError(f"it has no {missing[0]!r}")
         except ValueError as error:
             raise ValueError(f"{path}: expected {expected}: {error}") from error
         query, database = (
@@ -94,9 +97,11 @@ def _checked(name: str, given: Any) -> RetrievalSet:
         )
     try:
         labels = check_labels("labels", given[1])
-        features = {modality: as_array(modality, given[0][modality]) for modality in MODALITIES}
+        features = {modality: as_features(modality, given[0][modality]) for modality in MODALITIES}
         for modality, values in features.items():
-            check_features(modality, values, rows=len(labels))
+            check_inputs(modality, values)
+            if len(first_array(values)) != len(labels):
+                raise ValueError(f"{modality} must have {len(labels)} rows; got {len(first_array(values))}.")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return RetrievalSet(features, labels)
