@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         preprocessing,
         training,
     )
-    from scbch_keras.callbacks import RetrievalMetrics
+    from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
     from scbch_keras.codes import hamming_distance, pack_codes, unpack_codes
     from scbch_keras.confidence import confidence_weights
     from scbch_keras.data import PairDataset
@@ -46,6 +46,7 @@ _HOMES = {
     "HashBranch": "layers",
     "ConceptClassifier": "layers",
     "PackBits": "layers",
+    "ResumableBackup": "callbacks",
     "RetrievalMetrics": "callbacks",
     "CrossModalHashing": "hashing",
     "LabelAudit": "labels.audit",
@@ -87,6 +88,7 @@ __all__ = [
     "PackBits",
     "PairDataset",
     "PosteriorAudit",
+    "ResumableBackup",
     "RetrievalMetrics",
     "__version__",
     "audit",

@@ -31,7 +31,7 @@ class BodyInputs:
         self.named: dict[str, BodyInput] | None = None
         self.single: BodyInput | None = None
         self._listed: type[list[Any]] | type[tuple[Any, ...]] | None = None
-        structure = _input_of(body)
+        structure = _ends_of(body, "input")
         if structure is None:
             return
         if isinstance(structure, Mapping):
@@ -97,18 +97,19 @@ def _declared(tensor: Any) -> BodyInput:
     return BodyInput((None, *tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype))
 
 
-def _input_of(body: keras.Model | None) -> Any:
+def _ends_of(body: keras.Model | None, side: str) -> Any:
+    """Its symbolic `input` or `output`; None where it has none before it is called."""
     try:
-        return None if body is None else body.input
-    except (AttributeError, ValueError):
+        # A Sequential has them in a list alone.
+        return getattr(body, side) if hasattr(body, side) else getattr(body, f"{side}s")[0]
+    except (AttributeError, ValueError, IndexError, TypeError):
         return None
 
 
 def check_output(body: keras.Model) -> None:
     """Refuse a body whose output is known and is not (n, d). Raises ValueError."""
-    try:
-        output = body.output
-    except (AttributeError, ValueError):
+    output = _ends_of(body, "output")
+    if output is None:
         return
     check_output_shape(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output))
 

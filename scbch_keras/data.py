@@ -247,6 +247,11 @@ class LoaderPairs:
             yield x["index"], each(as_network, x["image"]), each(as_network, x["text"])
 
 
+def for_keras(pairs: Any) -> Any:
+    """What Keras' `fit` takes of a `PairDataset`, a `LoaderPairs` or None."""
+    return pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs
+
+
 def check_pairs(
     image: Any,
     text: Any,

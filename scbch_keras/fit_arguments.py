@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from scbch_keras.arrays import as_array
+from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
 from scbch_keras.features import as_features, take
 from scbch_keras.retrieval_sets import MAP_NAMES
 
@@ -103,3 +104,24 @@ def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
         if isinstance(callback, keras.callbacks.Callback) and getattr(callback, "mode", None) == "auto":
             monitor = str(getattr(callback, "monitor", "")).removeprefix("val_")
             callback.mode = modes.get(monitor, "auto")
+
+
+def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -> list[Any]:
+    """The callbacks in the order in which they work: metrics before who reads them, a backup after all others.
+
+    Args:
+        callbacks: what `fit` was given.
+        watch: runs first.
+        pairs: the training set.
+        train_data: what Keras trains on.
+    """
+    flat = keras.tree.flatten(callbacks or [])
+    backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
+    others = [callback for callback in flat if callback not in backups]
+    others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
+    if backups:
+        others += (
+            [] if any(isinstance(c, keras.callbacks.History) for c in others) else [keras.callbacks.History()]
+        )
+        backups[0].attach(pairs, [*others, *backups[1:]], train_data)
+    return [*others, *backups]

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from scbch_keras import backend
 from scbch_keras.arrays import Tensor
-from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
+from scbch_keras.callbacks import ConfidenceRefresh
 from scbch_keras.checks import number, share, whole
-from scbch_keras.data import LoaderPairs, PairDataset
+from scbch_keras.data import LoaderPairs, PairDataset, for_keras
 from scbch_keras.devices import check_batch_sizes, check_devices
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
+    ordered_callbacks,
     pair_arrays,
     refuse_arrays,
     set_monitor_modes,
@@ -308,16 +309,15 @@ class CrossModalHashing(HashNetwork):
         check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
 
         self._prepare(pairs)
-        callbacks = sorted(
-            keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
-        )
+        train_data = for_keras(pairs)
+        callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
         return super().fit(
-            _for_keras(pairs),
+            train_data,
             epochs=epochs,
             verbose=verbose,
-            callbacks=[ConfidenceRefresh(pairs), SkipWatch(max_skipped), *callbacks],
-            validation_data=_for_keras(validation_data),
+            callbacks=[ConfidenceRefresh(pairs), *callbacks],
+            validation_data=for_keras(validation_data),
             shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
             **kwargs,
         )
@@ -369,6 +369,9 @@ class CrossModalHashing(HashNetwork):
             shape = (pairs.num_samples,)
             self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")
 
+    def variables_restored(self) -> None:
+        """What a subclass keeps beside its variables, which are now those of a training under way; nothing here."""
+
     def get_compile_config(self) -> dict[str, Any]:
         """What compile was given, readable under every backend."""
         config = super().get_compile_config()
@@ -385,10 +388,6 @@ class CrossModalHashing(HashNetwork):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
-
-
-def _for_keras(pairs: Any) -> Any:
-    return pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs
 
 
 def _update_finite(mean: Any, value: Tensor, batch: Tensor) -> None:

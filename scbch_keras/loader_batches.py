@@ -9,6 +9,7 @@ import numpy as np
 
 from scbch_keras.arrays import as_array, as_network, check_features
 from scbch_keras.features import arrays_of, as_features, each
+from scbch_keras.loader_order import PassDigest
 
 Batch = tuple[dict[str, Any], Any, Any]
 """Features by "image" and "text", and "index" where it comes; labels; sample weights or None."""
@@ -68,6 +69,8 @@ class LoaderBatches(keras.utils.PyDataset):
         self.loader, self.name = loader, name
         self._of_keras, self._batches = of_keras, num_batches
         self._pass: Iterator[Any] = iter(())
+        self.passed: PassDigest | None = None
+        """Counts in what was yielded, where a backup asks for it."""
 
     @property
     def num_batches(self) -> int | None:
@@ -86,9 +89,12 @@ class LoaderBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
         try:
-            return _for_network(*read_batch(self._raw(batch)))
+            arrays = _for_network(*read_batch(self._raw(batch)))
         except ValueError as error:
             raise ValueError(f"{self.name}, batch {batch}: {error}") from error
+        if self.passed is not None:
+            self.passed.add(batch, arrays)
+        return arrays
 
     def _raw(self, batch: int) -> Any:
         if self._of_keras:

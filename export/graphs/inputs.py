@@ -54,7 +54,7 @@ def _inputs(model: Any, modality: str, shape: Any) -> dict[str, Input]:
     declared = branch.inputs
     if not isinstance(shape, Mapping):
         dtype = "float32" if declared.single is None else declared.single.dtype
-        tensor = None if declared.single is None else keras.tree.flatten(branch.body.input)[0]
+        tensor = None if declared.single is None else branch.body.inputs[0]
         return {modality: _input(shape, dtype, tensor)}
     if declared.named is None:
         raise ValueError(

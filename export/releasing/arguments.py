@@ -115,8 +115,8 @@ def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], t
     expected = model.get_build_config()["input_shape"][modality]
     if isinstance(expected, Mapping):
         raise ValueError(
-            f"{modality} must be None: the {modality} branch takes the inputs {', '.join(expected)}, and the pipeline makes "
-            "one array"
+            f"{modality} must be None: the {modality} branch takes the inputs {', '.join(expected)}, and the "
+            "pipeline makes one array"
         )
     shape = tuple(expected[1:])
     if shape != (pipeline.dimensions,):

@@ -135,7 +135,7 @@ def test_an_evaluation_of_dicts_is_stored_and_read(tmp_path):
 
 def test_the_service_and_pipelines_of_one_array_refuse_it(released):
     model, made = released
-    with pytest.raises(ValueError, match="its text encoder has the inputs token_ids.*HashEncoder"):
+    with pytest.raises(ValueError, match=r"its text encoder has the inputs token_ids.*HashEncoder"):
         Work(made.path, None, Limits(), Metrics())
     with pytest.raises(ValueError, match="text must be None: the text branch takes the inputs token_ids"):
         arguments.check_text(model, TextPipeline(["a", "dog"]))
