@@ -108,6 +108,7 @@ class ResumableBackup(keras.callbacks.Callback):
             raise ValueError("save_freq must be 'epoch' with steps_per_execution above 1.")
         self._settings = [_snapshot(callback) for callback in self._others]
         self._resumed: dict[str, Any] | None = None
+        self._fixed_pass = ""
         self._train_function: Any = None
         self._kept_initial_epoch = self.model._initial_epoch
         if not self.path.is_file():
@@ -138,7 +139,7 @@ class ResumableBackup(keras.callbacks.Callback):
             model.train_function = backend.passing_over(model.get_metrics_result())
             for callback in self._others:
                 callback.on_train_batch_begin = callback.on_train_batch_end = _nothing
-        self._epoch, self._since = epoch, 0
+        self._epoch, self._since, self._batches = epoch, 0, 0
         self._epoch_random = random_states()
         self._epoch_order = None if self._order is None else self._order.state()
 
@@ -147,8 +148,9 @@ class ResumableBackup(keras.callbacks.Callback):
         if self._train_function is not None:
             if batch + 1 == self._passing["batch"]:
                 self._go_on()
+                self._batches = batch + 1
             return
-        self._since += 1
+        self._since, self._batches = self._since + 1, batch + 1
         if self.save_freq is not None and self._since >= self.save_freq:
             self._save(self._epoch, batch + 1)
             self._since = 0
@@ -160,6 +162,8 @@ class ResumableBackup(keras.callbacks.Callback):
             raise ValueError(
                 f"The training set has fewer than the {place} batches that the backup {self.path} had seen."
             )
+        if self.fixed_order and self._order is not None:
+            self._check_order(self._passed.of(self._batches))
         self._save(epoch + 1, 0)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -168,13 +172,22 @@ class ResumableBackup(keras.callbacks.Callback):
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
 
+    def _check_order(self, passed: str) -> None:
+        """Hold an epoch's batches to those of the first one. Raises ValueError."""
+        if self._fixed_pass not in ("", passed):
+            raise ValueError(
+                "The loader yielded other batches in this epoch than in the one before, or in another order, which "
+                "fixed_order=True excludes. Give it state_dict() and load_state_dict(dict), or pass a PairDataset."
+            )
+        self._fixed_pass = passed
+
     def _go_on(self) -> None:
         state = self._passing
         if self._order is not None and self._passed.of(state["batch"]) != state["passed"]:
             raise ValueError(
-                f"The loader did not yield the batches that the training of {self.path} had seen: it has another order or "
-                "other data, so that it cannot go on bit for bit. Pass arrays or a PairDataset, whose order follows from "
-                "the seed, or delete the backup to train anew."
+                f"The loader did not yield the batches that the training of {self.path} had seen: it has another "
+                "order or other data, so that it cannot go on bit for bit. Pass arrays or a PairDataset, whose order "
+                "follows from the seed, or delete the backup to train anew."
             )
         self.model.train_function, self._train_function = self._train_function, None
         for callback in self._others:
@@ -203,6 +216,7 @@ class ResumableBackup(keras.callbacks.Callback):
                 "order": None if self._order is None else self._order.state(),
                 "epoch_order": self._epoch_order,
                 "passed": self._passed.of(batch),
+                "fixed_pass": self._fixed_pass,
             },
         )
 
@@ -233,6 +247,7 @@ class ResumableBackup(keras.callbacks.Callback):
             set_state_of_callback(callback, changed)
         if self._order is not None:
             self._order.set_state(state["order"])
+        self._fixed_pass = state["fixed_pass"]
         set_random_states(state["random"])
 
 
@@ -250,7 +265,7 @@ _WITHOUT_STATE = (
 
 
 def _kind(callback: Any) -> str:
-    return f"{type(callback).__module__}.{type(callback).__qualname__}"
+    return type(callback).__name__
 
 
 def _snapshot(callback: Any) -> dict[str, tuple[Any, str]]:
