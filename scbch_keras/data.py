@@ -221,7 +221,7 @@ class LoaderPairs:
                 raise ValueError(
                     f"index must be integers of shape (n,); got {batch.dtype} of shape {batch.shape}."
                 )
-        rows = np.concatenate(index)
+        rows = np.concatenate([batch.astype(np.int64) for batch in index])
         outside = rows[(rows < 0) | (rows >= self.num_samples)]
         if outside.size:
             raise ValueError(

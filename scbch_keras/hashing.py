@@ -25,6 +25,7 @@ from scbch_keras.fit_arguments import (
     split,
 )
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.loader_batches import own_errors
 from scbch_keras.network import Branch, HashNetwork
 from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
@@ -312,15 +313,17 @@ class CrossModalHashing(HashNetwork):
         train_data = for_keras(pairs)
         callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
-        return super().fit(
-            train_data,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[ConfidenceRefresh(pairs), *callbacks],
-            validation_data=for_keras(validation_data),
-            shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
-            **kwargs,
-        )
+        validation_data = for_keras(validation_data)
+        with own_errors(train_data, validation_data):
+            return super().fit(
+                train_data,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=[ConfidenceRefresh(pairs), *callbacks],
+                validation_data=validation_data,
+                shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
+                **kwargs,
+            )
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -71,6 +72,7 @@ class LoaderBatches(keras.utils.PyDataset):
         self._pass: Iterator[Any] = iter(())
         self.passed: PassDigest | None = None
         """Counts in what was yielded, where a backup asks for it."""
+        self.error: Exception | None = None
 
     @property
     def num_batches(self) -> int | None:
@@ -89,9 +91,15 @@ class LoaderBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
         try:
-            arrays = _for_network(*read_batch(self._raw(batch)))
+            raw = self._raw(batch)
+        except Exception as error:
+            self.error = error
+            raise
+        try:
+            arrays = _for_network(*read_batch(raw))
         except ValueError as error:
-            raise ValueError(f"{self.name}, batch {batch}: {error}") from error
+            self.error = ValueError(f"{self.name}, batch {batch}: {error}")
+            raise self.error from error
         if self.passed is not None:
             self.passed.add(batch, arrays)
         return arrays
@@ -109,7 +117,20 @@ class LoaderBatches(keras.utils.PyDataset):
                     f"the loader yielded {batch} batches; before training there were {self._batches}."
                 )
             self._pass = iter(self.loader)
-        raise ValueError("the loader is empty: it yields no batch.")
+        raise ValueError(f"{self.name} is empty: it yields no batch.")
+
+
+@contextmanager
+def own_errors(*data: Any) -> Iterator[None]:
+    """Raise an error of these loaders as it was: TensorFlow hands on one of its own, with a traceback as text."""
+    try:
+        yield
+    except Exception as raised:
+        for loader in data:
+            error = loader.error if isinstance(loader, LoaderBatches) else None
+            if error is not None and error is not raised:
+                raise error from None
+        raise
 
 
 def _for_network(x: dict[str, Any], y: Any, sample_weight: Any) -> tuple[Any, ...]:
