@@ -1,4 +1,4 @@
-"""Paired training data with a sample index, and the checks of what comes in."""
+"""Paired training data with a sample index, and the checks of what users pass in."""
 
 import itertools
 import random
@@ -79,7 +79,11 @@ class PairDataset(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of this epoch. `SCBCH.fit` calls it; outside of it, every pass has the same order."""
+        """Take the order of an epoch. `SCBCH.fit` calls it; outside of it, every pass has the same order.
+
+        Args:
+            epoch: int >= 0; with the seed it fixes the order.
+        """
         rows = np.arange(self.num_samples)
         self._order = np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
 
@@ -110,7 +114,11 @@ class PairDataset(keras.utils.PyDataset):
         return (x, y) if self.sample_weight is None else (x, y, self.sample_weight[rows].astype("float32"))
 
     def in_order(self) -> Iterator[tuple[np.ndarray, Any, Any]]:
-        """Blocks of (index, image, text) by row, for one pass over the whole set."""
+        """Read the whole set once, in the order of its rows.
+
+        Yields:
+            (index, image, text) of a block of rows: int (b,), features (b, ...) each.
+        """
         for start in range(0, self.num_samples, ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, self.num_samples))
             yield np.arange(rows.start, rows.stop), rows_of(self.image, rows), rows_of(self.text, rows)

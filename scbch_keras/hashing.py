@@ -14,7 +14,7 @@ from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset, for_keras
-from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.devices import callbacks_of_process, check_batch_sizes, check_devices, check_processes
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
@@ -23,6 +23,7 @@ from scbch_keras.fit_arguments import (
     refuse_arrays,
     set_monitor_modes,
     split,
+    validation_set,
 )
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.loader_batches import own_errors
@@ -88,7 +89,7 @@ class CrossModalHashing(HashNetwork):
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Any, training: bool
     ) -> Mapping[str, tuple[Any, Any]]:
-        """Weight and value of each term of the objective, scalars, by the names given as `terms`.
+        """Weight and value of each term of the objective, scalars.
 
         Args:
             x: the batch, with `index` (n,) while training.
@@ -96,6 +97,12 @@ class CrossModalHashing(HashNetwork):
             outputs: of `call`, with codes (n, bits) float32 under "image" and "text".
             sample_weight: (n,) or None.
             training: False in validation, which reads no confidence weights.
+
+        Returns:
+            (weight, value) by the names passed to the constructor as `terms`.
+
+        Raises:
+            NotImplementedError: a subclass must define it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective.")
 
@@ -125,7 +132,7 @@ class CrossModalHashing(HashNetwork):
         return 1
 
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
-        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins.
+        """Confidence weights (N,) of the training set by the model as it is; `fit` calls it as an epoch begins.
 
         A sample whose codes are not finite is left out of the estimate and has the lowest weight.
         """
@@ -146,7 +153,19 @@ class CrossModalHashing(HashNetwork):
     def weights_of(
         self, labels: NDArray[Any], image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
     ) -> NDArray[np.floating]:
-        """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
+        """Confidence weights of samples from their labels and their codes.
+
+        Args:
+            labels: (n, C).
+            image_codes: (n, bits), finite.
+            text_codes: (n, bits), finite.
+
+        Returns:
+            (n,).
+
+        Raises:
+            NotImplementedError: the method has no confidence weights.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
 
     @property
@@ -158,7 +177,7 @@ class CrossModalHashing(HashNetwork):
         """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x: Any) -> Tensor:
-        """The confidence weights (n,) of a training batch; their mean goes into the logs."""
+        """The confidence weights (n,) of a training batch, by its `index`; their mean goes into the logs."""
         if self.confidence is None or "index" not in x:
             raise ValueError(
                 "Training with confidence weights needs the samples' index and a training set: call fit, with "
@@ -285,6 +304,8 @@ class CrossModalHashing(HashNetwork):
                 sample_weight=sample_weight,
                 soft_labels=self.soft_labels,
             )
+            if backend.several_processes():
+                pairs.seed = backend.processes.of_first(pairs.seed)
         else:
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
@@ -303,8 +324,11 @@ class CrossModalHashing(HashNetwork):
         self.check_training_set(pairs)
         if validation_data is not None:
             batch_size = kwargs.pop("validation_batch_size", None)
-            validation_data = self._validation_set(
-                validation_data, 32 if batch_size is None else batch_size, kwargs.get("validation_steps")
+            validation_data = validation_set(
+                self,
+                validation_data,
+                32 if batch_size is None else batch_size,
+                kwargs.get("validation_steps"),
             )
         check_batch_sizes("The training set", pairs.batch_sizes)
         check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
@@ -313,6 +337,10 @@ class CrossModalHashing(HashNetwork):
         train_data = for_keras(pairs)
         callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
+        if backend.several_processes():
+            check_processes(self, pairs, callbacks)
+            callbacks = callbacks_of_process(callbacks)
+            verbose = verbose if backend.processes.rank() == 0 else 0
         validation_data = for_keras(validation_data)
         with own_errors(train_data, validation_data):
             return super().fit(
@@ -328,36 +356,6 @@ class CrossModalHashing(HashNetwork):
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
-
-    def _validation_set(self, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
-        """Validation data, checked as training data is."""
-        try:
-            if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
-                if len(data) not in (2, 3):
-                    raise ValueError(
-                        f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
-                    )
-                data = self._validation_pairs(batch_size, *data)
-            if isinstance(data, PairDataset):
-                self.check_batch({"image": data.image, "text": data.text})
-            else:
-                data = LoaderPairs(data, False, self.soft_labels, steps, self.check_batch)
-            check_labels("labels", data.labels, self.num_classes, self.soft_labels)
-        except ValueError as error:
-            raise ValueError(f"validation_data: {error}") from error
-        return data
-
-    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
-        x, y, sample_weight = pair_arrays(x, y, sample_weight)
-        return PairDataset(
-            **x,
-            labels=y,
-            batch_size=batch_size,
-            shuffle=False,
-            seed=0,  # drawing one would change the order of the training set
-            sample_weight=sample_weight,
-            soft_labels=self.soft_labels,
-        )
 
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""

@@ -13,7 +13,14 @@ from scbch_keras.names import PACKAGE
 
 
 def unit_norm(x: Tensor) -> Tensor:
-    """Rows of (n, d) scaled to Euclidean length 1, in float32. A zero row stays zero."""
+    """Scale rows to Euclidean length 1. A zero row stays zero.
+
+    Args:
+        x: (n, d).
+
+    Returns:
+        (n, d), float32.
+    """
     x = ops.cast(x, "float32")
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x / ops.sqrt(ops.maximum(square, 1e-24))
@@ -104,7 +111,15 @@ class HashBranch(keras.layers.Layer):
         return unit_norm(codes) if self.normalize else codes
 
     def project(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """What tanh makes codes of: (n, bits), float32."""
+        """The continuous values from which tanh makes codes.
+
+        Args:
+            inputs: features (n, ...).
+            training: whether the body trains.
+
+        Returns:
+            (n, bits), float32.
+        """
         x = inputs
         if self.body is not None:
             x = self.body(self.inputs.arranged(x), training=training)

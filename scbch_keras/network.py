@@ -219,14 +219,19 @@ class HashNetwork(keras.Model):
         Features with NaN or inf have codes of NaN: TensorFlow's ReLU makes a 0 of NaN, so that the network's own
         answer would look like a code.
         """
-        codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
-        for rows, image, text in pairs.in_order():
+        codes = {name: np.zeros((pairs.num_samples, self.bits), "float32") for name in self._branches()}
+        together = backend.several_processes()
+        for block, (rows, image, text) in enumerate(pairs.in_order()):
+            if together and block % backend.processes.count() != backend.processes.rank():
+                continue
             rest = -len(rows) % backend.batch_multiple()
             outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
             for name, batches in codes.items():
                 batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
             for name, features in (("image", image), ("text", text)):
                 codes[name][rows[~finite_rows(features)]] = np.nan
+        if together:
+            codes = {name: backend.processes.total(values) for name, values in codes.items()}
         return codes["image"], codes["text"]
 
     def evaluate_retrieval(

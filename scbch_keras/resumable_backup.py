@@ -26,7 +26,6 @@ from scbch_keras.training_state import (
 )
 
 FILE = "training.npz"
-_FORMAT = 1
 
 
 class ResumableBackup(keras.callbacks.Callback):
@@ -200,7 +199,6 @@ class ResumableBackup(keras.callbacks.Callback):
         save_state(
             self.path,
             {
-                "format": _FORMAT,
                 "training": {**self._training, **_model_identity(model)},
                 "epoch": epoch,
                 "batch": batch,
@@ -223,10 +221,6 @@ class ResumableBackup(keras.callbacks.Callback):
     def _check(self, state: dict[str, Any]) -> None:
         """Refuse a backup of another training. Raises ValueError."""
         remedy = f"go on with what the backup is of, or delete {self.path} to train anew"
-        if state.get("format") != _FORMAT:
-            raise ValueError(
-                f"{self.path} has format {state.get('format')!r}; this version reads {_FORMAT}; {remedy}."
-            )
         for name, now in {**self._training, **_model_identity(self.model)}.items():
             then = state["training"].get(name)
             if then != now:

@@ -39,9 +39,9 @@ def write_raw_image_onnx(model: Any, pipeline: ImagePipeline, path: Path) -> Non
 def _write(
     make: Callable[[list[Any]], Any], variables: Iterable[Any], free_axes: list[str], path: Path
 ) -> None:
-    """Write the function that `make` gives for a choice of `variables` to be left free.
+    """Write the function that `make` builds, whose large `variables` pass through tf2onnx as inputs.
 
-    free_axes: names of the first axes of its other inputs.
+    free_axes: names of the first axes of its inputs that stay.
     """
     # tf2onnx copies every constant many times over (16 GB for the paper's image branch). Large matrices and
     # kernels enter its graph as inputs and become constants when it is done; onnxruntime folds what is left to fold.

@@ -66,9 +66,9 @@ def _with_no_rows(encode: Any) -> Any:
 
 def _called(layer: Any, inputs: Any, free: Sequence[Any], values: Sequence[Any]) -> Any:
     """What `layer` gives at inference with `values` in the place of its variables that are listed in `free`."""
-    given = {id(variable): value for variable, value in zip(free, values, strict=True)}
+    replacements = {id(variable): value for variable, value in zip(free, values, strict=True)}
     trainable, fixed = (
-        [given.get(id(variable), variable.value) for variable in variables]
+        [replacements.get(id(variable), variable.value) for variable in variables]
         for variables in (layer.trainable_variables, layer.non_trainable_variables)
     )
     outputs, _ = layer.stateless_call(trainable, fixed, inputs, training=False)
@@ -162,11 +162,11 @@ def encode_examples_function(model: Any) -> Any:
             summarize=32,
         )
         with tf.control_dependencies([fits]):
-            given = tf.reshape(values.flat_values, [-1, *rows[modality]])
+            features = tf.reshape(values.flat_values, [-1, *rows[modality]])
         has = lengths > 0
         codes = tf.cond(
             tf.reduce_any(has),
-            lambda: encoders[modality](given)["codes"],
+            lambda: encoders[modality](features)["codes"],
             lambda: tf.zeros((0, model.bits)),
         )
         shape = tf.stack([tf.size(lengths, tf.int64), model.bits])

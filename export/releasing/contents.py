@@ -19,7 +19,7 @@ _LIBRARIES = (
 )
 
 
-def describe(
+def manifest_of(
     model: Any,
     name: str,
     version: int,
@@ -81,7 +81,7 @@ def describe(
         "training": _plain_settings(model) if training is None else dict(training),
         "libraries": _library_versions(),
     }
-    return {**described, "layouts": layouts.describe(described)}
+    return {**described, "layouts": layouts.server_layouts(described)}
 
 
 def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
@@ -153,10 +153,10 @@ def check_training(training: Any) -> None:
 
 
 def _library_versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -18,7 +18,7 @@ from scbch_keras.export.format.encoder_inputs import inputs_shape
 from scbch_keras.export.graphs.probes import SEED
 from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing.card import model_card
-from scbch_keras.export.releasing.contents import check_training, describe
+from scbch_keras.export.releasing.contents import check_training, manifest_of
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.validate import (
     Criteria,
@@ -107,6 +107,9 @@ def release(
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
             codes more coarsely and needs more than the default.
 
+    Returns:
+        The release that was published, and what was measured of it.
+
     Raises:
         ValueError: the model is not built, or an argument is wrong.
         TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, `image` no ImagePipeline, or
@@ -151,7 +154,9 @@ def release(
                     [str(staging), "--precisions", *quantize],
                     "quantizing the ONNX files",
                 )
-            manifest = describe(model, name, version, formats, text, image, quantize, label_names, training)
+            manifest = manifest_of(
+                model, name, version, formats, text, image, quantize, label_names, training
+            )
             layouts.write_onnx_clients(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
@@ -239,7 +244,7 @@ def _verified(
     text: TextPipeline | None,
     image: ImagePipeline | None,
 ) -> dict[str, Any]:
-    """What a fresh process found in the files, held to the codes that `model` computes here."""
+    """The results of a fresh process that compares the files' codes with those that `model` computes here."""
     from scbch_keras.export.graphs.inputs import encoder_inputs
     from scbch_keras.export.validation.verify import expected_codes
 

@@ -127,16 +127,20 @@ class HashEncoder:
     def image(
         self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:
-        """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
+        """Codes of images.
 
-        images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays`
-            takes them: real numbers of any type, rounded to float32; for an encoder with several inputs a dict of
-            them by name. Where the release takes pictures, also
-            those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths of picture files,
-            or of their bytes, read and resized as `ImagePipeline` does; a single path or bytes is one row. No
-            rows give no codes.
-        batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at
-            most; changes speed and memory, not the result beyond float rounding.
+        Args:
+            images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays` takes
+                them: real numbers of any type, rounded to float32; a dict of them by name for an encoder with several
+                inputs. Where the release takes pictures, also those: RGB uint8 (n, h, w, 3) of any size, or a list of
+                uint8 (h, w, 3), of paths of picture files, or of their bytes, read and resized as `ImagePipeline` does;
+                a single path or bytes is one row. No rows give no codes.
+            batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at most;
+                changes speed and memory, not the result beyond float rounding.
+            packed: whether the codes are packed bits or continuous.
+
+        Returns:
+            Packed codes (n, ceil(bits / 8)), uint8; or continuous ones (n, bits), float32 in [-1, 1].
 
         Raises:
             ValueError: wrong shape or type, NaN or what float32 cannot hold (the first such row is named), an
@@ -164,14 +168,20 @@ class HashEncoder:
     def text(
         self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:
-        """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
+        """Codes of texts: of their features, or of strings where the release takes them.
 
-        texts: strings as a list or a one-dimensional array; a single string is one row. They become the features
-            that the model was trained on (`TextPipeline`). A string without a known word is a row of zeros, and
-            its code says nothing of it: `known_words` and `unknown_words` tell.
+        Args:
+            texts: features (n, d); or strings as a list or a one-dimensional array; a single string is one row. Strings
+                become the features that the model was trained on (`TextPipeline`). One without a known word is a row of
+                zeros, and its code says nothing of it: `known_words` and `unknown_words` tell.
+            batch_size: rows that enter the network together.
+            packed: whether the codes are packed bits or continuous.
+
+        Returns:
+            Packed codes (n, ceil(bits / 8)), uint8; or continuous ones (n, bits), float32 in [-1, 1].
 
         Raises:
-            ValueError: also for strings if the release was made without `text`, and for one with a lone
+            ValueError: as `image`; also for strings if the release was made without `text`, and for one with a lone
                 surrogate.
         """
         encoder, size = self._checked("text", batch_size)
@@ -192,16 +202,30 @@ class HashEncoder:
         return self._pipeline is not None
 
     def unknown_words(self, texts: Sequence[str]) -> list[list[str]]:
-        """Strings (n) -> the words of each that the model does not know, each once: they do not change the code.
+        """The words of each string that the model does not know: they do not change the code.
 
-        Raises ValueError as `text` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            n lists, each word once, in the order of the string.
+
+        Raises:
+            ValueError: as `text`.
         """
         return self._strings_pipeline().unknown(texts)
 
     def known_words(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Strings (n) -> how many different words of each the model knows, (n,); with 0 the code says nothing.
+        """How many different words of each string the model knows; with 0 the code says nothing of it.
 
-        Raises ValueError as `text` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            (n,), int64.
+
+        Raises:
+            ValueError: as `text`.
         """
         return self._strings_pipeline().known(texts)
 

@@ -108,13 +108,13 @@ def open_session(
     except Exception as error:  # onnxruntime's own error types share no public base class
         raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
     for kind, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        came = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
-        wanted = {
+        actual = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
+        expected = {
             name: (_ONNX_DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
             for name, tensor in signature[kind].items()
         }
-        if came != wanted:
-            raise ValueError(f"{folder / relative} has {kind} {came}; the manifest says {wanted}")
+        if actual != expected:
+            raise ValueError(f"{folder / relative} has {kind} {actual}; the manifest says {expected}")
     return session
 
 

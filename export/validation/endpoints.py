@@ -22,10 +22,10 @@ Encode = Callable[[Any], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 class Endpoint(NamedTuple):
     """One encoder in one format.
 
-    what: by which it is named in what was found.
+    what: its name in the results and messages of a validation.
     encoder: its entry in the manifest: "image", "text", "raw_text", "raw_image".
     form: "saved_model", "onnx" or another ONNX kind.
-    open: gives what encodes. Sessions of ONNX files are opened one at a time: they hold the weights.
+    open: returns the function that encodes. Sessions of ONNX files are opened one at a time: they hold the weights.
     """
 
     what: str
@@ -88,11 +88,11 @@ class Served:
         prepare = self._preparation(encoder)
 
         def encode(inputs: Any) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            found = [
-                session.run(["packed_codes", "codes"], _tensors(signature["inputs"], given))
-                for given in prepare(inputs)
+            outputs = [
+                session.run(["packed_codes", "codes"], _tensors(signature["inputs"], batch))
+                for batch in prepare(inputs)
             ]
-            packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+            packed, codes = (np.concatenate(each) for each in zip(*outputs, strict=True))
             return packed, codes
 
         return encode

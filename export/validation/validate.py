@@ -112,6 +112,9 @@ def validate(
         tolerance: by how much codes in [-1, 1] may differ; as in `release`.
         modules: modules of the user's own that register layers of model.keras.
 
+    Returns:
+        What was measured, and why the release is not blessed, if it is not.
+
     Raises:
         FileNotFoundError: no release there.
         ImportError: a package that opens the release is missing.
@@ -174,11 +177,11 @@ def examine(
         if criteria.evaluation is not None:
             request["evaluation"] = str(Path(exchange, "evaluation.npz"))
             criteria.evaluation.save(request["evaluation"])
-        asked, result = Path(exchange, "request.json"), Path(exchange, "result.json")
-        asked.write_text(json.dumps(request), encoding="utf-8")
+        request_file, result = Path(exchange, "request.json"), Path(exchange, "result.json")
+        request_file.write_text(json.dumps(request), encoding="utf-8")
         run_module(
             "scbch_keras.export.validation.verify",
-            [str(path), "--request", str(asked), "--result", str(result), "--modules", *modules],
+            [str(path), "--request", str(request_file), "--result", str(result), "--modules", *modules],
             "verifying the exported files",
         )
         answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -186,7 +189,7 @@ def examine(
 
 
 def judge(path: Path, wrong: Sequence[str], answer: Mapping[str, Any], criteria: Criteria) -> Validation:
-    """What was found, held to the criteria."""
+    """Compare the results of `examine` with the criteria."""
     if wrong:
         return Validation(path, tuple(wrong), ("not measured: the release does not work",), None)
     # What was quantized is held to its own float32 form, and that form to the criteria.
@@ -267,8 +270,8 @@ def _unmark(path: Path) -> None:
 def _baseline(path: Path, criteria: Criteria) -> Path | None:
     if criteria.evaluation is None or criteria.max_map_loss is None:
         return None
-    given = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
-    baseline = given.resolve()
+    folder = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
+    baseline = folder.resolve()
     if criteria.baseline is None and (not baseline.exists() or baseline == path):
         return None
     return baseline

@@ -76,7 +76,7 @@ def compare(
     tolerance: float,
     may_refuse_none: bool = False,
 ) -> dict[str, Any]:
-    """Run `encode` in batches of 0, BATCHES and all other rows, and hold it to the expected codes; what was found.
+    """Run `encode` in batches of 0, BATCHES and all other rows, and compare its codes with the expected ones.
 
     Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
 
@@ -98,17 +98,17 @@ def compare(
     for size in (0, *BATCHES, len(first_array(inputs)) - sum(BATCHES)):
         rows = slice(start, start + size)
         try:
-            came_packed, came_codes = encode(take(inputs, rows))
+            actual_packed, actual_codes = encode(take(inputs, rows))
         except Exception:
             if size or not may_refuse_none:
                 raise
             continue
-        for came, place in ((came_packed, packed[rows]), (came_codes, codes[rows])):
-            if came.shape != place.shape or came.dtype != place.dtype:
+        for actual, place in ((actual_packed, packed[rows]), (actual_codes, codes[rows])):
+            if actual.shape != place.shape or actual.dtype != place.dtype:
                 raise ValueError(
-                    f"{what} gives {came.dtype} {came.shape} for {size} rows, not {place.dtype} {place.shape}"
+                    f"{what} gives {actual.dtype} {actual.shape} for {size} rows, not {place.dtype} {place.shape}"
                 )
-            place[:] = came
+            place[:] = actual
         start += size
         batches.append(size)
     difference = float(np.abs(codes - expected).max())
@@ -136,38 +136,38 @@ def compare(
 
 
 def verify(served: Served, expected: Mapping[str, Any], tolerance: float) -> tuple[dict[str, Any], list[str]]:
-    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong.
+    """Compare every encoder of a release with `expected`: the results of each, and what is wrong.
 
     Quantized ones must run and give codes, whatever these are.
     """
     manifest = served.manifest
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     wrong: list[str] = []
 
     def check(what: str, encoder: str, encode: Any, may_refuse_none: bool, is_quantized: bool) -> None:
         codes, allowed = expected[f"{encoder}_codes"], math.inf if is_quantized else tolerance
-        found[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
+        results[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
         if is_quantized:
-            del found[what]["bits_near_zero"]  # of no tolerance
+            del results[what]["bits_near_zero"]  # of no tolerance
 
     for point in served.endpoints():
-        with _told(wrong, point.what):
+        with _collected(wrong, point.what):
             is_quantized = point.form in manifests.QUANTIZED
             check(point.what, point.encoder, point.open, point.form != "saved_model", is_quantized)
     for precision in manifests.PRECISIONS:
         if manifests.onnx_form(precision) in served.forms():
-            with _told(wrong, "HashEncoder"):
+            with _collected(wrong, "HashEncoder"):
                 for what, encoder, encode in _hash_encoder(served, precision):
                     check(what, encoder, lambda encode=encode: encode, False, precision != "float32")
     if "features" in manifest["signatures"].get("serving_default", ()):
-        with _told(wrong, "saved_model serving_default"):
-            found |= _check_examples(served, expected, tolerance)
-    return found, wrong
+        with _collected(wrong, "saved_model serving_default"):
+            results |= _check_examples(served, expected, tolerance)
+    return results, wrong
 
 
 @contextmanager
-def _told(wrong: list[str], what: str) -> Iterator[None]:
-    """Any failure inside becomes a sentence in a list: a model that does not run is a finding here."""
+def _collected(wrong: list[str], what: str) -> Iterator[None]:
+    """Turn any failure of the block into a sentence in the list `wrong`: a model that does not run is a result here."""
     try:
         yield
     except Exception as error:
@@ -204,7 +204,7 @@ def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: floa
     examples, present = serialized_examples(inputs, rows), presence(rows)
     numbered = np.empty((rows, 2), object)
     numbered[:, 0], numbered[:, 1] = examples, np.arange(rows)
-    found = {}
+    results = {}
     for modality in features:
         what = f"saved_model serving_default {modality}"
 
@@ -215,9 +215,9 @@ def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: floa
             return outputs[f"{modality}_packed_codes"], outputs[f"{modality}_codes"]
 
         codes = expected[f"{modality}_codes"][:rows] * present[modality][:, None]
-        found[what] = compare(what, encode, numbered, codes, tolerance)
+        results[what] = compare(what, encode, numbered, codes, tolerance)
         for count in ("bits_compared", "bits_near_zero"):  # zeros that stand for no code are none
-            found[what][count] -= int((~present[modality]).sum()) * codes.shape[1]
+            results[what][count] -= int((~present[modality]).sum()) * codes.shape[1]
         short = {modality: inputs[modality].reshape(rows, -1)[:, :-1]}
         if short[modality].shape[1]:
             try:
@@ -225,7 +225,7 @@ def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: floa
             except tf.errors.InvalidArgumentError:
                 continue
             raise ValueError(f"{what} takes a list of a wrong length")
-    return found
+    return results
 
 
 def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Features]:
@@ -250,7 +250,7 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     manifest = manifests.read(folder)
     wrong: list[str] = []
     answer: dict[str, Any] = {"encoders": {}, "wrong": wrong, "losses": {}, "map": None, "baseline": None}
-    with _told(wrong, manifests.MODEL):
+    with _collected(wrong, manifests.MODEL):
         if request["expected"] is not None:
             with np.load(request["expected"], allow_pickle=False) as file:
                 expected = grouped(dict(file))
@@ -258,15 +258,15 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
             expected = _of_keras_file(folder, manifest)
     served = Served(folder, manifest)
     if not wrong:
-        answer["encoders"], found = verify(served, expected, request["tolerance"])
-        wrong += found
+        answer["encoders"], findings = verify(served, expected, request["tolerance"])
+        wrong += findings
     if not wrong:
         answer["losses"] = losses_on_probes(served.endpoints(), answer["encoders"])
     if request["evaluation"] is not None and not wrong:
         evaluation = Evaluation.load(request["evaluation"])
-        found_well = {form: scored(served, form, evaluation) for form in served.forms()}
-        answer["map"] = {form: score.map for form, score in found_well.items()}
-        answer["losses"] = losses_on_evaluation(found_well, manifest["bits"])
+        evaluated = {form: scored(served, form, evaluation) for form in served.forms()}
+        answer["map"] = {form: score.map for form, score in evaluated.items()}
+        answer["losses"] = losses_on_evaluation(evaluated, manifest["bits"])
         if request["baseline"] is not None:
             answer["baseline"] = _baseline(Path(request["baseline"]), evaluation)
     return answer
@@ -295,5 +295,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     for module in arguments.modules:
         import_module(module)
-    found = main(arguments.folder, json.loads(arguments.request.read_text(encoding="utf-8")))
-    arguments.result.write_text(json.dumps(found), encoding="utf-8")
+    answer = main(arguments.folder, json.loads(arguments.request.read_text(encoding="utf-8")))
+    arguments.result.write_text(json.dumps(answer), encoding="utf-8")

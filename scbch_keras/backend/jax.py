@@ -85,7 +85,7 @@ def check_devices(model: Any) -> None:
 
 
 def batch_multiple() -> int:
-    """Devices that a batch is cut for by `keras.distribution`."""
+    """Number of devices among which `keras.distribution` divides a batch; batches must be multiples of it."""
     distribution = keras.distribution.distribution()
     if distribution is None or distribution.batch_dim_name is None:
         return 1

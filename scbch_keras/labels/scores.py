@@ -141,8 +141,8 @@ class Features:
         # In blocks of whole items, whose rows are side by side.
         self.order = np.argsort(item, kind="stable")
         ends = np.flatnonzero(np.diff(item[self.order], append=-1)) + 1
-        wanted = np.arange(block_size, len(image) + block_size, block_size)
-        self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
+        targets = np.arange(block_size, len(image) + block_size, block_size)
+        self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, targets), len(ends) - 1)])
         total, of_text = np.zeros(image.shape[1]), np.zeros(text.shape[1])
         for rows in self._rows():
             total += _signed_root(image[rows]).sum(axis=0)

@@ -61,6 +61,8 @@ CLUSTER = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "w
     ids=["torchrun", "another rank", "a cluster of TensorFlow"],
 )
 def test_a_process_of_several_is_refused(environment, small_model, pairs, monkeypatch):
+    if BACKEND == "torch" and "WORLD_SIZE" in environment:
+        pytest.skip("PyTorch joins them: test_processes.py")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RuntimeError, match=r"one of [28] processes .* What works: one process"):
@@ -84,31 +86,22 @@ def test_one_process_trains_whatever_launched_it(environment, small_model, pairs
     small_model().fit(*pairs, epochs=0, verbose=0)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
-def test_a_process_group_of_pytorch_is_refused():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    code = (
-        "import torch\n"
-        f"torch.distributed.init_process_group('gloo', init_method='tcp://localhost:{port}', "
-        "world_size=2, rank=int(sys.argv[1]))" + REFUSED.format(model="model()")
-    )
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ranks = [
+def outputs_of_two(code, **environment):
+    """What two processes print that run the code with their rank as argument."""
+    processes = [
         subprocess.Popen(
-            [sys.executable, "-c", MODEL + code, str(rank)],
+            [sys.executable, "-c", code, str(rank)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=env,
+            env={**os.environ, **environment},
         )
         for rank in range(2)
     ]
-    for rank in ranks:
-        out, err = rank.communicate(timeout=300)
-        assert rank.returncode == 0, err
-        assert "torch.distributed has 2 processes" in out
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        yield out
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
@@ -215,18 +208,5 @@ def test_several_processes_of_jax_are_refused():
         port = probe.getsockname()[1]
     start = f"import sys, jax\njax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
     code = start + MODEL + "assert jax.process_count() == 2" + REFUSED.format(model="model()")
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    for out in outputs_of_two(code, JAX_PLATFORMS="cpu"):
         assert "JAX runs in 2 processes" in out

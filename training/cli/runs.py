@@ -1,4 +1,4 @@
-"""The commands around a run: train, evaluate, audit, figures, reproduce."""
+"""The commands around a run: train, evaluate, figures, reproduce."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,6 @@ from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.environment import BACKENDS, choose_backend
-from scbch_keras.training.progress import display
 from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
@@ -73,10 +72,10 @@ def train(
     with bad_input_ends(), ended_in_time():
         if resume:
             run = RunFolder.open(out)
-            given = [name for name, value in flags.items() if value is not None]
-            if given or config or settings:
+            passed = [name for name, value in flags.items() if value is not None]
+            if passed or config or settings:
                 raise ValueError(
-                    f"--resume takes the run's own settings; {(given or ['config'])[0]} was given too"
+                    f"--resume takes the run's own settings; {(passed or ['config'])[0]} was given too"
                 )
             recipe = run.recipe
         else:
@@ -100,8 +99,8 @@ def train(
         try:
             training.train(run, pairs)
         except training.RunStopped as stopped:
-            told = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
-            console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+            message = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
+            console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
             raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
     console.print(terminal(f"Run: {out.resolve()}"), soft_wrap=True, markup=False, highlight=False)
@@ -137,21 +136,6 @@ def evaluate(
         )
         metrics = retrieval_metrics(query, database, pairs.query.labels, pairs.database.labels, model.bits)
     show_metrics(console, metrics, stored.state["data"])
-
-
-@app.command()
-def audit(
-    run: RunPath,
-    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
-) -> None:
-    """List the samples whose labels the neighbours contradict: audit.csv and audit.html in the run's folder."""
-    from scbch_keras.training.pages.audit_run import audit_run
-
-    with bad_input_ends():
-        audited = audit_run(run, limit)
-    console = Console()
-    for line in audited.told:
-        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -253,6 +237,8 @@ def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]
 
 @contextmanager
 def _cell_progress() -> Iterator[Any]:
+    from scbch_keras.training.progress import display
+
     with display() as shown:
         cells = shown.add_task("Cells", total=None)
         epochs = shown.add_task("")

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scbch_keras.checks import shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.safe_text import csv_cell, markdown
-from scbch_keras.training.data.problems import short
 from scbch_keras.training.grid.cells import Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
 
@@ -78,9 +78,9 @@ class Row:
         if change and self.variant not in _TABLE_3:
             return None
         results = ablation() if change else comparison()
-        wanted = self.benchmark, method
+        row = self.benchmark, method
         return next(
-            (one.percent.get(self.place) for one in results if (one.dataset, one.method) == wanted), None
+            (one.percent.get(self.place) for one in results if (one.dataset, one.method) == row), None
         )
 
 
@@ -286,14 +286,14 @@ def _measured(rows: list[Row], columns: list[Place]) -> list[Line]:
     last = {row.place: row.last.mean for row in rows}
     best = {row.place: row.best.mean for row in rows}
     return [
-        Line(f"{name}, {epoch}", tuple(map(found.get, columns)), first.variant == "full")
-        for epoch, found in ((LAST, last), (BEST, best))
+        Line(f"{name}, {epoch}", tuple(map(means.get, columns)), first.variant == "full")
+        for epoch, means in ((LAST, last), (BEST, best))
     ]
 
 
 def _published(name: str, one: Published, columns: list[Place]) -> Line:
-    found = {place: f"{number:.1f}" for place, number in one.percent.items()}
-    return Line(name, tuple(map(found.get, columns)), ours=False)
+    cells = {place: f"{number:.1f}" for place, number in one.percent.items()}
+    return Line(name, tuple(map(cells.get, columns)), ours=False)
 
 
 def _difference(rows: list[Row], columns: list[Place]) -> Line:
@@ -302,9 +302,9 @@ def _difference(rows: list[Row], columns: list[Place]) -> Line:
         for row in rows
         if row.published is not None
     }
-    found = {place: f"{gain + 0.0:+.1f}" for place, gain in gains.items()}  # + 0.0: no "-0.0"
+    cells = {place: f"{gain + 0.0:+.1f}" for place, gain in gains.items()}  # + 0.0: no "-0.0"
     name = f"SCBCH, measured ({rows[0].backend}) minus published, both at the {BEST}"
-    return Line(name, tuple(map(found.get, columns)), ours=False)
+    return Line(name, tuple(map(cells.get, columns)), ours=False)
 
 
 def _markdown(table: Table) -> str:
@@ -327,8 +327,8 @@ def _row(cells: list[Cell]) -> Row:
         for cell, value in zip(cells, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"cells: expected the same {name} for every seed of {first.place}, got {short(values[0])} "
-                    f"for seed {first.seed} and {short(value)} for seed {cell.seed}"
+                    f"cells: expected the same {name} for every seed of {first.place}, got {shown(values[0])} "
+                    f"for seed {first.seed} and {shown(value)} for seed {cell.seed}"
                 )
     seeds = tuple(cell.seed for cell in cells)
     if len(set(seeds)) < len(seeds):

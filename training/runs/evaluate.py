@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.comparison import compared_once
 from scbch_keras.metrics import (
     mean_average_precision,
     precision_at_n,
@@ -71,17 +72,18 @@ def retrieval_metrics(
     size = len(database_labels)
     curve_ranks = np.unique(np.linspace(1, size, CURVE_POINTS).astype(int))
     results: dict[str, dict[str, Any]] = {}
-    for direction, (asked, searched) in DIRECTIONS.items():
-        codes = (query[asked], database[searched], query_labels, database_labels)
-        precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
-        results[direction] = {
-            **{name: metric.measure(*codes, bits=bits) for name, metric in METRICS.items()},
-            "precision": precision.tolist(),
-            "recall": recall.tolist(),
-            "precision_at": {
-                str(n): float(precision_at_n(*codes, bits=bits, n=[n])[0])
-                for n in (10, 100, 1000)
-                if n <= size
-            },
-        }
+    with compared_once():
+        for direction, (source, target) in DIRECTIONS.items():
+            codes = (query[source], database[target], query_labels, database_labels)
+            precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
+            results[direction] = {
+                **{name: metric.measure(*codes, bits=bits) for name, metric in METRICS.items()},
+                "precision": precision.tolist(),
+                "recall": recall.tolist(),
+                "precision_at": {
+                    str(n): float(precision_at_n(*codes, bits=bits, n=[n])[0])
+                    for n in (10, 100, 1000)
+                    if n <= size
+                },
+            }
     return results

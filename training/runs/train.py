@@ -24,10 +24,10 @@ from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.recipe import Recipe
-from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
+from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
-__all__ = ["RunStopped", "load_model", "new_model", "stop_when_asked", "train"]
+__all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
 
 CHECKPOINT_SECONDS = 60.0
 REMEMBERED_BYTES = 2**29
@@ -42,7 +42,7 @@ def train(
     verbose: Any = "auto",
     keep_model: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    asked: Stop | None = None,
+    stop: Stop | None = None,
 ) -> CrossModalHashing:
     """Train what is left of a run, and write everything that evaluation, figures and audit read.
 
@@ -54,7 +54,7 @@ def train(
         verbose: Keras' progress bar.
         keep_model: whether the finished run keeps its weights (model.keras).
         callbacks: others, for instance to show progress.
-        asked: set when the training shall stop, at its next batch; None: Ctrl-C and SIGTERM ask.
+        stop: set when the training shall stop, at its next batch; None: Ctrl-C and SIGTERM ask.
 
     Returns:
         The trained model.
@@ -64,13 +64,13 @@ def train(
         RunStopped: it was asked to stop. A checkpoint of the last finished epoch was written; of a model above
             `REMEMBERED_BYTES`, the last one stays that was on the disk.
     """
-    with run.in_use(), stop_when_asked() if asked is None else nullcontext(asked) as asked:
+    with run.in_use(), stopped_by_signals() if stop is None else nullcontext(stop) as stop:
         try:
-            asked.check()
-            return _train(run, data, verbose, keep_model, callbacks, asked)
+            stop.check()
+            return _train(run, data, verbose, keep_model, callbacks, stop)
         except Stopping:
-            told = f"stopped after epoch {run.epochs_done} of {run.recipe.epochs}"
-            raise RunStopped(told, asked.number) from None
+            message = f"stopped after epoch {run.epochs_done} of {run.recipe.epochs}"
+            raise RunStopped(message, stop.number) from None
 
 
 def _train(
@@ -79,7 +79,7 @@ def _train(
     verbose: Any,
     keep_model: bool,
     callbacks: Sequence[keras.callbacks.Callback],
-    asked: Stop,
+    stop: Stop,
 ) -> CrossModalHashing:
     recipe = run.recipe
     check_neighbors(recipe.neighbors, len(data.train))
@@ -90,7 +90,7 @@ def _train(
     train = data.train
     fresh = run.state["model"] is None
     model = new_model(recipe, train.labels.shape[1]) if fresh else load_model(run)
-    keeper = _Keeper(run, train, asked)
+    keeper = _Keeper(run, train, stop)
     evaluation = RetrievalMetrics(
         (data.query.inputs, data.query.labels),
         (data.database.inputs, data.database.labels),
@@ -162,16 +162,16 @@ def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
 class _Keeper(keras.callbacks.Callback):
     """Keeps a run's history, its checkpoints, and what the figures compare: early and late."""
 
-    def __init__(self, run: RunFolder, train: Pairs, asked: Stop):
+    def __init__(self, run: RunFolder, train: Pairs, stop: Stop):
         super().__init__()
-        self.run, self.train, self.asked = run, train, asked
+        self.run, self.train, self.stop = run, train, stop
         self.history = list(run.state["history"])
         self.started = time.perf_counter() - run.state["seconds"]
         self.saved, self.pause = time.perf_counter(), CHECKPOINT_SECONDS
         self.last: list[NDArray[Any]] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.asked.check()
+        self.stop.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model = self.model
@@ -179,13 +179,13 @@ class _Keeper(keras.callbacks.Callback):
             _save_maps(self.run, model, self.train, "first")
         if epoch == model.warmup_epochs and model.confidence_weighting:
             self.run.save_array("confidence_early", keras.ops.convert_to_numpy(model.confidence))
-        with self.asked.held():
+        with self.stop.held():
             self.history.append({"epoch": epoch + 1, **_finite(logs or {})})
             self.last = self._remembered()
             last = epoch + 1 == self.params["epochs"]
             if last or time.perf_counter() - self.saved > self.pause:
                 self._checkpoint(model)
-        self.asked.check()
+        self.stop.check()
 
     def _remembered(self) -> list[NDArray[Any]]:
         variables = variables_of(self.model)
@@ -197,7 +197,7 @@ class _Keeper(keras.callbacks.Callback):
         """Write the checkpoint of the last finished epoch, whatever came after it."""
         if self.last and len(self.history) > self.run.epochs_done:
             write_variables(variables_of(model), self.last)
-            with self.asked.held():
+            with self.stop.held():
                 self._checkpoint(model)
 
     def _checkpoint(self, model: CrossModalHashing) -> None:

@@ -18,44 +18,14 @@ from scbch_keras.export import HashEncoder
 from scbch_keras.labels.posterior import LabelPosterior
 from scbch_keras.training.cli.main import commands
 from scbch_keras.training.data.own.read import read_own
-from scbch_keras.training.environment import versions
 from scbch_keras.training.grid.cells import read_cells
 from scbch_keras.training.grid.reproduce import CELLS, Grid, reproduce
 from scbch_keras.training.runs.folder import RunError, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.runs.train import RunStopped, load_model, train
+from scbch_keras.training.runs.train import RunStopped, load_model
 from tests.methods import BASELINES
-
-BACKEND = keras.backend.backend()
-# What knows of no backend runs on the one that starts quickest.
-once = pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
-SMALL = {
-    "backend": BACKEND,
-    "bits": 16,
-    "image_units": [32],
-    "text_units": [32],
-    "neighbors": 10,
-    "warmup_epochs": 1,
-    "learning_rate": 1e-3,
-}
-
-
-@pytest.fixture(scope="module")
-def file(pairs, tmp_path_factory):
-    x, labels = pairs
-    path = tmp_path_factory.mktemp("data") / "pairs.npz"
-    np.savez(path, image=x["image"], text=x["text"].astype("float32"), labels=labels)
-    return path
-
-
-def begin(file, path, **settings):
-    recipe = resolve(data=str(file), **{"epochs": 4, "noise": 0.3, **SMALL, **settings})
-    return RunFolder.create(path, recipe, versions(BACKEND))
-
-
-def trained(run, **settings):
-    return train(run, open_data(run.recipe, run.path), verbose=0, **settings)
+from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
 
 
 class Interrupt(keras.callbacks.Callback):
