@@ -266,7 +266,7 @@ def test_a_backup_of_another_training_or_a_damaged_one_is_refused(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        ValueError, match=r"training\.npz: expected a backup of a training: .*; delete it to train anew"
+        ValueError, match=r"training\.npz: expected a backup of a training: .*; delete it"
     ):
         train(tmp_path)
 
