@@ -15,9 +15,12 @@ from scbch_keras.export.service.work import Work
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.preprocessing.text import TextPipeline
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="a release by child processes, as on torch; runs there"
-)
+pytestmark = [
+    pytest.mark.release,
+    pytest.mark.skipif(
+        keras.backend.backend() == "jax", reason="a release by child processes, as on torch; runs there"
+    ),
+]
 rng = np.random.default_rng(0)
 WORDS = rng.integers(0, 30, (40, 5))
 TOKENS = rng.integers(0, 50, (40, 7))
