@@ -24,6 +24,7 @@ from scbch_keras.features import (
     finite_rows,
     first_array,
     shape_of,
+    sizes_of,
 )
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
@@ -197,7 +198,7 @@ class HashNetwork(keras.Model):
         expected = self._input_shape.get(modality)
         if expected is None:
             raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        check_shape(modality, shape_of(features), expected)
+        check_shape(modality, sizes_of(features), expected)
         self._branches()[modality].inputs.check_whole(modality, features)
 
     def _checked_features(self, modality: str, features: Any) -> Features:

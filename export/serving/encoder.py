@@ -17,7 +17,7 @@ from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shap
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
 from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
-from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, shape_of, take
+from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
@@ -302,7 +302,7 @@ class _Encoder:
         name = f"{self.modality} features"
         features = as_features(name, features)
         check_row_counts(name, features)
-        check_shape(name, shape_of(features), self.shape)
+        check_shape(name, sizes_of(features), self.shape)
         output = "packed_codes" if packed else "codes"
         width = -(-self.bits // 8) if packed else self.bits
         rows = len(first_array(features))
