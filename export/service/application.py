@@ -105,8 +105,7 @@ def application(
     for error in REFUSALS:
         app.add_exception_handler(error, refused)
     app.add_exception_handler(ClientDisconnect, gone)
-    paths = [route.path for route in app.routes if hasattr(route, "path")]
-    app.add_middleware(Counted, metrics=metrics, paths=paths)
+    app.add_middleware(Counted, metrics=metrics)
     return app
 
 
@@ -146,10 +145,10 @@ def _body_schema(limits: Limits, is_search: bool) -> dict[str, Any]:
 
 
 class Counted:
-    """Counts and times the answers."""
+    """Counts and times the answers, by the path of the route that was taken."""
 
-    def __init__(self, app: Any, metrics: Metrics, paths: Sequence[str]):
-        self._app, self._metrics, self._paths = app, metrics, paths
+    def __init__(self, app: Any, metrics: Metrics):
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
@@ -166,8 +165,6 @@ class Counted:
         try:
             await self._app(scope, receive, noted)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", scope["path"])
-            path = path if path in self._paths else "other"
+            path = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - start)

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from scbch_keras.files import replaced
 from scbch_keras.modalities import Direction
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything: settings, versions, every metric by epoch, and what the report shows."""
+    """Everything: settings, versions, every metric by epoch, and what the report shows.
+
+    released: name of the run whose model was released and did the shown searches.
+    """
 
     settings: Settings
     versions: dict[str, str]
@@ -198,6 +201,7 @@ class Results:
     random_map: dict[str, float]
     random_precision: dict[str, float]
     runs: tuple[Run, ...]
+    released: str
     confidence: Confidence
     posterior: Posterior
     served: Served
