@@ -150,10 +150,10 @@ def tab():
     chromium = program("chromium", "chromium-browser", "google-chrome")
     commands, answers = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, tempfile.TemporaryFile() as log:
-        # The protocol is spoken over the files 3 and 4.
+        # The protocol is spoken over the files 3 and 4. (dash knows files of one digit alone.)
         start = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'
         browser = subprocess.Popen(
-            ["sh", "-c", start, "sh", chromium, *_FLAGS, f"--user-data-dir={profile}"],
+            [program("bash"), "-c", start, "bash", chromium, *_FLAGS, f"--user-data-dir={profile}"],
             pass_fds=(commands[0], answers[1]),
             stdout=log,
             stderr=log,

@@ -10,6 +10,7 @@ MARKER = ".scbch-quickstart"
 RELEASES = "releases/icons"
 ICONS = "icons"
 """The folder of pictures with their table."""
+PICTURE_CODES, TEXT_CODES = "pictures.npy", "texts.npy"
 MAX_BITS = 1024
 MIN_ICONS = 30
 

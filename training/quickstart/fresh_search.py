@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scbch_keras.export import HammingIndex, HashEncoder, encode_file
 from scbch_keras.export.serving.codes_file import description_path, ids_path
 from scbch_keras.modalities import DIRECTIONS
+from scbch_keras.training.quickstart.arguments import PICTURE_CODES, TEXT_CODES
 
-PICTURE_CODES, TEXT_CODES = "pictures.npy", "texts.npy"
 _TRAINING_PACKAGES = ("keras", "tensorflow", "jax", "torch")
 
 

@@ -141,10 +141,14 @@ class Hit:
 
 @dataclass(frozen=True)
 class Search:
-    """One query, by the words ("t2i") or the picture ("i2t") of a held-out icon; nearest hits first."""
+    """One query, by the words ("t2i") or the picture ("i2t") of a held-out icon; nearest hits first.
+
+    words: those of the icon that the model knows, in the order of its name and tags.
+    """
 
     direction: Direction
     icon: str
+    words: tuple[str, ...]
     hits: tuple[Hit, ...]
 
 

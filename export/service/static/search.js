@@ -104,9 +104,8 @@ function show(found) {
   part("more").hidden = !(count && count < found.searched - (query.kind === "like") && shown < about.max_results);
   const what = about.has_pictures ? "picture" : "item";
   say("legend", ...(found.chance === undefined ? [] : [
-    `The distance is the Hamming distance: in how many of their ${about.bits} bits two codes differ. The bar is as long as ` +
-    `the distance, so the shorter the nearer. The mark on it is chance: a ${what} drawn at random from the ` +
-    `${number(found.searched)} differs from this query in ${found.chance.toFixed(1)} bits in the mean.`,
+    `Distance: the Hamming distance, in how many of their ${about.bits} bits two codes differ; the shorter the bar, the nearer. ` +
+    `The mark is chance: a ${what} drawn at random from the ${number(found.searched)} differs in ${found.chance.toFixed(1)} bits in the mean.`,
   ]));
 }
 

@@ -313,7 +313,7 @@ def test_in_a_real_browser(demo, gallery, tmp_path):
             "document.getElementById('status').textContent.startsWith('The 24 nearest of 40 pictures')"
         )
         assert "“zebra” is not a word of this release and was left out." in browser.text()
-        assert "Hamming distance: in how many of their 12 bits two codes differ" in browser.text()
+        assert "the Hamming distance, in how many of their 12 bits two codes differ" in browser.text()
         browser.wait("[...document.images].some((image) => image.complete && image.naturalWidth > 0)")
         assert browser.evaluate("document.querySelectorAll('.card img').length") > 10
         assert not browser.axe()
