@@ -22,6 +22,12 @@ from scbch_keras.export.service.limits import Limits
 from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.service.work import Work
 
+_KINDS = {
+    "texts": "strings",
+    "pictures": "picture files in base64",
+    "text_features": "lists of numbers",
+    "image_features": "lists of numbers, nested as the model takes them",
+}
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -67,18 +73,22 @@ def application(
 
     @app.post("/encode", openapi_extra=_body_schema(limits, is_search=False))
     async def encode(request: Request) -> Response:
+        """Codes of texts, pictures or features."""
         return await answered(request, is_search=False)
 
     @app.post("/search", openapi_extra=_body_schema(limits, is_search=True))
     async def search(request: Request) -> Response:
+        """The nearest codes of what the service was started with."""
         return await answered(request, is_search=True)
 
     @app.get("/healthz")
     async def healthz() -> str:
+        """Whether the process lives."""
         return "alive"
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
+        """Whether it answers; release, bits and number of codes."""
         if not work.ready():
             raise HTTPException(503, "not ready")
         size = None if work.index is None else len(work.index)
@@ -86,6 +96,7 @@ def application(
 
     @app.get("/metrics")
     async def tell() -> Response:
+        """Answers, seconds, batches and bytes in Prometheus' format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def infer(request: Request, name: str) -> Response:
@@ -130,11 +141,16 @@ def _body_schema(limits: Limits, is_search: bool) -> dict[str, Any]:
     """The body in OpenAPI."""
     rows = {"type": "array", "minItems": 1, "maxItems": limits.max_rows}
     fields: dict[str, Any] = {
-        kind: rows | {"items": {"type": "array" if kind.endswith("features") else "string"}}
+        kind: rows
+        | {"items": {"type": "array" if kind.endswith("features") else "string"}}
+        | {"description": f"1 to {limits.max_rows} {_KINDS[kind]}"}
         for kind in READERS
     }
     if is_search:
-        fields["k"] = {"type": "integer", "minimum": 1, "maximum": limits.max_results, "default": 10}
+        fields["k"] = {
+            **{"type": "integer", "minimum": 1, "maximum": limits.max_results, "default": 10},
+            "description": f"results of each query, 1 to {limits.max_results}; 10",
+        }
     schema = {
         "type": "object",
         "properties": fields,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-import scbch_keras
+from scbch_keras.palette import PALETTE
 
 _FOLDER = Path(__file__).with_name("static")
 _KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -24,9 +24,9 @@ def router() -> APIRouter:
     """The page of the interface at /docs, drawn from /openapi.json, and what pages share."""
     found = APIRouter(include_in_schema=False)
     add(found, "/docs", _FOLDER / "docs.html")
-    for name in ("docs.js", "page.css"):
+    for name in ("docs.js", "icon.svg", "page.css"):
         add(found, f"/static/{name}", _FOLDER / name)
-    add(found, "/static/palette.css", Path(scbch_keras.__file__).with_name("palette.css"))
+    add(found, "/static/palette.css", PALETTE)
     return found
 
 
@@ -34,7 +34,7 @@ def page_router() -> APIRouter:
     """The search page at /, and its files."""
     found = APIRouter(include_in_schema=False)
     add(found, "/", _FOLDER / "search.html")
-    for name in ("search.css", "search.js", "icon.svg"):
+    for name in ("search.css", "search.js"):
         add(found, f"/static/{name}", _FOLDER / name)
     return found
 

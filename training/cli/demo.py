@@ -73,6 +73,8 @@ def catalogue_maker(
         pictures: folder of pictures; None for that of the data, if it has pictures.
         note: called with what a user should know, such as codes that are not in the data.
 
+    Labels are the clean ones where the data has such.
+
     Raises (the function) ValueError if the data or the folder has nothing to do with the codes.
     """
     from scbch_keras.export.service.catalogue import Catalogue, Pictures
@@ -84,7 +86,8 @@ def catalogue_maker(
             path, data = known
             rows = _rows(names, path, data, note)
             label_names = data.label_names
-            labels = np.where((rows >= 0)[:, None], data.labels[rows], 0).astype(np.uint8)
+            true = data.labels if data.clean_labels is None else data.clean_labels
+            labels = np.where((rows >= 0)[:, None], true[rows], 0).astype(np.uint8)
             if isinstance(data, RawPairs):
                 captions = [data.texts[row] if row >= 0 else "" for row in rows.tolist()]
                 if folder is None:

@@ -4,11 +4,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import scbch_keras
+from scbch_keras.palette import PALETTE
 from scbch_keras.templates import html_templates
 
-_TEMPLATES = (Path(__file__).with_name("templates"), Path(scbch_keras.__file__).parent)
-"""The second has palette.css, which the service's pages have too."""
+_TEMPLATES = (Path(__file__).with_name("templates"), PALETTE.parent)
 
 
 def render(template: str, *folders: Path, **values: Any) -> str:

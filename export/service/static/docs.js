@@ -12,7 +12,7 @@ const methods = ["get", "post", "put", "delete"];
 
 function described(value, schemas) {
   const schema = value.$ref ? schemas[value.$ref.split("/").pop()] || {} : value;
-  if (schema.type === "array") return `list of ${schema.minItems || 0} to ${schema.maxItems || "any"}: ${described(schema.items || {}, schemas)}`;
+  if (schema.description) return schema.description;
   const range = schema.minimum === undefined ? "" : `, ${schema.minimum} to ${schema.maximum}`;
   return `${schema.type || "anything"}${range}`;
 }
