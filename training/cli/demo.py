@@ -1,5 +1,6 @@
 """The command that opens a search page on a release and its codes, which needs neither keras nor tensorflow: demo."""
 
+import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,8 @@ def demo(
         def ready(address: str) -> None:
             typer.echo(f"Search page: {address} (Ctrl-C ends it)")
             if not no_browser:
-                webbrowser.open(address)
+                # A browser in the terminal does not return before it is left, and wants answers until then.
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         make = catalogue_maker(known, pictures, lambda note: typer.echo(terminal(note), err=True))
         run(release, codes, port=port, catalogue=make, ready=ready)
