@@ -110,7 +110,7 @@ def application(
     app.include_router(open_inference.router(work, infer))
     app.include_router(static_files.router())
     if catalogue is not None:
-        app.include_router(search_page.router(work, catalogue(work.row_names()), bodies))
+        app.include_router(search_page.router(work, catalogue, bodies))
         # A page of another site must not read pictures from here under a name of its own for this computer.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)
     for error in REFUSALS:

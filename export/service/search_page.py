@@ -1,6 +1,6 @@
 """What the search page asks of the service: what there is, searches by words, picture and item, and thumbnails."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,22 @@ _EXAMPLE_WORDS = 2
 _SUMMARY = 5
 
 
-def router(work: Work, catalogue: Catalogue, bodies: Bodies) -> APIRouter:
-    """The search page and all that it asks for. Raises ValueError if there is nothing to search in."""
+def router(work: Work, catalogue: Callable[[Sequence[str]], Catalogue], bodies: Bodies) -> APIRouter:
+    """The search page and all that it asks for.
+
+    Args:
+        work: with an index.
+        catalogue: names of its codes (n) -> what is known of them.
+        bodies: reads the bodies of requests.
+
+    Raises ValueError if there is no code to search in, and as `catalogue` does.
+    """
+    names = work.row_names()
+    if not names:
+        raise ValueError("codes: expected at least one code to search in, got none")
+    known = catalogue(names)
     found = static_files.page_router()
-    page = SearchPage(work, catalogue)
+    page = SearchPage(work, known)
     limits = work.limits
 
     @found.get("/page/about")
@@ -53,26 +65,22 @@ def router(work: Work, catalogue: Catalogue, bodies: Bodies) -> APIRouter:
     @found.get("/page/pictures/{row}")
     async def picture(row: int) -> Response:
         page.check_row(row)
-        if catalogue.pictures is None:
+        if known.pictures is None:
             raise HTTPException(404, "this page was started without pictures (--pictures, --data)")
         try:
-            content, kind = await work.in_thread(catalogue.pictures.thumbnail, row, limits.max_pixels)
+            content, kind = await work.in_thread(known.pictures.thumbnail, row, limits.max_pixels)
         except (OSError, ValueError) as error:
-            raise HTTPException(404, f"{catalogue.names[row]}: {error}") from error
+            raise HTTPException(404, f"{known.names[row]}: {error}") from error
         return Response(content, media_type=kind, headers=static_files.HEADERS)
 
     return found
 
 
 class SearchPage:
-    """Answers of the search page, as JSON has them.
-
-    Raises ValueError if there is nothing to search in.
-    """
+    """Answers of the search page, as JSON has them."""
 
     def __init__(self, work: Work, catalogue: Catalogue):
-        if work.index is None or not len(work.index):
-            raise ValueError("codes: expected at least one code to search in, got none")
+        assert work.index is not None  # noqa: S101
         self._work, self._catalogue, self._index = work, catalogue, work.index
         self._ids = work.index.ids
         self._row_of = {id: row for row, id in enumerate(self._ids.tolist())}

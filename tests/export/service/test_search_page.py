@@ -209,7 +209,7 @@ def _refused(*arguments):
     return " ".join(done.stderr.split())
 
 
-def test_data_and_pictures_of_something_else_are_refused(release, gallery_codes, gallery, tmp_path):
+def test_data_and_pictures_of_something_else_are_refused(release, encoder, gallery_codes, gallery, tmp_path):
     told = _refused(release, "--codes", gallery_codes, "--pictures", tmp_path)
     assert "has no picture of the codes; of '0.png': there is no file" in told
     assert "--pictures: expected a folder" in _refused(
@@ -225,3 +225,6 @@ def test_data_and_pictures_of_something_else_are_refused(release, gallery_codes,
     told = _refused(release, "--codes", gallery_codes, "--data", tmp_path / "other.npz")
     assert "none of the 40 codes has an id of" in told
     assert "the codes' first is '0.png', the data's 'x'" in told
+    HammingIndex(BITS, source=Source.of(encoder)).save(tmp_path / "empty.npz")
+    told = _refused(release, "--codes", tmp_path / "empty.npz", "--pictures", gallery)
+    assert "expected at least one code to search in, got none" in told
