@@ -1,4 +1,7 @@
-"""The commands of `scbch`. Keras is imported once a command needs it, after its arguments were found good."""
+"""The commands of `scbch`. Keras is imported once a command needs it, after its arguments were found good.
+
+These modules import neither NumPy nor what needs it: `scbch --help` loads them all.
+"""
 
 import importlib
 import logging
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,8 +24,9 @@ from scbch_keras import __version__
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.environment import BACKENDS, BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
-from scbch_keras.training.quickstart.next_steps import next_commands
-from scbch_keras.training.quickstart.results import Results
+
+if TYPE_CHECKING:
+    from scbch_keras.training.quickstart.results import Results
 
 app = typer.Typer(
     help="Binary hash codes for image-text retrieval, learned from labels that are partly wrong.",
@@ -37,8 +41,8 @@ Settings = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"scbch_keras {__version__}")
         raise typer.Exit()
 
@@ -81,6 +85,7 @@ def quickstart(
     except (BackendError, ValueError) as error:
         raise typer.BadParameter(terminal(error, lines=True)) from error
     with quiet_import():
+        from scbch_keras.training.quickstart.next_steps import next_commands
         from scbch_keras.training.quickstart.quickstart import quickstart as run
 
     console = Console()
@@ -98,7 +103,7 @@ def quickstart(
         )
 
 
-def _show(console: Console, results: Results, out: Path) -> None:
+def _show(console: Console, results: "Results", out: Path) -> None:
     from scbch_keras.training.quickstart.plots import TITLES
     from scbch_keras.training.quickstart.report import ORDER, score_rows
 

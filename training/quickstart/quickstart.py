@@ -128,7 +128,7 @@ def quickstart(
             icon_files.write_icons(icons, given, folder / ICONS)
             shown = min(_SHOWN_HITS, len(database.icon))
             rows = database.icon.tolist()
-            found = search_in_fresh_process(
+            fresh = search_in_fresh_process(
                 released.path,
                 query.inputs,
                 database.inputs,
@@ -139,7 +139,7 @@ def quickstart(
             )
             served = findings.compare_codes(
                 released.path.relative_to(folder).as_posix(),
-                found,
+                fresh,
                 *_codes_and_coordinates(model, query, database),
                 bits,
             )
@@ -147,7 +147,7 @@ def quickstart(
         confidence = findings.trust(
             icons, training, noisy, watches["full"].first, watches["full"].last, settings.warmup_epochs + 1
         )
-        searches = findings.searches(icons, query, database, found, seed)
+        searches = findings.searches(icons, query, database, fresh, seed)
         sample = findings.example(icons, seed)
         random_map, random_precision = findings.random_ranking(query, database)
         results = Results(
