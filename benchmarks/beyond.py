@@ -30,6 +30,7 @@ from typing import get_args
 
 import numpy as np
 
+from benchmarks.beyond_degrees import degrees, rescored
 from benchmarks.beyond_trained import ICONS, exchanges, models, tags, tags_trained, told
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.audit import auroc
