@@ -20,26 +20,20 @@ RATE = 0.5
 
 def degrees(folder: Path, seeds: int) -> None:
     """Metrics of relevance in degrees by what weighs attraction, on noisy and on posterior labels."""
-    results: dict[tuple[str, str], list[list[float]]] = {}
     names = ("map", *GRADED)
-    for seed in range(seeds):
-        for name, settings, num_classes in (
-            ("subset", {}, 24),
-            ("two attributes", {"learning_rate": 3e-4, "width": 128}, 12),
-        ):
+    print(f"{'':40}" + "".join(f"{name:>20}" for name in names))
+    sets = {
+        "two attributes": {"num_classes": 12, "learning_rate": 3e-4, "width": 128},
+        "subset": {"num_classes": 24},
+    }
+    for name, settings in sets.items():
+        results: dict[tuple[str, str], list[list[float]]] = {}
+        for seed in range(seeds):
             train, query, database = _loaded(name, folder, seed)
             p = estimate(train.image, train.text, train.labels).probabilities
-            for targets, labels in ((train.labels, "noisy"), (p, "posterior")):
+            for labels, targets in (("noisy", train.labels), ("posterior", p)):
                 for by in ("sharing", "similarity"):
-                    model = fitted(
-                        seed,
-                        train.inputs,
-                        targets,
-                        labels=labels,
-                        attraction_by=by,
-                        num_classes=num_classes,
-                        **settings,
-                    )
+                    model = fitted(seed, train.inputs, targets, labels=labels, attraction_by=by, **settings)
                     codes = (
                         {side: pack_codes(values) for side, values in encode(model, part).items()}
                         for part in (query, database)
@@ -49,14 +43,13 @@ def degrees(folder: Path, seeds: int) -> None:
                         float(np.mean([scores[direction][metric] for direction in DIRECTIONS]))
                         for metric in names
                     ]
-                    results.setdefault((f"{name}, {labels}", by), []).append(means)
-    print(f"{'':28}{'':12}" + "".join(f"{name:>18}" for name in names))
-    for (kind, by), cells in results.items():
-        values = "".join(f"{value:18.4f}" for value in np.mean(cells, axis=0))
-        print(f"{kind:28}{by:12}{values}", flush=True)
-        if by == "similarity":
-            gains = np.array(cells) - np.array(results[kind, "sharing"])
-            print(f"{'':40}" + "".join(f"{_gain(gain):>18}" for gain in gains.T), flush=True)
+                    results.setdefault((labels, by), []).append(means)
+        for (labels, by), cells in results.items():
+            values = "".join(f"{value:20.4f}" for value in np.mean(cells, axis=0))
+            print(f"{name:16}{labels:12}{by:12}{values}", flush=True)
+            if by == "similarity":
+                gains = np.array(cells) - np.array(results[labels, "sharing"])
+                print(f"{'':40}" + "".join(f"{_gain(gain):>20}" for gain in gains.T), flush=True)
 
 
 def rescored(folder: Path, seeds: int) -> None:
