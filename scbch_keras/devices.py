@@ -11,6 +11,8 @@ import numpy as np
 
 from scbch_keras import backend
 from scbch_keras.data import LoaderPairs, PairDataset
+from scbch_keras.features import arrays_of
+from scbch_keras.resumable_backup import ResumableBackup
 
 if TYPE_CHECKING:
     from scbch_keras.network import HashNetwork
@@ -68,12 +70,12 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
             "Several processes read the same batches, each computing its part; that a loader yields the same in each "
             "cannot be known. Pass arrays or a PairDataset."
         )
-    backups = [callback for callback in callbacks if isinstance(callback, keras.callbacks.BackupAndRestore)]
-    if backups:
-        raise ValueError(
-            "BackupAndRestore would write one file from several processes. Use ModelCheckpoint, which the first one "
-            "has alone, and load its file in each to go on."
-        )
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.BackupAndRestore | ResumableBackup):
+            raise ValueError(
+                f"{type(callback).__name__} would write one folder from several processes. Use ModelCheckpoint, which "
+                "the first one has alone, and load its file in each to go on."
+            )
     if model.moving_statistics():
         raise ValueError(
             "A layer keeps moving means of its inputs (BatchNormalization), of which each process would see a part. "
@@ -83,8 +85,9 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
     shapes = [tuple(weight.shape) for weight in model.weights]
     order = (pairs.seed, pairs.batch_size, pairs.shuffle)
     digest = hashlib.sha256(repr((settings, shapes, order, model.optimizer.get_config())).encode())
-    for features in (pairs.image, pairs.text):
-        digest.update(repr(features.shape).encode() + features[:1].tobytes() + features[-1:].tobytes())
+    for name in ("image", "text"):
+        for shown, values in arrays_of(name, getattr(pairs, name)):
+            digest.update(f"{shown} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
     for values in (pairs.labels, pairs.sample_weight):
         digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     if backend.processes.differ(digest.digest()):
