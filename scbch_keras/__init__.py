@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         preprocessing,
         training,
     )
-    from scbch_keras.callbacks import RetrievalMetrics
+    from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
     from scbch_keras.codes import hamming_distance, pack_codes, unpack_codes
     from scbch_keras.confidence import confidence_weights
     from scbch_keras.data import PairDataset
@@ -47,6 +47,7 @@ _HOMES = {
     "HashBranch": "layers",
     "ConceptClassifier": "layers",
     "PackBits": "layers",
+    "ResumableBackup": "callbacks",
     "RetrievalMetrics": "callbacks",
     "CrossModalHashing": "hashing",
     "LabelAudit": "labels.audit",
@@ -89,6 +90,7 @@ __all__ = [
     "PackBits",
     "PairDataset",
     "PosteriorAudit",
+    "ResumableBackup",
     "RetrievalMetrics",
     "__version__",
     "audit",

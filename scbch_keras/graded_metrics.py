@@ -191,11 +191,10 @@ def _gains(
             counts += np.bincount(cell.ravel(), minlength=height * cells)
         parts.append(_reduced(counts.reshape(height, bits + 1, most + 1), asked[block].sum(axis=1)))
     joined: list[Any] = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    gains = _Gains(*joined)
-    answerable = gains.relevant.any(axis=1)
+    answerable = _Gains(*joined).relevant.any(axis=1)
     if not answerable.any():
         raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
-    return _Gains(*(values[answerable] for values in gains))
+    return _Gains(*[values[answerable] for values in joined])
 
 
 def _reduced(counts: NDArray[np.int64], labels: NDArray[np.float32]) -> _Gains:

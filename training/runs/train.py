@@ -26,6 +26,7 @@ from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.open_data import checked_rows
 from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
+from scbch_keras.training_state import read_variables, variables_of, write_variables
 
 __all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
 
@@ -194,16 +195,15 @@ class _Keeper(keras.callbacks.Callback):
         self.stop.check()
 
     def _remembered(self) -> list[NDArray[Any]]:
-        variables = _variables(self.model)
+        variables = variables_of(self.model)
         if sum(4 * math.prod(variable.shape) for variable in variables) > REMEMBERED_BYTES:
             return []
-        return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        return read_variables(variables)
 
     def save_last(self, model: CrossModalHashing) -> None:
         """Write the checkpoint of the last finished epoch, whatever came after it."""
         if self.last and len(self.history) > self.run.epochs_done:
-            for variable, value in zip(_variables(model), self.last, strict=True):
-                variable.assign(value)
+            write_variables(variables_of(model), self.last)
             with self.stop.held():
                 self._checkpoint(model)
 
@@ -220,11 +220,6 @@ class _Keeper(keras.callbacks.Callback):
         self.saved = time.perf_counter()
         # At most a twentieth of the time goes into checkpoints of a large model.
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
-
-
-def _variables(model: CrossModalHashing) -> list[Any]:
-    """All that a checkpoint of the model holds."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:

@@ -163,7 +163,7 @@ def _check_written(
         np.array_equal(data.ids, after.ids),
         list(map(sorted, expected)) == list(map(sorted, _names(after, after.labels))),
         _clean(data) == _clean(after),
-        (data.split is None) == (after.split is None) and np.array_equal(data.split, after.split),
+        np.array_equal(np.asarray(data.split), np.asarray(after.split)),
     ]
     if isinstance(data, RawPairs) and isinstance(after, RawPairs):
         same.append(data.texts == after.texts)
