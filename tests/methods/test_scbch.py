@@ -573,7 +573,7 @@ def test_bad_arguments_of_fit_are_named(small_model, pairs):
 
 def test_bad_features_are_refused_by_the_encoder(trained, pairs):
     image = pairs[0]["image"]
-    with pytest.raises(ValueError, match=r"image must have shape \(None, 20\); got \(240, 19\)"):
+    with pytest.raises(ValueError, match=r"image must have shape \(n, 20\); got \(240, 19\)"):
         trained.encode_image(image[:, :19])
     broken = image.copy()
     broken[5, 0] = np.nan
