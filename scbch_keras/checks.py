@@ -1,15 +1,14 @@
-"""Checks of single arguments, in one form: "NAME must be EXPECTED; got VALUE." Standard library and numpy only.
+"""Checks of single arguments, in one form: "NAME must be EXPECTED; got VALUE." Standard library only.
 
 Each returns the value as a plain Python one, which a config and JSON can hold, and raises ValueError for any other.
 """
 
 import math
 import re
+import sys
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn
-
-import numpy as np
 
 _SHOWN = 100
 
@@ -79,7 +78,8 @@ def share(name: str, value: Any, *, above: bool = False, below: bool = False, op
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
-    if not isinstance(value, bool | np.bool_):
+    numpy = sys.modules.get("numpy")  # until it is imported, nothing can be of its types
+    if not isinstance(value, bool) and not (numpy and isinstance(value, numpy.bool_)):
         refuse(name, "True or False", value)
     return bool(value)
 

@@ -17,17 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, whole
-from scbch_keras.codes import as_words, hamming_distance
+from scbch_keras.comparison import Comparison, compare
 from scbch_keras.metric_checks import check_ranks, check_retrieval
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
 Ranks = Sequence[int] | NDArray[np.integer]
 Ties = Literal["expected", "reference"]
-
-BLOCK_BYTES = 2**23  # scratch memory of a block when no block_size is given; more is slower, not faster
-_PAIR_BYTES = 32  # scratch for one query and one item: distance, relevance, cell, and their temporaries
-_DATABASE_BLOCK = 2**16
 
 
 class CrossModalMAP(NamedTuple):
@@ -77,7 +73,7 @@ def mean_average_precision(
             by a single sort too. Theirs leaves ties in no defined order, so their value is met only approximately,
             and this one moves with the order in which the database happens to stand. k means the same in both; the
             `k` of the authors' function (the first k relevant items, at any rank) is not offered.
-        block_size: queries at a time; by default as many as work in `BLOCK_BYTES`. It does not change the result.
+        block_size: queries at a time; by default as many as work in a few MB. It does not change the result.
 
     Returns:
         The mean over the queries to which something is relevant, in [0, 1].
@@ -92,9 +88,12 @@ def mean_average_precision(
     one_of("ties", ties, ("expected", "reference"))
     cut = len(database_codes) if k is None else min(k, len(database_codes))
     if ties == "reference":
-        return _reference_map(
-            query_codes, database_codes, query_labels, database_labels, bits, cut, block_size
+        comparison = compare(
+            query_codes, database_codes, query_labels, database_labels, bits, block_size, cut
         )
+        answerable = _answerable(comparison)
+        sums, relevant = comparison.precision_sums[answerable], comparison.relevant[answerable].sum(axis=1)
+        return float((sums / np.minimum(relevant, cut)).mean())
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     return float(_expected_average_precision(table, cut).mean())
 
@@ -282,25 +281,11 @@ def _distance_table(
     bits: int,
     block_size: int | None,
 ) -> _DistanceTable:
-    columns = min(len(database_codes), _DATABASE_BLOCK)
-    rows = _block_rows(block_size, columns)
-    query_sets, database_sets = _label_sets(query_labels), _label_sets(database_labels)
-    cells = 2 * (bits + 1)  # at each distance the items that are not relevant, then those that are
-    counts = np.zeros((len(query_codes), cells), np.int64)
-    for start in range(0, len(query_codes), rows):
-        block = slice(start, start + rows)
-        height = len(counts[block])
-        first_cell = np.arange(0, height * cells, cells)[:, None]
-        for left in range(0, len(database_codes), columns):
-            part = slice(left, left + columns)
-            cell = hamming_distance(query_codes[block], database_codes[part], bits).astype(np.int64)
-            cell *= 2
-            cell += _relevant(query_sets[:, block], database_sets[:, part])
-            cell += first_cell
-            counts[block] += np.bincount(cell.ravel(), minlength=height * cells).reshape(height, cells)
-    irrelevant, relevant = counts[:, 0::2], counts[:, 1::2]
-    answerable = _answerable(relevant.sum(axis=1))
-    return _DistanceTable((irrelevant + relevant)[answerable], relevant[answerable])
+    comparison = compare(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    answerable = _answerable(comparison)
+    if answerable.all():
+        return _DistanceTable(comparison.items, comparison.relevant)
+    return _DistanceTable(comparison.items[answerable], comparison.relevant[answerable])
 
 
 def _expected_average_precision(table: _DistanceTable, cut: int) -> NDArray[np.float64]:
@@ -319,60 +304,21 @@ def _expected_average_precision(table: _DistanceTable, cut: int) -> NDArray[np.f
 
 def _expected_hits(table: _DistanceTable, cuts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Expected number of relevant items among the first `cut` of each query -> (queries, len(cuts))."""
-    share = table.relevant / np.maximum(table.items, 1)
-    before = table.items.cumsum(axis=1) - table.items
-    hits = np.empty((len(share), len(cuts)))
+    items, relevant = table
+    before = items.cumsum(axis=1) - items
+    relevant_before = relevant.cumsum(axis=1) - relevant
+    share = relevant / np.maximum(items, 1)
+    queries = np.arange(len(items))
+    hits = np.empty((len(items), len(cuts)))
     for place, cut in enumerate(cuts):
-        hits[:, place] = (share * np.clip(cut - before, 0, table.items)).sum(axis=1)
+        tie = (before < cut).sum(axis=1) - 1  # the last distance that begins before the cut
+        inside = np.minimum(cut - before[queries, tie], items[queries, tie])
+        hits[:, place] = relevant_before[queries, tie] + share[queries, tie] * inside
     return hits
 
 
-def _reference_map(
-    query_codes: Codes,
-    database_codes: Codes,
-    query_labels: Labels,
-    database_labels: Labels,
-    bits: int,
-    cut: int,
-    block_size: int | None,
-) -> float:
-    rows = _block_rows(block_size, len(database_codes))
-    query_sets, database_sets = _label_sets(query_labels), _label_sets(database_labels)
-    rank = np.arange(1, cut + 1)
-    total = np.empty(len(query_codes), np.int64)
-    precisions = np.empty(len(query_codes))
-    small = np.min_scalar_type(bits)  # numpy sorts integers of up to 16 bits by radix, in linear time
-    for start in range(0, len(query_codes), rows):
-        block = slice(start, start + rows)
-        distance = hamming_distance(query_codes[block], database_codes, bits).astype(small)
-        order = distance.argsort(axis=1, kind="stable")[:, :cut]
-        relevant = _relevant(query_sets[:, block], database_sets)
-        total[block] = relevant.sum(axis=1)
-        ranked = np.take_along_axis(relevant, order, axis=1)
-        precisions[block] = (ranked.cumsum(axis=1) / rank).sum(axis=1, where=ranked)
-    answerable = _answerable(total)
-    return float((precisions[answerable] / np.minimum(total[answerable], cut)).mean())
-
-
-def _label_sets(labels: Labels) -> NDArray[np.uint64]:
-    return as_words(np.packbits(labels != 0, axis=1))
-
-
-def _relevant(query_sets: NDArray[np.uint64], database_sets: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    shared = (query_sets[0][:, None] & database_sets[0]) != 0
-    for query_word, database_word in zip(query_sets[1:], database_sets[1:], strict=True):
-        shared |= (query_word[:, None] & database_word) != 0
-    return shared
-
-
-def _answerable(relevant: NDArray[np.int64]) -> NDArray[np.bool_]:
-    answerable = relevant > 0
+def _answerable(comparison: Comparison) -> NDArray[np.bool_]:
+    answerable: NDArray[np.bool_] = comparison.relevant.sum(axis=1) > 0
     if not answerable.any():
         raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
     return answerable
-
-
-def _block_rows(block_size: int | None, columns: int) -> int:
-    if block_size is None:
-        return max(1, BLOCK_BYTES // (_PAIR_BYTES * columns))
-    return whole("block_size", block_size, 1)

@@ -1,4 +1,4 @@
-"""Files that are written and read again: of every kind a later version, another kind and a damaged one are told apart."""
+"""Files that are written and read again: a later version, another kind and a damaged one are told apart."""
 
 import json
 import re

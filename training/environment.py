@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,16 +10,19 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # Import name -> package. TensorFlow is here because it writes the release, whatever backend trains.
 _QUICKSTART = {
+    "fastapi": "fastapi",
     "matplotlib": "matplotlib",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
     "py_phosphor_icons": "py-phosphor-icons",
     "resvg_py": "resvg-py",
     "rich": "rich",
     "tensorflow": "tensorflow",
     "tf2onnx": "tf2onnx",
     "typer": "typer",
+    "uvicorn": "uvicorn",
 }
 
 _PACKAGES = (
@@ -85,6 +87,8 @@ def _configured_backend() -> str | None:
 
 def versions(backend: str) -> dict[str, str]:
     """Versions of Python and of the installed packages that a result on `backend` depends on."""
+    from importlib import metadata  # slow to import, and most commands do without
+
     installed = {"python": platform.python_version()}
     for name in (*_PACKAGES, *_DATA_PACKAGES):
         if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):

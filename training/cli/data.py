@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
 from scbch_keras.files import replaced
-from scbch_keras.labels import noise as label_noise
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.stored import write_json
@@ -17,11 +15,8 @@ from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
 Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
-KINDS = {
-    "mixed": label_noise.mixed_symmetric,
-    "additive": label_noise.additive,
-    "subtractive": label_noise.subtractive,
-}
+KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "subtractive"}
+"""Functions of `scbch_keras.labels.noise`."""
 
 
 @app.command()
@@ -121,6 +116,9 @@ def noise(
     separator: Separator = ";",
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
+    import numpy as np
+
+    from scbch_keras.labels import noise as label_noise
     from scbch_keras.training.data.own.read import read_own
 
     with bad_input_ends():
@@ -129,7 +127,7 @@ def noise(
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
         own = read_own(data, separator, check_pictures=False)
-        noisy = KINDS[kind](own.labels, rate, seed)
+        noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
         with replaced(out) as file:
             np.savez(
                 file,

@@ -5,22 +5,21 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
-from scbch_keras.training.cli.search_queries import KnownWords, encode_queries, modalities_of, unknown_words
-from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
-from scbch_keras.training.data.own.stream import open_inputs
-from scbch_keras.training.progress import display
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scbch_keras.export import HammingIndex, HashEncoder, Source
 
 Modality = Annotated[str | None, typer.Option(help="image or text.")]
 Providers = Annotated[
@@ -55,6 +54,12 @@ def encode(
     ] = False,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    from scbch_keras.export import Source, encode_file
+    from scbch_keras.training.cli.search_queries import KnownWords
+    from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
+    from scbch_keras.training.data.own.stream import open_inputs
+    from scbch_keras.training.progress import display
+
     skipping = None
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
@@ -127,6 +132,9 @@ def search(
     providers: Providers = None,
 ) -> None:
     """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
+    from scbch_keras.export import CodesFile, Source, open_index
+    from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
+
     with bad_input_ends():
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
@@ -165,7 +173,9 @@ def search(
 
 def _opened(
     release: Path, modalities: Sequence[str], precision: str, providers: list[str] | None
-) -> HashEncoder:
+) -> "HashEncoder":
+    from scbch_keras.export import HashEncoder
+
     return HashEncoder(
         release,
         modalities=modalities,
@@ -174,7 +184,7 @@ def _opened(
     )
 
 
-def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) -> None:
+def _check_model(codes: Path, index: "HammingIndex", what: str, source: "Source") -> None:
     if index.source is not None:
         source.check_same_model(what, index.source, str(codes))
     else:
@@ -186,7 +196,7 @@ def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) ->
 
 
 def _results(
-    queries: list[str], packed: NDArray[Any], index: HammingIndex, names: list[str] | None, k: int
+    queries: list[str], packed: "NDArray[Any]", index: "HammingIndex", names: list[str] | None, k: int
 ) -> list[dict[str, Any]]:
     """A row for each code found: query, rank from 1, id, distance."""
     ids, distances = (array.tolist() for array in index.search(packed, k))

@@ -15,6 +15,7 @@ from scbch_keras.training.environment import BACKENDS
 from scbch_keras.training.typed import (
     EXACT,
     Count,
+    Flag,
     Natural,
     NotNegative,
     Number,
@@ -38,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         for name, settings in BENCHMARKS.items()
     },
     "mirflickr-subset": _NARROW,
+    "mirflickr-tags": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
     "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
 }
@@ -77,6 +79,10 @@ class Recipe:
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: Text | None = None
     text_features: Text = "bow"
+    graded: Flag | None = None
+    """Whether metrics of relevance in degrees are measured too."""
+    checked: Text | None = None
+    """A table of rows that were checked by hand (`scbch_keras.training.data.own.checked`), for posterior labels."""
 
     @property
     def is_named(self) -> bool:

@@ -76,7 +76,8 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
     if suffix == ".npy":
         if key is not None:
             raise ValueError(f"{path} holds one array: a key has no use")
-        return Inputs(modality, *_in_blocks(*slices(_npy(path), size), None))
+        count, blocks = slices(_npy(path), size)
+        return Inputs(modality, *_in_blocks(count, blocks, None))
     return Inputs(modality, *_array(path, ARRAY_READERS[suffix](path, refuse), key or modality, size))
 
 
