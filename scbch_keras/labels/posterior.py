@@ -23,7 +23,7 @@ from scbch_keras.labels.counts import CURVE_TOLERANCE, Fitted, counted_table, fi
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.noise_words import exchanges_in_words, rates_in_words, table_in_words
-from scbch_keras.labels.proposals import Proposal, propose
+from scbch_keras.labels.proposals import Proposal, ProposedBy, propose
 from scbch_keras.labels.scores import (
     BLOCK,
     BOTH,
@@ -39,7 +39,9 @@ from scbch_keras.labels.scores import (
 from scbch_keras.npz import load_npz
 from scbch_keras.stored import FileKind, json_array
 
-__all__ = ["Exchanges", "LabelPosterior", "NoiseModel", "Proposal", "estimate", "leave_one_out", "propose"]
+__all__ = [
+    "Exchanges", "LabelPosterior", "NoiseModel", "Proposal", "ProposedBy", "estimate", "leave_one_out", "propose",
+]  # fmt: skip
 
 NoiseModel = Literal["count", "independent", "swap"]
 Exchanges = Literal["even", "by_class", "likelier"]

@@ -10,7 +10,7 @@ from scbch_keras.checks import one_of, refuse, whole
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.scores import items_of
 
-By = Literal["random", "doubtful", "balanced"]
+ProposedBy = Literal["random", "doubtful", "balanced"]
 
 
 class Proposal(NamedTuple):
@@ -18,7 +18,7 @@ class Proposal(NamedTuple):
 
     rows: NDArray[np.int64]
     """(count,), of each item at most one."""
-    by: By
+    by: ProposedBy
     wrong_labels: NDArray[np.float64]
     """(count,): the expected number of labels that are wrong or missing in each."""
     error_removed: float
@@ -29,7 +29,7 @@ def propose(
     probabilities: NDArray[Any],
     labels: NDArray[Any],
     count: int,
-    by: By = "random",
+    by: ProposedBy = "random",
     groups: NDArray[np.integer] | None = None,
     skip: NDArray[np.integer] | None = None,
     seed: int = 0,
@@ -55,7 +55,7 @@ def propose(
     """
     probabilities = check_labels("probabilities", probabilities, soft=True)
     labels = check_labels("labels", labels, probabilities.shape[1], rows=len(probabilities))
-    one_of("by", by, get_args(By))
+    one_of("by", by, get_args(ProposedBy))
     first, item = items_of(groups, labels)
     open_items = np.ones(len(first), bool)
     open_items[item[_rows("skip", skip, len(labels))]] = False

@@ -28,9 +28,6 @@ def describe(
     variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
     text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
     settings: Settings = None,
-    noise: Annotated[
-        bool, typer.Option("--noise", help="Say how the labels went wrong, estimated from features.")
-    ] = False,
 ) -> None:
     """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
     from scbch_keras.training.runs.describe import describe as look
@@ -49,11 +46,6 @@ def describe(
         )
         description = look(data, separator, console, recipe)
     show(description, console)
-    if noise and description.usable:
-        from scbch_keras.training.runs.told_noise import told_noise
-
-        with bad_input_ends():
-            console.print(terminal(told_noise(recipe)), soft_wrap=True, markup=False, highlight=False)
     if not description.trainable:
         raise typer.Exit(1)
 

@@ -38,6 +38,13 @@ def audit(
         Path | None, typer.Option(help="DATA: file with the backbone's weights.")
     ] = None,
     text_features: Annotated[str | None, typer.Option(help="DATA: bow, tfidf or doc2vec.")] = None,
+    checked: Annotated[
+        Path | None, typer.Option(help="DATA: table of ids and labels that were checked by hand.")
+    ] = None,
+    propose: Annotated[
+        int | None, typer.Option(help="So many rows to check by hand, into check.csv.", min=1)
+    ] = None,
+    propose_by: Annotated[str, typer.Option(help="random, doubtful or balanced.")] = "random",
 ) -> None:
     """List the samples whose labels are probably wrong: audit.csv, and audit.html to decide on each."""
     flags = {
@@ -45,8 +52,10 @@ def audit(
         "image_features": image_features,
         "image_weights": image_weights,
         "text_features": text_features,
+        "checked": checked,
     }
     passed: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    proposed: dict[str, Any] = {"proposed": propose, "proposed_by": propose_by}
     with bad_input_ends():
         from scbch_keras.training.data.own.fixed_data import is_data
         from scbch_keras.training.pages.audit_run import audit_data, audit_run
@@ -55,7 +64,7 @@ def audit(
         if (path / STATE).is_file():
             if named := [*passed, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
-            audited = audit_run(path, limit, cast(Any, by))
+            audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
         else:
             if by != "posterior":
                 raise ValueError(f"--by {by} is for a run, which has neighbours; {path} is data")
@@ -63,7 +72,7 @@ def audit(
                 raise ValueError(
                     f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
                 )
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed)
+            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
     console = Console()
     for line in audited.summary:
         console.print(terminal(line), soft_wrap=True, markup=False)

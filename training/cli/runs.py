@@ -48,6 +48,10 @@ def train(
     ] = None,
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    checked: Annotated[
+        Path | None,
+        typer.Option(help="Table of ids and labels that were checked by hand; posterior variants."),
+    ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -68,6 +72,7 @@ def train(
         "image_features": image_features,
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
+        "checked": None if checked is None else str(checked),
     }
     with bad_input_ends(), ended_in_time():
         if resume:
@@ -111,6 +116,9 @@ def evaluate(
     run: RunPath,
     data: Annotated[Path | None, typer.Option(help="Other data of your own, with the run's labels.")] = None,
     backend: Backend = None,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Metrics of relevance in degrees too: nDCG, ACG, weighted mAP.")
+    ] = False,
 ) -> None:
     """Encode queries and database with a run's model and print every retrieval metric."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -134,7 +142,8 @@ def evaluate(
             {name: pack_codes(codes) for name, codes in encode(model, part).items()}
             for part in (pairs.query, pairs.database)
         )
-        metrics = retrieval_metrics(query, database, pairs.query.labels, pairs.database.labels, model.bits)
+        labels = pairs.query.labels, pairs.database.labels
+        metrics = retrieval_metrics(query, database, *labels, model.bits, graded or bool(recipe.graded))
     show_metrics(console, metrics, stored.state["data"])
 
 
@@ -220,15 +229,16 @@ def show_sources(console: Console, data: Any) -> None:
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
     """Print the metrics of both directions; a run holds those of the version that trained it."""
-    from scbch_keras.training.runs.evaluate import METRICS
+    from scbch_keras.training.runs.evaluate import GRADED, METRICS
 
+    titles = {name: metric.title for name, metric in {**METRICS, **GRADED}.items()}
     table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     table.add_column("metric")
     for modalities in DIRECTIONS.values():
         table.add_column(" to ".join(modalities), justify="right")
-    for key in (key for key in METRICS if key in metrics["i2t"]):
+    for key in (key for key in titles if key in metrics["i2t"]):
         values = (metrics[direction][key] for direction in DIRECTIONS)
-        table.add_row(METRICS[key].title, *(f"{value:.4f}" for value in values))
+        table.add_row(titles[key], *(f"{value:.4f}" for value in values))
     for n in metrics["i2t"]["precision_at"]:
         values = (metrics[direction]["precision_at"][n] for direction in DIRECTIONS)
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))

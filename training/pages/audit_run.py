@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scbch_keras.checks import one_of, whole
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, Ranking, Reliability
-from scbch_keras.labels.posterior import LabelPosterior, estimate
+from scbch_keras.labels.posterior import LabelPosterior, ProposedBy, estimate, propose
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.checked import proposal_in_words, read_checked, write_proposal
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.features.cache import extract
@@ -18,9 +22,10 @@ from scbch_keras.training.features.images import image_backbone
 from scbch_keras.training.pages.audit_page import RANKED, write_audit_page
 from scbch_keras.training.runs.folder import POSTERIOR, RunFolder
 from scbch_keras.training.runs.open_data import open_data
-from scbch_keras.training.runs.own_audit import FEWEST_ROWS, audit_own
+from scbch_keras.training.runs.own_audit import FEWEST_ROWS, audit_own, groups_of
 
 By = Literal["posterior", "neighbours"]
+PROPOSED = "check.csv"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class AuditedRun:
     """How the labels went wrong, in words, where a posterior estimates it."""
     note: str | None = None
     """What the ranking rests on, in words, where that is not plain."""
+    proposal: str | None = None
+    """Which rows were proposed to be checked, in words."""
 
     @property
     def summary(self) -> list[str]:
@@ -48,6 +55,8 @@ class AuditedRun:
             lines.append(self.note)
         if self.noise is not None:
             lines.append(f"Estimated noise: {self.noise}")
+        if self.proposal is not None:
+            lines.append(self.proposal)
         if self.score is not None:
             for field, name in RANKED.items():
                 ranking: Ranking = getattr(self.score, field)
@@ -68,7 +77,13 @@ def _reliability(score: AuditScore) -> dict[str, Reliability]:
     return {name: curve for name, curve in curves.items() if curve is not None}
 
 
-def audit_run(path: Path, limit: int = 100, by: By = "posterior") -> AuditedRun:
+def audit_run(
+    path: Path,
+    limit: int = 100,
+    by: By = "posterior",
+    proposed: int | None = None,
+    proposed_by: ProposedBy = "random",
+) -> AuditedRun:
     """Write audit.csv, audit.html and, where the true labels are known, audit.json into a run's folder.
 
     Args:
@@ -77,9 +92,11 @@ def audit_run(path: Path, limit: int = 100, by: By = "posterior") -> AuditedRun:
         by: "posterior": the probabilities of the labels, those that the run was trained on or else estimated now from
             its data; where these can no longer be opened, the neighbours, and the lines for the reader say so.
             "neighbours": the labels of each sample's nearest neighbours by the run's codes.
+        proposed: how many rows to propose for checking, in check.csv; None: none.
+        proposed_by: as `by` of `posterior.propose`.
 
     Raises:
-        ValueError: the folder is no finished run, limit is below 1, or by is neither.
+        ValueError: the folder is no finished run, limit is below 1, by is neither, or rows cannot be proposed.
     """
     one_of("by", by, get_args(By))
     run = RunFolder.open(path)
@@ -108,7 +125,24 @@ def audit_run(path: Path, limit: int = 100, by: By = "posterior") -> AuditedRun:
     write_audit_page(
         audit, path / "audit.html", run.state["data"]["title"], pictures, texts, score, noise, limit=limit
     )
-    return AuditedRun(audit, score, written, noise, note)
+    proposal = None if proposed is None else _proposal(audit, path, proposed, proposed_by)
+    return AuditedRun(audit, score, written, noise, note, proposal)
+
+
+def _proposal(
+    audit: LabelAudit,
+    folder: Path,
+    count: int,
+    by: ProposedBy,
+    groups: NDArray[np.integer] | None = None,
+    known: NDArray[np.integer] | None = None,
+) -> str:
+    """Write check.csv; what is in it, in words."""
+    if not isinstance(audit, PosteriorAudit):
+        raise ValueError("propose: rows are proposed by probabilities; this audit asked the neighbours")
+    rows = propose(audit.probabilities, audit.labels, count, by, groups, known)
+    write_proposal(folder / PROPOSED, rows, audit.ids.tolist(), audit.labels, audit.label_names)
+    return proposal_in_words(rows, folder / PROPOSED)
 
 
 def _posterior(run: RunFolder) -> LabelPosterior:
@@ -127,6 +161,9 @@ def audit_data(
     image_features: str | None = None,
     image_weights: Path | None = None,
     text_features: str = "bow",
+    checked: Path | None = None,
+    proposed: int | None = None,
+    proposed_by: ProposedBy = "random",
 ) -> AuditedRun:
     """Audit one's own data without a run: audit.csv, audit.html and, with clean labels, audit.json in a folder.
 
@@ -138,6 +175,9 @@ def audit_data(
         image_features: a backbone for own pictures, see `scbch features`. None: the texts alone speak.
         image_weights: file with the backbone's weights.
         text_features: "bow", "tfidf" or "doc2vec", for own texts.
+        checked: a table of rows that were checked by hand, see `read_checked`.
+        proposed: how many other rows to propose for checking, in check.csv; None: none.
+        proposed_by: as `by` of `posterior.propose`.
 
     Raises:
         ValueError: data or settings that are not as described, or texts of which nothing can be learned.
@@ -155,6 +195,7 @@ def audit_data(
             f"image_features: {path} has features already, expected none, got {image_features!r}"
         )
     raw = own if isinstance(own, RawPairs) else None
+    known = None if checked is None else read_checked(checked, own.ids, own.label_names, separator)
     image, name = None, None
     out.mkdir(parents=True, exist_ok=True)
     if raw is not None and image_features is not None:
@@ -162,7 +203,7 @@ def audit_data(
         made_of = json.dumps([backbone.config(), own.source.arrays, str(path.absolute())], sort_keys=True)
         name = f"features-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.h5"
         image = extract(raw.pictures, backbone, out / name)
-    estimated = audit_own(own, text_features, image, image_features)
+    estimated = audit_own(own, text_features, image, image_features, None if known is None else known.pair)
     audit = estimated.audit
     score = None if own.clean_labels is None else audit.score(own.clean_labels)
     written = _write(audit, out, score)
@@ -179,9 +220,15 @@ def audit_data(
         agreement="their probabilities",
     )
     note = f"By {estimated.basis}."
+    if known is not None:
+        note += f" Checked by hand: {known.origin}."
     if raw is not None and image is None:
         note += " --image-features, such as vgg19 or pixels:32, lets them speak too."
-    return AuditedRun(audit, score, written, estimated.posterior.in_words(own.label_names), note)
+    proposal = None
+    if proposed is not None:
+        rows = None if known is None else known.rows
+        proposal = _proposal(audit, out, proposed, proposed_by, groups_of(own), rows)
+    return AuditedRun(audit, score, written, estimated.posterior.in_words(own.label_names), note, proposal)
 
 
 def _write(audit: LabelAudit, folder: Path, score: AuditScore | None) -> tuple[Path, ...]:

@@ -35,6 +35,7 @@ def audit_own(
     text_features: str = "bow",
     image: NDArray[Any] | None = None,
     image_features: str | None = None,
+    checked: tuple[NDArray[np.integer], NDArray[Any]] | None = None,
 ) -> OwnAudit:
     """Estimate what the labels of all rows probably are.
 
@@ -43,16 +44,21 @@ def audit_own(
         text_features: of pictures with texts: "bow", "tfidf" or "doc2vec".
         image: features (n, d) of the pictures; None: the texts alone speak.
         image_features: what made these, in words.
+        checked: rows and their true labels, as for `posterior.estimate`.
 
     Raises:
         ValueError: nothing can be learned from the texts, or the features are the same in all rows.
     """
     image, text, basis = _features(own, text_features, image, image_features)
-    groups = None
-    if own.groups is not None and agree(own.groups, own.labels):
-        groups = own.groups.numbers
-    posterior = estimate(image, text, own.labels, groups=groups)
+    posterior = estimate(image, text, own.labels, groups=groups_of(own), checked=checked)
     return OwnAudit(audit_by_posterior(own.ids, own.labels, posterior, own.label_names), posterior, basis)
+
+
+def groups_of(own: RawPairs | ArrayPairs) -> NDArray[np.int64] | None:
+    """(n,), the rows of each item, where they have the same labels."""
+    if own.groups is not None and agree(own.groups, own.labels):
+        return own.groups.numbers
+    return None
 
 
 def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -> str:

@@ -15,6 +15,7 @@ from scbch_keras.training.environment import BACKENDS
 from scbch_keras.training.typed import (
     EXACT,
     Count,
+    Flag,
     Natural,
     NotNegative,
     Number,
@@ -78,6 +79,10 @@ class Recipe:
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: Text | None = None
     text_features: Text = "bow"
+    graded: Flag | None = None
+    """Whether metrics of relevance in degrees are measured too."""
+    checked: Text | None = None
+    """A table of rows that were checked by hand (`scbch_keras.training.data.own.checked`), for posterior labels."""
 
     @property
     def is_named(self) -> bool:

@@ -23,6 +23,7 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
+from scbch_keras.training.runs.open_data import checked_rows
 from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
@@ -96,7 +97,7 @@ def _train(
         (data.database.inputs, data.database.labels),
         every=recipe.evaluate_every,
     )
-    targets = _probabilities(run, train) if model.soft_labels else train.labels
+    targets = _probabilities(run, data) if model.soft_labels else train.labels
     try:
         model.fit(
             PairDataset(
@@ -150,12 +151,18 @@ def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     return model
 
 
-def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
+def _probabilities(run: RunFolder, data: RetrievalData) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
-    path = run.path / POSTERIOR
+    path, recipe, train = run.path / POSTERIOR, run.recipe, data.train
     if not path.is_file():
-        noise_model = VARIANTS[run.recipe.variant].noise_model
-        estimate(train.image, train.text, train.labels, noise_model, groups=train.groups).save(path)
+        estimate(
+            train.image,
+            train.text,
+            train.labels,
+            VARIANTS[recipe.variant].noise_model,
+            groups=train.groups,
+            checked=None if recipe.checked is None else checked_rows(recipe, data).pair,
+        ).save(path)
     return LabelPosterior.load(path).probabilities
 
 
@@ -240,7 +247,12 @@ def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_
             run.save_array(f"{part}_{name}_codes", values)
         run.save_array(f"{part}_labels", pairs.labels)
     run.state["metrics"] = retrieval_metrics(
-        packed["query"], packed["database"], data.query.labels, data.database.labels, model.bits
+        packed["query"],
+        packed["database"],
+        data.query.labels,
+        data.database.labels,
+        model.bits,
+        bool(recipe.graded),
     )
     run.state["status"] = "finished"
     if keep_model:
