@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, as_network, blocks, check_features
+from scbch_keras.arrays import as_array, as_network, blocks, check_features, is_dict_of_arrays
 
 Features: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 Shape: TypeAlias = tuple[int | None, ...] | dict[str, tuple[int | None, ...]]
@@ -19,7 +19,7 @@ def as_features(name: str, values: Any) -> Features:
     Raises:
         ValueError: what `as_array` refuses, a dict of nothing, in a dict, or with names that are no text.
     """
-    if not isinstance(values, Mapping):
+    if not is_dict_of_arrays(values):
         return as_array(name, values)
     if not values or not all(isinstance(key, str) and key for key in values):
         raise ValueError(
