@@ -125,7 +125,9 @@ def check_whole(name: str, values: NDArray[Any], dtype: str, first_row: int = 0)
 
 
 def check_row_counts(name: str, features: Features) -> None:
-    """Raise ValueError for a single number, or inputs that have not the same number of rows."""
+    """Raise ValueError for several inputs that have not the same number of rows, or for a number among them."""
+    if not isinstance(features, Mapping):
+        return
     lengths = {shown: values.shape[:1] for shown, values in arrays_of(name, features)}
     check_rows(lengths)
     if len(set(lengths.values())) > 1:
