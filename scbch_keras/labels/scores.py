@@ -1,12 +1,12 @@
 """Leave-one-out ridge regression of labels on the features of two modalities, in blocks. numpy and scipy only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, blocks, check_features
+from scbch_keras.arrays import as_array, blocks, check_features, is_dict_of_arrays
 from scbch_keras.checks import whole
 from scbch_keras.labels.matrix import check_labels
 
@@ -22,10 +22,10 @@ def checked_features(
 ) -> tuple[NDArray[Any], NDArray[Any], TextKind]:
     """Both as arrays, and the kind that the texts' features are of."""
     for name, features in (("image", image), ("text", text)):
-        if isinstance(features, Mapping):
+        if is_dict_of_arrays(features):
             raise ValueError(
                 f"{name} must be one array (n, d) of features that rows are compared by; got a dict of "
-                f"{', '.join(map(repr, features))}. Give features apart from what the branch reads: of texts counts "
+                f"{', '.join(map(str, features))}. Give features apart from what the branch reads: of texts counts "
                 "of words or embeddings of an encoder that is not trained; fit then takes the probabilities as labels."
             )
     image, text = as_array("image", image), as_array("text", text)
