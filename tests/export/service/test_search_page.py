@@ -2,6 +2,7 @@
 
 import base64
 import io
+import socket
 
 import httpx
 import numpy as np
@@ -219,3 +220,10 @@ def test_data_and_pictures_of_something_else_are_refused(release, encoder, galle
     HammingIndex(BITS, source=Source.of(encoder)).save(tmp_path / "empty.npz")
     told = _refused(release, "--codes", tmp_path / "empty.npz", "--pictures", gallery)
     assert "expected at least one code to search in, got none" in told
+
+
+def test_a_port_that_is_taken_is_named(release, gallery_codes, gallery):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = _refused(release, "--codes", gallery_codes, "--pictures", gallery, "--port", port)
+    assert f"port: expected one that is free at 127.0.0.1, got {port}; name another" in told
