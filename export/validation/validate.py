@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scbch_keras import files
 from scbch_keras.checks import share
@@ -157,7 +156,7 @@ def examine(
     criteria: Criteria,
     tolerance: float,
     modules: Sequence[str] = (),
-    expected: Mapping[str, NDArray[Any]] | None = None,
+    expected: Mapping[str, Features] | None = None,
 ) -> dict[str, Any]:
     """What a fresh process finds in the release: {"encoders", "wrong", "losses", "map", "baseline"}.
 
