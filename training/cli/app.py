@@ -35,6 +35,10 @@ app = typer.Typer(
 )
 
 
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Your columns' names: picture=image,text=caption,labels=tag_*; see docs/data.md."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
 ]

@@ -10,7 +10,7 @@ from scbch_keras.files import replaced
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.stored import write_json
-from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
+from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings
 from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -23,6 +23,7 @@ KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "sub
 def describe(
     data: Data,
     separator: Separator = ";",
+    columns: Columns = None,
     queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
     variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
@@ -38,6 +39,7 @@ def describe(
         recipe = resolve(
             data=str(data),
             separator=separator,
+            columns=columns,
             queries=queries,
             seed=seed,
             variant=variant,
@@ -63,6 +65,7 @@ def features(
     weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
     separator: Separator = ";",
+    columns: Columns = None,
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
     import h5py
@@ -78,7 +81,7 @@ def features(
             raise ValueError(f"out: expected a .h5 file, got {out}")
         if out.exists():
             raise ValueError(f"out: {out} is there already; name another file or delete it")
-        own = read_own(data, separator)
+        own = read_own(data, separator, columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
         unfinished = out.with_name(f".{out.name}-images.h5")
@@ -114,6 +117,7 @@ def noise(
     kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     separator: Separator = ";",
+    columns: Columns = None,
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
     import numpy as np
@@ -126,7 +130,7 @@ def noise(
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
-        own = read_own(data, separator, check_pictures=False)
+        own = read_own(data, separator, check_pictures=False, columns=columns)
         noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
         with replaced(out) as file:
             np.savez(

@@ -46,7 +46,7 @@ def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> Retrie
         if recipe.folder is None:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
         return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
-    own = read_own(recipe.data, recipe.separator)
+    own = read_own(recipe.data, recipe.separator, columns=recipe.columns)
     split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
@@ -66,7 +66,7 @@ def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
         raise ValueError(
             f"data: the run was trained on {recipe.data}; only runs on own data evaluate on other data"
         )
-    own = read_own(path, recipe.separator, load_vocabulary(run / LABELS))
+    own = read_own(path, recipe.separator, load_vocabulary(run / LABELS), columns=recipe.columns)
     return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run, run)
 
 
