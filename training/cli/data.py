@@ -10,7 +10,7 @@ from scbch_keras.files import replaced
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.stored import write_json
-from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings
+from scbch_keras.training.cli.app import Columns, Settings, Tokens, app, bad_input_ends, parsed_settings
 from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -28,6 +28,7 @@ def describe(
     seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
     variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
     text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
+    tokens: Tokens = None,
     settings: Settings = None,
 ) -> None:
     """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
@@ -44,6 +45,7 @@ def describe(
             seed=seed,
             variant=variant,
             text_features=text_features,
+            tokens=tokens,
             **parsed_settings(settings),
         )
         description = look(data, separator, console, recipe)
@@ -64,12 +66,14 @@ def features(
     ] = "vgg19",
     weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
+    tokens: Tokens = None,
     separator: Separator = ";",
     columns: Columns = None,
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
     import h5py
 
+    from scbch_keras.preprocessing.normalization import rule_of
     from scbch_keras.training.data.own.pictures import RawPairs
     from scbch_keras.training.data.own.read import read_own
     from scbch_keras.training.features.cache import extract
@@ -85,7 +89,8 @@ def features(
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
         unfinished = out.with_name(f".{out.name}-images.h5")
-        backbone, words = image_backbone(image, weights), TextFeatures(text).fit(own.texts)
+        backbone = image_backbone(image, weights)
+        words = TextFeatures(text, normalization=rule_of(tokens or "words")).fit(own.texts)
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))

@@ -15,7 +15,15 @@ from rich.text import Text
 from scbch_keras.methods import VARIANTS
 from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import (
+    Columns,
+    Settings,
+    Tokens,
+    app,
+    bad_input_ends,
+    parsed_settings,
+    quiet_import,
+)
 from scbch_keras.training.environment import BACKENDS, choose_backend
 from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
 
@@ -49,6 +57,7 @@ def train(
     ] = None,
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    tokens: Tokens = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -70,6 +79,7 @@ def train(
         "image_features": image_features,
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
+        "tokens": tokens,
     }
     with bad_input_ends(), ended_in_time():
         if resume:

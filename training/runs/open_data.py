@@ -89,7 +89,8 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         backbone = image_backbone(recipe.image_features, recipe.image_weights)
         write_json(run / IMAGE, backbone.config(), indent=1)
     if not (run / TEXT).is_file():
-        TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
+        features = TextFeatures(recipe.text_features, normalization=recipe.normalization)
+        features.fit([own.texts[row] for row in train]).save(run / TEXT)
 
 
 def _with_features(

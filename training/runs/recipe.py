@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from scbch_keras.checks import one_of, text
 from scbch_keras.methods import VARIANTS
 from scbch_keras.methods.paper import BENCHMARKS
+from scbch_keras.preprocessing.normalization import rule_of
 from scbch_keras.training.data.own.columns import parsed
 from scbch_keras.training.environment import BACKENDS
 from scbch_keras.training.typed import (
@@ -50,6 +51,12 @@ def _columns(name: str, value: Any) -> Any:
     return value
 
 
+def _tokens(name: str, value: Any) -> Any:
+    if value is not None:
+        rule_of(value)
+    return value
+
+
 @dataclass(frozen=True, config=EXACT)
 class Recipe:
     """A training run, resolved. What is None follows from the data or from the backend that is installed."""
@@ -86,6 +93,13 @@ class Recipe:
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: Text | None = None
     text_features: Text = "bow"
+    tokens: Annotated[str | None, by(_tokens)] = None
+    """Own texts: "words", or n-grams of characters, "characters:2-3"; None: words."""
+
+    @property
+    def normalization(self) -> str:
+        """The rule by which texts are parted."""
+        return rule_of(self.tokens or "words")
 
     @property
     def is_named(self) -> bool:
