@@ -21,7 +21,6 @@ from scbch_keras.preprocessing.normalization import (
     SEPARATORS,
     UNASSIGNED,
     WITH_PUNCTUATION,
-    rule_of,
     words,
 )
 from scbch_keras.preprocessing.text import checked
@@ -97,7 +96,6 @@ def random_texts(rows, seed):
     params=[
         *((weighting, CURRENT) for weighting in WEIGHTINGS),
         ("tfidf", WITH_PUNCTUATION),
-        ("counts", rule_of("characters:1-3")),
     ],
     ids="-".join,
 )
