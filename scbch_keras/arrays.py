@@ -125,10 +125,7 @@ def _read(name: str, values: Any) -> NDArray[Any]:
             )
         return np.asarray(values.data)
     if isinstance(values, Mapping):
-        raise ValueError(
-            f"{name} must be one array (n, ...), since a branch has one input; got a dict of "
-            f"{', '.join(map(str, values))}. Stack them into one array and take them apart inside the branch's model."
-        )
+        raise ValueError(f"{name} must be one array (n, ...); got a dict of {', '.join(map(repr, values))}.")
     if isinstance(values, list | tuple) and any(hasattr(row, "detach") for row in values):
         values = [_read(name, row) for row in values]
     try:

@@ -4,14 +4,18 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from scbch_keras import backend
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.network import HashNetwork
+from scbch_keras.features import arrays_of
+from scbch_keras.resumable_backup import ResumableBackup
+
+if TYPE_CHECKING:
+    from scbch_keras.network import HashNetwork
 
 WHAT_WORKS = (
     "What works: one process with one device on every backend; on PyTorch several processes, started by torchrun; on "
@@ -55,7 +59,7 @@ def check_batch_sizes(name: str, sizes: set[int]) -> None:
         )
 
 
-def check_processes(model: HashNetwork, pairs: PairDataset | LoaderPairs, callbacks: Sequence[Any]) -> None:
+def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, callbacks: Sequence[Any]) -> None:
     """Refuse what several processes cannot train as one would, each having what it was given.
 
     Raises:
@@ -66,11 +70,12 @@ def check_processes(model: HashNetwork, pairs: PairDataset | LoaderPairs, callba
             "Several processes read the same batches, each computing its part; that a loader yields the same in each "
             "cannot be known. Pass arrays or a PairDataset."
         )
-    backups = [callback for callback in callbacks if isinstance(callback, keras.callbacks.BackupAndRestore)]
+    kinds = (keras.callbacks.BackupAndRestore, ResumableBackup)
+    backups = [callback for callback in callbacks if isinstance(callback, kinds)]
     if backups:
         raise ValueError(
-            "BackupAndRestore would write one file from several processes. Use ModelCheckpoint, which the first one "
-            "has alone, and load its file in each to go on."
+            f"{type(backups[0]).__name__} would write one file from several processes. Use ModelCheckpoint, which the "
+            "first one has alone, and load its file in each to go on."
         )
     if model.moving_statistics():
         raise ValueError(
@@ -81,8 +86,9 @@ def check_processes(model: HashNetwork, pairs: PairDataset | LoaderPairs, callba
     shapes = [tuple(weight.shape) for weight in model.weights]
     order = (pairs.seed, pairs.batch_size, pairs.shuffle)
     digest = hashlib.sha256(repr((settings, shapes, order, model.optimizer.get_config())).encode())
-    for features in (pairs.image, pairs.text):
-        digest.update(repr(features.shape).encode() + features[:1].tobytes() + features[-1:].tobytes())
+    for modality, features in (("image", pairs.image), ("text", pairs.text)):
+        for name, values in arrays_of(modality, features):
+            digest.update(f"{name} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
     for values in (pairs.labels, pairs.sample_weight):
         digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     if backend.processes.differ(digest.digest()):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, ValidationInfo
 
-from scbch_keras.checks import number, share, shown, text, whole, widths
+from scbch_keras.checks import flag, number, share, shown, text, whole, widths
 
 T = TypeVar("T")
 EXACT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -25,6 +25,7 @@ def by(check: Callable[..., Any], *arguments: Any, **options: Any) -> PlainValid
 
 
 Count = Annotated[int, by(whole, 1)]
+Flag = Annotated[bool, by(flag)]
 Natural = Annotated[int, by(whole, 0)]
 Number = Annotated[float, by(number)]
 NotNegative = Annotated[float, by(number, 0)]

@@ -70,11 +70,16 @@ def signature(
     name: str,
     input_shape: list[int | None],
     bits: int,
-    dtype: Literal["float32", "string", "uint8"] = "float32",
+    dtype: Literal["float32", "int32", "string", "uint8"] = "float32",
 ) -> dict[str, Any]:
     """Inputs (one, called `name`) and outputs of one encoder; a size of None is free."""
+    return inputs_signature({name: {"shape": input_shape, "dtype": dtype}}, bits)
+
+
+def inputs_signature(inputs: Mapping[str, Mapping[str, Any]], bits: int) -> dict[str, Any]:
+    """Inputs {name: {"shape", "dtype"}} and outputs of one encoder."""
     return {
-        "inputs": {name: {"shape": input_shape, "dtype": dtype}},
+        "inputs": {name: dict(described) for name, described in inputs.items()},
         "outputs": {
             "packed_codes": {"shape": [None, -(-bits // 8)], "dtype": "uint8"},
             "codes": {"shape": [None, bits], "dtype": "float32"},
@@ -82,12 +87,17 @@ def signature(
     }
 
 
-def example_shapes(shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int]]:
-    """Modality -> shape of one row, without modalities of free size: a tf.Example's float list holds no shape."""
+def example_shapes(inputs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, list[int]]:
+    """Modality -> shape of one row, where its encoder takes one array of floats of one size, as a float list can hold.
+
+    inputs: modality -> inputs of its encoder {name: {"shape", "dtype"}}.
+    """
     return {
-        modality: [size for size in shape[1:] if size is not None]
-        for modality, shape in shapes.items()
-        if None not in shape[1:]
+        modality: list(described[modality]["shape"][1:])
+        for modality, described in inputs.items()
+        if list(described) == [modality]
+        and described[modality]["dtype"] == "float32"
+        and None not in described[modality]["shape"][1:]
     }
 
 

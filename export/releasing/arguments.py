@@ -1,6 +1,6 @@
 """What can be released, and where: the arguments of `release`, refused before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,13 @@ def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], e
             f"{modality} must be {article} {kind.__name__} ({maker}.pipeline() gives one), "
             f"got {type(pipeline).__name__}"
         )
-    shape = tuple(model.get_build_config()["input_shape"][modality][1:])
+    expected = model.get_build_config()["input_shape"][modality]
+    if isinstance(expected, Mapping):
+        raise ValueError(
+            f"{modality} must be None: the {modality} branch takes the inputs {', '.join(expected)}, and the "
+            "pipeline makes one array"
+        )
+    shape = tuple(expected[1:])
     if shape != (pipeline.dimensions,):
         raise ValueError(
             f"{modality} {expects.format(pipeline.dimensions)}; the {modality} branch takes features of shape {shape}. "

@@ -33,16 +33,16 @@ def manifest_of(
     """The manifest of a release without its files and what was measured."""
     import keras
 
-    from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.export.graphs.inputs import described_inputs
 
-    shapes = input_shapes(model)
+    inputs = described_inputs(model)
     signatures = {
-        f"encode_{modality}": manifests.signature(modality, shape, model.bits)
-        for modality, shape in shapes.items()
+        f"encode_{modality}": manifests.inputs_signature(described, model.bits)
+        for modality, described in inputs.items()
     }
     saved_model = layouts.saved_model_path(name, version)
     encoders: dict[str, Any] = {}
-    for modality in shapes:
+    for modality in inputs:
         encoders[modality] = {"saved_model": {"path": saved_model}}
         for precision in ("float32", *quantize):
             entry = {"path": manifests.onnx_path(modality, precision), "opset": manifests.ONNX_OPSET}
@@ -61,7 +61,7 @@ def manifest_of(
         for absent in set(manifests.FORMATS) - set(formats):
             del encoder[absent]
     if "saved_model" in formats:
-        rows = manifests.example_shapes(shapes)
+        rows = manifests.example_shapes(inputs)
         signatures["serving_default"] = (
             manifests.examples_signature(rows, model.bits) if rows else signatures["encode_image"]
         )

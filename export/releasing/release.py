@@ -14,6 +14,7 @@ from scbch_keras import files
 from scbch_keras.child import run_module
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import inputs_shape
 from scbch_keras.export.graphs.probes import SEED
 from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing.card import model_card
@@ -117,7 +118,7 @@ def release(
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
     """
-    from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.export.graphs.inputs import described_inputs
 
     formats = arguments.checked_formats(formats, text, image)
     quantize = arguments.checked_precisions(quantize, formats)
@@ -128,7 +129,10 @@ def release(
     if training is not None:
         check_training(training)
     criteria = Criteria(evaluation, min_map, None, max_map_loss)
-    criteria.check_shapes(input_shapes(model))
+    inputs = described_inputs(model)
+    criteria.check_shapes(
+        {modality: inputs_shape(modality, described) for modality, described in inputs.items()}
+    )
     check_tolerance(tolerance)
     folder = Path(folder)
     name = layouts.check_name(folder.resolve().name if name is None else name)
@@ -241,10 +245,10 @@ def _verified(
     image: ImagePipeline | None,
 ) -> dict[str, Any]:
     """The results of a fresh process that compares the files' codes with those that `model` computes here."""
-    from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.export.graphs.inputs import encoder_inputs
     from scbch_keras.export.validation.verify import expected_codes
 
-    expected = expected_codes(model, input_shapes(model), text, image)
+    expected = expected_codes(model, encoder_inputs(model), text, image)
     answer = examine(staging, criteria, tolerance, expected=expected)
     if answer["wrong"]:
         raise RuntimeError("verifying the exported files failed: " + "\n".join(answer["wrong"]))

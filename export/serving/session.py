@@ -16,7 +16,12 @@ from scbch_keras.export.serving.forks import renew_in_children
 StartSession = Callable[[bytes], Any]
 """Content of an ONNX file -> its onnxruntime session."""
 
-_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
+_ONNX_DTYPES = {
+    "float32": "tensor(float)",
+    "int32": "tensor(int32)",
+    "uint8": "tensor(uint8)",
+    "string": "tensor(string)",
+}
 
 
 def onnxruntime() -> Any:

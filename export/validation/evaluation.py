@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, check_features
+from scbch_keras.features import Features, as_features, check_inputs, each, first_array, flat, grouped
 from scbch_keras.files import replaced
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.metrics import CrossModalMAP, cross_modal_map
@@ -17,7 +17,7 @@ from scbch_keras.modalities import MODALITIES
 from scbch_keras.npz import load_npz
 from scbch_keras.stored import FileKind
 
-Encode = Callable[[str, NDArray[Any]], NDArray[np.uint8]]
+Encode = Callable[[str, Features], NDArray[np.uint8]]
 """A modality and its features (n, ...) -> packed codes (n, ceil(bits / 8))."""
 
 
@@ -26,9 +26,9 @@ _STORED = FileKind("query_image, query_text, query_labels and the same of databa
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Features (n, ...) of both modalities, and true labels 0/1 (n, C)."""
+    """Features (n, ...) of both modalities, or a dict of them each, and true labels 0/1 (n, C)."""
 
-    features: Mapping[str, NDArray[Any]]
+    features: Mapping[str, Features]
     labels: NDArray[Any]
 
 
@@ -86,7 +86,8 @@ class Evaluation:
         arrays: dict[str, NDArray[Any]] = {}
         for part in ("query", "database"):
             chosen: RetrievalSet = getattr(self, part)
-            arrays |= {f"{part}_{name}": np.asarray(values) for name, values in chosen.features.items()}
+            for name, features in chosen.features.items():
+                arrays |= flat(f"{part}_{name}", each(np.asarray, features))
             arrays[f"{part}_labels"] = np.asarray(chosen.labels)
         with replaced(Path(path)) as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -107,7 +108,7 @@ class Evaluation:
         """
         Path(path).stat()
         with _STORED.reading(path):
-            stored = load_npz(path)
+            stored = grouped(load_npz(path))
             query, database = (
                 ({name: stored[f"{part}_{name}"] for name in MODALITIES}, stored[f"{part}_labels"])
                 for part in ("query", "database")
@@ -121,9 +122,11 @@ def _checked(name: str, pair: Any) -> RetrievalSet:
         raise ValueError(f'{name} must be ({{"image": ..., "text": ...}}, labels), got {type(pair).__name__}')
     try:
         labels = check_labels("labels", pair[1])
-        features = {modality: as_array(modality, pair[0][modality]) for modality in MODALITIES}
+        features = {modality: as_features(modality, pair[0][modality]) for modality in MODALITIES}
         for modality, values in features.items():
-            check_features(modality, values, rows=len(labels))
+            check_inputs(modality, values)
+            if len(first_array(values)) != len(labels):
+                raise ValueError(f"{modality} must have {len(labels)} rows; got {len(first_array(values))}.")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return RetrievalSet(features, labels)

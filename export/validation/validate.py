@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scbch_keras import files
 from scbch_keras.checks import share
 from scbch_keras.child import run_module
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
+from scbch_keras.features import Features, check_shape, flat, sizes_of
 from scbch_keras.modalities import MODALITIES
 
 
@@ -70,18 +71,14 @@ class Criteria:
             if getattr(self, name) is not None and self.evaluation is None:
                 raise ValueError(f"{name} needs evaluation: without queries no mAP can be measured")
 
-    def check_shapes(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
+    def check_shapes(self, shapes: Mapping[str, Any]) -> None:
         """Refuse an evaluation with features that encoders of these input shapes do not take. Raises ValueError."""
         for part in () if self.evaluation is None else ("query", "database"):
-            for modality, values in getattr(self.evaluation, part).features.items():
-                shape = shapes[modality]
-                if values.ndim != len(shape) or any(
-                    size not in (None, actual) for size, actual in zip(shape, values.shape, strict=True)
-                ):
-                    raise ValueError(
-                        f"evaluation: the {modality} features of the {part} have shape {values.shape}; "
-                        f"the encoder takes {tuple(shape)}"
-                    )
+            for modality, features in getattr(self.evaluation, part).features.items():
+                try:
+                    check_shape(modality, sizes_of(features), shapes[modality])
+                except ValueError as error:
+                    raise ValueError(f"evaluation: {part}: {error}") from error
 
 
 def validate(
@@ -132,7 +129,7 @@ def validate(
     damaged: list[str] = []
     try:
         manifest = manifests.read(path)
-        shapes = {m: manifest["signatures"][f"encode_{m}"]["inputs"][m]["shape"] for m in MODALITIES}
+        shapes = {m: inputs_shape(m, encoder_inputs(manifest, m)) for m in MODALITIES}
     except (ValueError, KeyError, TypeError) as error:
         damaged = [str(error) if isinstance(error, ValueError) else f"{path / manifests.NAME} lacks {error}"]
     else:
@@ -159,7 +156,7 @@ def examine(
     criteria: Criteria,
     tolerance: float,
     modules: Sequence[str] = (),
-    expected: Mapping[str, NDArray[Any]] | None = None,
+    expected: Mapping[str, Features] | None = None,
 ) -> dict[str, Any]:
     """What a fresh process finds in the release: {"encoders", "wrong", "losses", "map", "baseline"}.
 
@@ -172,7 +169,10 @@ def examine(
         request["baseline"] = None if baseline is None else str(baseline)
         if expected is not None:
             request["expected"] = str(Path(exchange, "expected.npz"))
-            np.savez(request["expected"], allow_pickle=False, **expected)
+            arrays = {
+                key: v for name, features in expected.items() for key, v in flat(name, features).items()
+            }
+            np.savez(request["expected"], allow_pickle=False, **arrays)
         if criteria.evaluation is not None:
             request["evaluation"] = str(Path(exchange, "evaluation.npz"))
             criteria.evaluation.save(request["evaluation"])

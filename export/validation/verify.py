@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
+from scbch_keras.export.graphs.inputs import Input, is_named
 from scbch_keras.export.graphs.probes import (
     BATCHES,
+    input_probes,
     picture_probes,
     presence,
-    probes,
     rows_for,
     serialized_examples,
     text_probes,
@@ -31,6 +32,7 @@ from scbch_keras.export.validation.endpoints import Encode, Served
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import losses_on_evaluation, losses_on_probes
 from scbch_keras.export.validation.scores import scored
+from scbch_keras.features import Features, first_array, grouped, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
@@ -38,18 +40,21 @@ from scbch_keras.preprocessing.text import TextPipeline
 
 def expected_codes(
     model: Any,
-    shapes: Mapping[str, list[int | None]],
+    inputs: Mapping[str, Mapping[str, Input]],
     pipeline: TextPipeline | None,
     image: ImagePipeline | None,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Features]:
     """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
     "raw_image" of the bytes of picture files.
     """
-    expected: dict[str, NDArray[Any]] = {}
-    for modality, shape in shapes.items():
-        inputs = probes(shape, rows_for(shape))
-        expected[modality] = inputs
-        expected[f"{modality}_codes"] = getattr(model, f"encode_{modality}")(inputs, packed=False, verbose=0)
+    expected: dict[str, Features] = {}
+    for modality, described in inputs.items():
+        probes = input_probes(described, rows_for(described))
+        features: Features = probes if is_named(model, modality) else probes[modality]
+        expected[modality] = features
+        expected[f"{modality}_codes"] = getattr(model, f"encode_{modality}")(
+            features, packed=False, verbose=0
+        )
     if pipeline is not None:
         texts = text_probes(pipeline)
         expected[manifests.RAW_TEXT] = np.array(texts)
@@ -66,7 +71,7 @@ def expected_codes(
 def compare(
     what: str,
     encode: Encode,
-    inputs: NDArray[Any],
+    inputs: Features,
     expected: NDArray[np.float32],
     tolerance: float,
     may_refuse_none: bool = False,
@@ -78,7 +83,7 @@ def compare(
     Args:
         what: names it in errors.
         encode: of inputs (m, ...).
-        inputs: (n, ...), n > 8.
+        inputs: (n, ...), n > 8, or a dict of such arrays.
         expected: (n, bits).
         tolerance: >= 0.
         may_refuse_none: whether a call with no rows may fail, which is then told.
@@ -90,10 +95,10 @@ def compare(
     expected_packed = pack_codes(expected)
     packed, codes = np.empty_like(expected_packed), np.empty_like(expected)
     start, batches = 0, []
-    for size in (0, *BATCHES, len(inputs) - sum(BATCHES)):
+    for size in (0, *BATCHES, len(first_array(inputs)) - sum(BATCHES)):
         rows = slice(start, start + size)
         try:
-            actual_packed, actual_codes = encode(inputs[rows])
+            actual_packed, actual_codes = encode(take(inputs, rows))
         except Exception:
             if size or not may_refuse_none:
                 raise
@@ -130,9 +135,7 @@ def compare(
     }
 
 
-def verify(
-    served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float
-) -> tuple[dict[str, Any], list[str]]:
+def verify(served: Served, expected: Mapping[str, Any], tolerance: float) -> tuple[dict[str, Any], list[str]]:
     """Compare every encoder of a release with `expected`: the results of each, and what is wrong.
 
     Quantized ones must run and give codes, whatever these are.
@@ -191,7 +194,7 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
         yield f"{named} of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
 
 
-def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float) -> dict[str, Any]:
+def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     """serving_default on examples with both modalities, with one and with none, and one of a wrong length."""
     import tensorflow as tf
 
@@ -225,8 +228,8 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
     return results
 
 
-def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    from scbch_keras.export.graphs.signatures import input_shapes
+def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Features]:
+    from scbch_keras.export.graphs.inputs import encoder_inputs
     from scbch_keras.preprocessing.keras_file import load_in_float32
 
     manifests.listed(folder, manifest, manifests.MODEL)
@@ -239,7 +242,7 @@ def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArr
             if file is not None:
                 manifests.listed(folder, manifest, file)
         image = ImagePipeline.load(folder)
-    return expected_codes(model, input_shapes(model), pipeline, image)
+    return expected_codes(model, encoder_inputs(model), pipeline, image)
 
 
 def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,7 +253,7 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     with _collected(wrong, manifests.MODEL):
         if request["expected"] is not None:
             with np.load(request["expected"], allow_pickle=False) as file:
-                expected = dict(file)
+                expected = grouped(dict(file))
         else:
             expected = _of_keras_file(folder, manifest)
     served = Served(folder, manifest)

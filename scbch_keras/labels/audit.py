@@ -1,9 +1,6 @@
 """Which samples' labels are probably wrong, by their nearest neighbours or by a posterior. numpy only."""
 
-import csv
-import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, share, whole
-from scbch_keras.files import replaced
 from scbch_keras.labels.audit_checks import check_ids, check_names, checked_numbers
+from scbch_keras.labels.audit_csv import write_audit_csv
+from scbch_keras.labels.doubts import Doubt, doubts_of, frame_of, html_of
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.ranking import (
     AuditScore,
@@ -28,10 +26,10 @@ from scbch_keras.labels.ranking import (
     ranks,
     reliability,
 )
-from scbch_keras.safe_text import csv_cell
 
 __all__ = [
     "AuditScore",
+    "Doubt",
     "LabelAudit",
     "Order",
     "PosteriorAudit",
@@ -50,7 +48,6 @@ Order = Literal["suspicion", "confidence"]
 # Added to soft labels before they are divided: about one neighbour of 20, the least that they can tell apart.
 _ONE_NEIGHBOR = 0.05
 _ALL = slice(None)
-_COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
 
 
 class SoftLabel(NamedTuple):
@@ -244,24 +241,40 @@ class LabelAudit:
         Raises:
             ValueError: a threshold out of range, or another order.
         """
-        rows = self.suspects(None, by)
-        content = io.StringIO(newline="")
-        writer = csv.writer(content)
-        writer.writerow(_COLUMNS)
-        for rank, sample in enumerate(self.samples(rows, threshold), 1):
-            writer.writerow(
-                (
-                    csv_cell(sample.id),
-                    f"{sample.confidence:.6g}",
-                    f"{sample.suspicion:.6g}",
-                    csv_cell(";".join(_escaped(label) for label, _ in sample.given)),
-                    csv_cell(_with_soft(sample.contradicted)),
-                    csv_cell(_with_soft(sample.suggested)),
-                    rank,
-                )
-            )
-        with replaced(Path(path)) as file:
-            file.write(content.getvalue().encode())
+        write_audit_csv(self, Path(path), threshold, by)
+
+    def doubts(self, threshold: float = 0.5) -> Iterator[Doubt]:
+        """Every label that is doubted, the most doubtful sample first.
+
+        Args:
+            threshold: as in `contradicted` and `suggested`.
+
+        Yields:
+            One `Doubt` a label.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
+        return doubts_of(self, threshold)
+
+    def to_pandas(self, threshold: float = 0.5) -> Any:
+        """All samples as a DataFrame, the most doubtful first.
+
+        Args:
+            threshold: as in `contradicted` and `suggested`.
+
+        Returns:
+            With the ids as index and the columns row, confidence, suspicion, and as tuples of names labels,
+            contradicted and suggested.
+
+        Raises:
+            ImportError: pandas is not installed.
+            ValueError: a threshold out of range.
+        """
+        return frame_of(self, threshold)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
         """How well the audit finds what is wrong, where the true labels are known.
@@ -379,14 +392,6 @@ class PosteriorAudit(LabelAudit):
             given_reliability=reliability(self.probabilities[present], true[present]),
             missing_reliability=reliability(self.probabilities[~present], true[~present]),
         )
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([\\;:])", r"\\\1", name)
-
-
-def _with_soft(labels: tuple[SoftLabel, ...]) -> str:
-    return ";".join(f"{_escaped(label)}:{soft:.4f}" for label, soft in labels)
 
 
 def _check_threshold(threshold: Any) -> None:

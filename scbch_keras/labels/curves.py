@@ -33,7 +33,9 @@ class NoiseFit:
     ):
         self.labels = labels.astype(np.float64)
         spread = scores.std(axis=1, keepdims=True, dtype=np.float64)
-        self.standardised = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+        centred = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+        # Of a modality that is the same in all rows, what is left of the mean is rounding alone.
+        self.standardised = np.where(spread > 1e-9, centred, 0)
         self.classes = labels.shape[1]
         # Expected labels a sample; kept away from the ends, where a rate would have nothing to divide by.
         cardinality = float(np.clip(self.labels.sum(axis=1).mean(), 0.05, self.classes - 0.05))

@@ -105,6 +105,10 @@ class UCCH(CrossModalHashing):
             self.banked.assign(float(epoch > 0 and self._written))
             self._written = True
 
+    def variables_restored(self) -> None:
+        """The bank is one that was written."""
+        self._written = True
+
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
     ) -> Mapping[str, tuple[Any, Any]]:

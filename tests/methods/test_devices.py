@@ -104,23 +104,34 @@ def outputs_of_two(code, **environment):
         yield out
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
-@pytest.mark.parametrize("where", ["made", "fitted", "both"])
-@pytest.mark.parametrize(
-    "strategy", ["MirroredStrategy(['/cpu:0', '/cpu:1'])", "OneDeviceStrategy('/cpu:0')"]
-)
-def test_a_strategy_of_tensorflow_is_refused(strategy, where):
-    code = "import tensorflow as tf\n"
+STRATEGIES = ("MirroredStrategy(['/cpu:0', '/cpu:1'])", "OneDeviceStrategy('/cpu:0')")
+WHERE = ("made", "fitted", "both")
+
+
+@pytest.fixture(scope="module")
+def said_to_strategies():
+    """What is said to a model that is made or fitted under a strategy, all of them in one process."""
+    code = "import contextlib, tensorflow as tf\n"
     code += "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], "
     code += "[tf.config.LogicalDeviceConfiguration()] * 2)\n"
-    code += f"strategy = tf.distribute.{strategy}\n"
-    if where == "made":
-        code += "with strategy.scope():\n    made = model()" + REFUSED.format(model="made")
-    else:
-        made = "" if where == "both" else "made = model()\n"
-        refused = REFUSED.format(model="model()" if where == "both" else "made").replace("\n", "\n    ")
-        code += f"{made}with strategy.scope():{refused}"
-    assert "is not supported: each replica" in run(code)
+    for strategy in STRATEGIES:
+        code += f"strategy = tf.distribute.{strategy}\n"
+        for where in WHERE:
+            made, fitted = (
+                "strategy.scope()" if where in (here, "both") else "contextlib.nullcontext()"
+                for here in ("made", "fitted")
+            )
+            refused = REFUSED.format(model="made").replace("\n", "\n    ")
+            code += f"with {made}:\n    made = model()\nwith {fitted}:{refused}\n"
+    lines = run(code).splitlines()
+    return dict(zip(((strategy, where) for strategy in STRATEGIES for where in WHERE), lines, strict=True))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_of_tensorflow_is_refused(said_to_strategies, strategy, where):
+    assert "is not supported: each replica" in said_to_strategies[strategy, where]
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has them")
@@ -135,7 +146,7 @@ def test_a_distribution_that_keras_would_ignore_is_refused(small_model, pairs):
         keras.distribution.set_distribution(None)
 
 
-TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+TWO = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
 DISTRIBUTIONS = {
     "data": "keras.distribution.DataParallel(devices=keras.distribution.list_devices())",
     "model": """keras.distribution.ModelParallel(layout_map=keras.distribution.LayoutMap(
@@ -144,15 +155,11 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_several_devices_of_one_process_train_the_same_model_on_jax(name):
-    code = f"distribution = {DISTRIBUTIONS[name]}\n"
-    code += """
+TRAINED = """
 assert len(keras.distribution.list_devices()) == 2
-results = []
-for chosen in (None, distribution):
-    keras.distribution.set_distribution(chosen)
+plain = None
+for name, distribution in {None: None, **distributions}.items():
+    keras.distribution.set_distribution(distribution)
     rng = np.random.default_rng(0)
     made = model()
     query = data(41)
@@ -162,18 +169,17 @@ for chosen in (None, distribution):
     assert made.encode_text(query[0]["text"][:1], verbose=0).shape == (1, 2)
     metrics = made.evaluate_retrieval(query, data(55))
     codes = made.codes_of(sk.PairDataset(**query[0], labels=query[1]))
-    results.append((history["loss"], history["val_loss"], list(metrics.values()), *codes))
-for one, two in zip(*results):
-    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
-print("same")
+    results = (history["loss"], history["val_loss"], list(metrics.values()), *codes)
+    if name is None:
+        plain = results
+        continue
+    for one, two in zip(plain, results):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    print("the same model:", name)
 """
-    assert "same" in run(code, **TWO)
-
-
-@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
-def test_batches_that_devices_cannot_share_are_refused_before_the_first_step():
-    code = f"keras.distribution.set_distribution({DISTRIBUTIONS['data']})\n"
-    code += """
+UNEVEN = """
+keras.distribution.set_distribution(distributions["data"])
+steps.clear()
 x, y = data(41)
 def loader(n, size):
     return [({**{k: v[i:min(i + size, n)] for k, v in x.items()}, "index": np.arange(i, min(i + size, n))},
@@ -196,9 +202,15 @@ for name, case in cases.items():
     else:
         sys.exit(name + " trained")
 model().fit(loader(40, 20), epochs=1, verbose=0)
-print("refused")
+print("refused: uneven batches")
 """
-    assert "refused" in run(code, **TWO)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
+def test_devices_of_one_process_train_the_same_model_on_jax_and_refuse_batches_that_they_cannot_share():
+    distributions = ", ".join(f"{name!r}: {made}" for name, made in DISTRIBUTIONS.items())
+    said = run(f"distributions = {{{distributions}}}\n{TRAINED}{UNEVEN}", **TWO)
+    assert said.splitlines() == ["the same model: data", "the same model: model", "refused: uneven batches"]
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="of JAX")

@@ -38,9 +38,7 @@ SCRIPTS = {
 TEXTS = [text for texts in SCRIPTS.values() for text in texts]
 
 
-@pytest.fixture(
-    scope="module", params=[("bow", "1-1"), ("tfidf", "2-3"), ("tfidf", "3-9")], ids="-".join
-)
+@pytest.fixture(scope="module", params=[("bow", "1-1"), ("tfidf", "2-3"), ("tfidf", "3-9")], ids="-".join)
 def pipeline(request):
     kind, lengths = request.param
     features = TextFeatures(kind, normalization=rule_of(f"characters:{lengths}"))

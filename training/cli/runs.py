@@ -1,4 +1,4 @@
-"""The commands around a run: train, evaluate, audit, figures, reproduce."""
+"""The commands around a run: train, evaluate, figures, reproduce."""
 
 import os
 from collections.abc import Iterator
@@ -58,6 +58,10 @@ def train(
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
     tokens: Tokens = None,
+    checked: Annotated[
+        Path | None,
+        typer.Option(help="Table of ids and labels that were checked by hand; posterior variants."),
+    ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -80,6 +84,7 @@ def train(
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
         "tokens": tokens,
+        "checked": None if checked is None else str(checked),
     }
     with bad_input_ends(), ended_in_time():
         if resume:
@@ -124,6 +129,9 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Other data of your own, with the run's labels.")] = None,
     columns: Columns = None,
     backend: Backend = None,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Metrics of relevance in degrees too: nDCG, ACG, weighted mAP.")
+    ] = False,
 ) -> None:
     """Encode queries and database with a run's model and print every retrieval metric."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -149,23 +157,9 @@ def evaluate(
             {name: pack_codes(codes) for name, codes in encode(model, part).items()}
             for part in (pairs.query, pairs.database)
         )
-        metrics = retrieval_metrics(query, database, pairs.query.labels, pairs.database.labels, model.bits)
+        labels = pairs.query.labels, pairs.database.labels
+        metrics = retrieval_metrics(query, database, *labels, model.bits, graded or bool(recipe.graded))
     show_metrics(console, metrics, stored.state["data"])
-
-
-@app.command()
-def audit(
-    run: RunPath,
-    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
-) -> None:
-    """List the samples whose labels the neighbours contradict: audit.csv and audit.html in the run's folder."""
-    from scbch_keras.training.pages.audit_run import audit_run
-
-    with bad_input_ends():
-        audited = audit_run(run, limit)
-    console = Console()
-    for line in audited.summary:
-        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -250,15 +244,16 @@ def show_sources(console: Console, data: Any) -> None:
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
     """Print the metrics of both directions; a run holds those of the version that trained it."""
-    from scbch_keras.training.runs.evaluate import METRICS
+    from scbch_keras.training.runs.evaluate import GRADED, METRICS
 
+    titles = {name: metric.title for name, metric in {**METRICS, **GRADED}.items()}
     table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     table.add_column("metric")
     for modalities in DIRECTIONS.values():
         table.add_column(" to ".join(modalities), justify="right")
-    for key in (key for key in METRICS if key in metrics["i2t"]):
+    for key in (key for key in titles if key in metrics["i2t"]):
         values = (metrics[direction][key] for direction in DIRECTIONS)
-        table.add_row(METRICS[key].title, *(f"{value:.4f}" for value in values))
+        table.add_row(titles[key], *(f"{value:.4f}" for value in values))
     for n in metrics["i2t"]["precision_at"]:
         values = (metrics[direction]["precision_at"][n] for direction in DIRECTIONS)
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
+from scbch_keras import checks
 from scbch_keras.checks import flag, one_of, refuse, shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.modalities import DIRECTIONS
+from scbch_keras.training.runs.evaluate import GRADED
 from scbch_keras.training.typed import STRICT, Count, Natural, Seconds, Share, by, typed
 
 
@@ -46,6 +48,8 @@ class Cell:
     settings: dict[str, Any]
     chance: float | None = None
     """Precision of a random order, the share of relevant items: mean of both directions, None if it is not known."""
+    graded: dict[str, float] | None = None
+    """Metrics of relevance in degrees after the last epoch, means of both directions; None: not measured."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -122,7 +126,8 @@ def _cell(content: Any, line: bytes, where: str) -> Cell:
         raise ValueError(f"{where}: expected history to have {cell.epochs} epochs, got {len(cell.history)}")
     for number, epoch in enumerate(cell.history, 1):
         _check_epoch(epoch, number, number == cell.epochs, where)
-    return replace(cell, chance=_chance(content.get("metrics") or {}, where))
+    metrics = content.get("metrics") or {}
+    return replace(cell, chance=_chance(metrics, where), graded=_graded(metrics, where))
 
 
 def _chance(metrics: Any, where: str) -> float | None:
@@ -138,6 +143,21 @@ def _chance(metrics: Any, where: str) -> float | None:
             f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {shown(metrics)}"
         )
     return sum(ends) / len(ends)
+
+
+def _graded(metrics: Any, where: str) -> dict[str, float] | None:
+    """Those of `GRADED` that were measured, in both directions or in none."""
+    if not isinstance(metrics, dict):
+        return None
+    sides = {direction: metrics.get(direction) or {} for direction in DIRECTIONS}
+    means = {}
+    for name in (name for name in GRADED if any(name in side for side in sides.values())):
+        values = [
+            checks.number(f"{where}: {name} of {direction}", side.get(name), 0)
+            for direction, side in sides.items()
+        ]
+        means[name] = sum(values) / len(values)
+    return means or None
 
 
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.safe_text import csv_cell, markdown
 from scbch_keras.training.grid.cells import Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
+from scbch_keras.training.runs.evaluate import GRADED
 
 __all__ = [
     "BEST", "LAST", "NOT_A_BENCHMARK", "VARIANTS", "Cell", "Line", "Moments", "Row", "Summary", "Table",
@@ -61,6 +62,8 @@ class Row:
     last: Summary
     best: Summary
     chance: float | None
+    graded: Mapping[str, Moments] | None = None
+    """Metrics of relevance in degrees after the last epoch; None: not all cells have them."""
 
     @property
     def place(self) -> Place:
@@ -179,6 +182,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             if any(row.variant in _TABLE_3[:-1] for row in chosen):
                 made.append(_ablations(chosen, benchmark))
         made.append(_by_direction(chosen))
+        if any(row.graded for row in chosen):
+            made.append(_graded(chosen))
     return made
 
 
@@ -258,6 +263,33 @@ def _by_direction(rows: list[Row]) -> Table:
         tuple(lines),
         detail=True,
     )
+
+
+def _graded(rows: list[Row]) -> Table:
+    lines = (
+        Line(
+            f"{method_name(row.variant)}, noise {row.noise:g}, {row.bits} bits ({row.backend}, {row.epochs} epochs)",
+            tuple(_told((row.graded or {}).get(name)) for name in GRADED),
+            row.variant == "full",
+        )
+        for row in rows
+    )
+    return Table(
+        f"{rows[0].benchmark or rows[0].title}: relevance in degrees",
+        "By the number of labels that query and item share; last epoch, mean of I2T and T2I, and deviation over seeds. "
+        "ACG is a number of labels, weighted mAP not bounded by 1.",
+        (("", len(GRADED)),),
+        tuple(metric.title for metric in GRADED.values()),
+        tuple(lines),
+        detail=True,
+    )
+
+
+def _told(value: Moments | None) -> str | None:
+    if value is None:
+        return None
+    spread = "" if value.deviation is None else f" {_PLUS_MINUS}{value.deviation:.3f}"
+    return f"{value.mean:.3f}{spread}"
 
 
 def _columns(rows: Iterable[Row], published: Iterable[Published]) -> list[Place]:
@@ -346,11 +378,20 @@ def _row(cells: list[Cell]) -> Row:
         _summary([cell.last for cell in cells]),
         _summary([cell.best for cell in cells]),
         next((cell.chance for cell in cells if cell.chance is not None), None),
+        _graded_moments([cell.graded for cell in cells]),
     )
 
 
 def _summary(scores: list[CrossModalMAP]) -> Summary:
     return Summary(*(_moments([getattr(one, name) for one in scores]) for name in Summary._fields))
+
+
+def _graded_moments(cells: Sequence[Mapping[str, float] | None]) -> dict[str, Moments] | None:
+    measured = [cell for cell in cells if cell is not None]
+    names = [name for name in GRADED if all(name in cell for cell in measured)]
+    if not measured or len(measured) < len(cells):
+        return None
+    return {name: _moments([cell[name] for cell in measured]) for name in names}
 
 
 def _moments(values: list[float]) -> Moments:

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.text import Text
 from scbch_keras.preprocessing.normalization import words
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.fixed_data import correction_notes
 from scbch_keras.training.data.own.groups import shared_items
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import gather
@@ -23,6 +25,7 @@ from scbch_keras.training.data.own.vocabulary import alike, near_duplicates
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import SPLITS, Problem
 from scbch_keras.training.progress import display as progress_display
+from scbch_keras.training.runs.own_audit import doubts_in_words
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -82,6 +85,10 @@ class Description:
     """Of the training that was asked for, as far as they bear on the data."""
     obstacles: tuple[Problem, ...]
     """What a training with these settings refuses of data that can be read."""
+    corrected: str | None
+    """What `scbch fix` changed, in words; None: it did not write this data."""
+    doubts: tuple[str, ...]
+    """Estimated noise and most doubtful labels, in words; or why these are left out."""
 
     @property
     def usable(self) -> bool:
@@ -153,6 +160,8 @@ def describe(
         split_items=_split_items(pairs),
         settings=_settings(recipe, pairs),
         obstacles=tuple(obstacles),
+        corrected=correction_notes(Path(path)).get("corrected labels"),
+        doubts=() if problems else doubts_in_words(pairs, recipe.text_features),
         **special,
     )
 
@@ -271,6 +280,8 @@ def show(description: Description, console: Console) -> None:
     for table in (_overview(description), _labels(description), _oddities(description)):
         if table.row_count:
             console.print(table)
+    for line in description.doubts:
+        console.print(_plain(line), soft_wrap=True)
     _show_problems(description, console)
 
 
@@ -289,6 +300,8 @@ def _overview(description: Description) -> Table:
     if description.items is not None:
         count, origin = description.items
         table.add_row("items", _plain(f"{count:,}, by {origin}; a split keeps the rows of an item together"))
+    if description.corrected is not None:
+        table.add_row("corrected labels", _plain(description.corrected))
     if description.differing is not None:
         table.add_row("labels not as clean ones", f"{len(description.differing):,} rows")
     if description.ignored_columns:

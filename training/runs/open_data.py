@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from scbch_keras.files import stored_json
 from scbch_keras.labels.noise import mixed_symmetric
+from scbch_keras.methods import VARIANTS
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.checked import Checked, read_checked
+from scbch_keras.training.data.own.fixed_data import correction_notes
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_data, split_own
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
@@ -22,6 +25,7 @@ from scbch_keras.training.data.problems import refuse
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.runs.folder import POSTERIOR
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -29,7 +33,7 @@ LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
 
 
 def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> RetrievalData:
-    """The pairs that a recipe names, with its noise in the training labels.
+    """The pairs that a recipe names, with its noise in the training labels; its checked rows are looked at.
 
     Args:
         recipe: of the run.
@@ -40,6 +44,24 @@ def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> Retrie
     Raises:
         ValueError: files that are missing or damaged; the message says what belongs where.
     """
+    data = _open(recipe, run, features)
+    # A run that has its posterior reads the file no more.
+    if recipe.checked is None or (run / POSTERIOR).is_file():
+        return data
+    if VARIANTS[recipe.variant].settings.get("labels") != "posterior":
+        raise ValueError(
+            f"checked: checked rows are for the variants on posterior labels; got variant={recipe.variant}. For others "
+            "correct the labels in the data"
+        )
+    return replace(data, notes={**data.notes, "checked by hand": checked_rows(recipe, data).origin})
+
+
+def checked_rows(recipe: Recipe, data: RetrievalData) -> Checked:
+    """The rows of the training set whose labels a recipe's file gives. ValueError for other rows or labels."""
+    return read_checked(Path(str(recipe.checked)), data.train.ids, data.label_names, recipe.separator)
+
+
+def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
     if recipe.data in ("icons", "icons-regular"):
         return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
     if recipe.is_named:
@@ -96,6 +118,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
 def _with_features(
     own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path, features: Path
 ) -> RetrievalData:
+    split = split._replace(notes={**split.notes, **correction_notes(path)})
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
     backbone = stored_backbone(run)

@@ -17,6 +17,7 @@ from scbch_keras.training.environment import BACKENDS
 from scbch_keras.training.typed import (
     EXACT,
     Count,
+    Flag,
     Natural,
     NotNegative,
     Number,
@@ -40,6 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         for name, settings in BENCHMARKS.items()
     },
     "mirflickr-subset": _NARROW,
+    "mirflickr-tags": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
     "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
 }
@@ -95,6 +97,10 @@ class Recipe:
     text_features: Text = "bow"
     tokens: Annotated[str | None, by(_tokens)] = None
     """Own texts: "words", or n-grams of characters, "characters:2-3"; None: words."""
+    graded: Flag | None = None
+    """Whether metrics of relevance in degrees are measured too."""
+    checked: Text | None = None
+    """A table of rows that were checked by hand (`scbch_keras.training.data.own.checked`), for posterior labels."""
 
     @property
     def normalization(self) -> str:

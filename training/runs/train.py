@@ -23,8 +23,10 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
+from scbch_keras.training.runs.open_data import checked_rows
 from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
+from scbch_keras.training_state import read_variables, variables_of, write_variables
 
 __all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
 
@@ -95,7 +97,7 @@ def _train(
         (data.database.inputs, data.database.labels),
         every=recipe.evaluate_every,
     )
-    targets = _probabilities(run, train) if model.soft_labels else train.labels
+    targets = _probabilities(run, data) if model.soft_labels else train.labels
     try:
         model.fit(
             PairDataset(
@@ -149,12 +151,18 @@ def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     return model
 
 
-def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
+def _probabilities(run: RunFolder, data: RetrievalData) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
-    path = run.path / POSTERIOR
+    path, recipe, train = run.path / POSTERIOR, run.recipe, data.train
     if not path.is_file():
-        noise_model = VARIANTS[run.recipe.variant].noise_model
-        estimate(train.image, train.text, train.labels, noise_model, groups=train.groups).save(path)
+        estimate(
+            train.image,
+            train.text,
+            train.labels,
+            VARIANTS[recipe.variant].noise_model,
+            groups=train.groups,
+            checked=None if recipe.checked is None else checked_rows(recipe, data).pair,
+        ).save(path)
     return LabelPosterior.load(path).probabilities
 
 
@@ -187,16 +195,15 @@ class _Keeper(keras.callbacks.Callback):
         self.stop.check()
 
     def _remembered(self) -> list[NDArray[Any]]:
-        variables = _variables(self.model)
+        variables = variables_of(self.model)
         if sum(4 * math.prod(variable.shape) for variable in variables) > REMEMBERED_BYTES:
             return []
-        return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        return read_variables(variables)
 
     def save_last(self, model: CrossModalHashing) -> None:
         """Write the checkpoint of the last finished epoch, whatever came after it."""
         if self.last and len(self.history) > self.run.epochs_done:
-            for variable, value in zip(_variables(model), self.last, strict=True):
-                variable.assign(value)
+            write_variables(variables_of(model), self.last)
             with self.stop.held():
                 self._checkpoint(model)
 
@@ -213,11 +220,6 @@ class _Keeper(keras.callbacks.Callback):
         self.saved = time.perf_counter()
         # At most a twentieth of the time goes into checkpoints of a large model.
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
-
-
-def _variables(model: CrossModalHashing) -> list[Any]:
-    """All that a checkpoint of the model holds."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:
@@ -245,7 +247,12 @@ def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_
             run.save_array(f"{part}_{name}_codes", values)
         run.save_array(f"{part}_labels", pairs.labels)
     run.state["metrics"] = retrieval_metrics(
-        packed["query"], packed["database"], data.query.labels, data.database.labels, model.bits
+        packed["query"],
+        packed["database"],
+        data.query.labels,
+        data.database.labels,
+        model.bits,
+        bool(recipe.graded),
     )
     run.state["status"] = "finished"
     if keep_model:

@@ -381,3 +381,31 @@ def test_a_random_order_has_a_line_where_the_cells_know_it(read):
 def test_the_page_writes_out_what_turns_the_direction_of_writing(read):
     html = draw_page(read(cell(dataset="icons", title="a\u202eb", versions={"keras": "\u2066"})))
     assert not set(html) & set("\u202e\u2066")
+
+
+def test_relevance_in_degrees_has_a_table_where_all_seeds_measured_it(read):
+    def graded(seed, value):
+        side = {
+            "ndcg_at_100": value,
+            "acg_at_100": 2 * value,
+            "weighted_map": 3 * value,
+            "all_labels_at_10": 0.0,
+        }
+        side["precision"] = [0.5]
+        return cell(seed=seed, metrics={"i2t": side, "t2i": side})
+
+    rows = summarize(read(graded(0, 0.5), graded(1, 0.75)))
+    table = next(table for table in tables(rows) if "relevance in degrees" in table.title)
+    assert table.columns[:3] == ("nDCG@100", "ACG@100", "weighted mAP")
+    values = table.lines[0].values
+    assert [value.split()[0] for value in values] == ["0.625", "1.250", "1.875", "0.000"]
+    assert values[0].endswith("0.177")
+    assert "0.625" in to_markdown(rows)
+    rows = summarize(read(graded(0, 0.5), cell(seed=1)))
+    assert not any("relevance in degrees" in table.title for table in tables(rows))
+    broken = graded(0, 0.5)
+    broken["metrics"] = {"i2t": broken["metrics"]["i2t"], "t2i": {"precision": [0.5]}}
+    with pytest.raises(
+        ValueError, match="line 1: ndcg_at_100 of t2i must be a finite number of at least 0; got None"
+    ):
+        read(broken)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scbch_keras.training.data.own.arrays import ArrayPairs, array_pairs
 from scbch_keras.training.data.own.columns import parsed, read_table, renamed_arrays
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
+from scbch_keras.training.data.own.fixed_data import data_file
 from scbch_keras.training.data.own.groups import agree, draw_rows, shared_items
-from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs, table_in
+from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs
 from scbch_keras.training.data.own.vocabulary import check_names
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.data.problems import SPLITS, Report, refuse
@@ -51,7 +52,7 @@ def read_own(
 
     Args:
         path: .npz, .h5, .hdf5, .mat or .parquet with features; or a folder of pictures with one .csv or .jsonl table
-            in it, or that table.
+            in it, or that table; or the folder that `scbch fix` wrote.
         separator: one character, between the labels of a cell.
         label_names: the vocabulary of an earlier run: labels then are in its order, and others are refused.
             None: the names that occur, sorted; or those of the file.
@@ -84,8 +85,7 @@ def gather(
     vocabulary = None if label_names is None else check_names("label_names", label_names)
     if not isinstance(separator, str) or len(separator) != 1 or separator.isalnum() or separator in '"\r\n':
         raise ValueError(f"separator: expected one character, no letter, digit or quote, got {separator!r}")
-    if file.is_dir():
-        file = table_in(file)
+    file = data_file(file)
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file or folder")
     ending = file.suffix.lower()
