@@ -166,6 +166,7 @@ def audit_data(
     checked: Path | None = None,
     proposed: int | None = None,
     proposed_by: ProposedBy = "random",
+    columns: str | None = None,
 ) -> AuditedRun:
     """Audit one's own data without a run: audit.csv, audit.html and, with clean labels, audit.json in a folder.
 
@@ -180,12 +181,13 @@ def audit_data(
         checked: a table of rows that were checked by hand, see `read_checked`.
         proposed: how many other rows to propose for checking, in check.csv; None: none.
         proposed_by: as `by` of `posterior.propose`.
+        columns: which of the data's columns are ours, as for `read_own`.
 
     Raises:
         ValueError: data or settings that are not as described, or texts of which nothing can be learned.
     """
     whole("limit", limit, 1)
-    own = read_own(path, separator)
+    own = read_own(path, separator, columns=columns)
     if len(own) < FEWEST_ROWS:
         raise ValueError(
             f"{path}: {len(own)} rows are too few to learn from how labels go wrong: expected {FEWEST_ROWS} at least"
