@@ -23,12 +23,12 @@ from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.service.work import Work
 
 
-def application(release: Path, codes: Path | None = None, limits: Limits | None = None) -> FastAPI:
+def application(release: Path, codes: str | Path | None = None, limits: Limits | None = None) -> FastAPI:
     """The application, to be run by an ASGI server; `server.run` guards its connections too.
 
     Args:
         release: the folder of a release's version, followed once.
-        codes: codes of `encode_file`, or an index, to search in.
+        codes: codes of `encode_file`, an index, or the URL of a store with its table, to search in.
         limits: None for the defaults.
 
     Raises ValueError or FileNotFoundError as `HashEncoder` and `open_index` do, and for codes of another model.
@@ -71,8 +71,7 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
     async def readyz() -> dict[str, Any]:
         if not work.ready():
             raise HTTPException(503, "not ready")
-        size = None if work.index is None else len(work.index)
-        return {"release": str(work.source), "bits": work.encoder.bits, "indexed": size}
+        return {"release": str(work.source), "bits": work.encoder.bits, "indexed": work.indexed}
 
     @app.get("/metrics")
     async def tell() -> Response:
@@ -87,7 +86,14 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
             )
 
     app.include_router(open_inference.router(work, infer))
-    for error in (InputError, OverloadedError, RefusedError, TimeoutError, StarletteHTTPException):
+    for error in (
+        InputError,
+        OverloadedError,
+        RefusedError,
+        TimeoutError,
+        ConnectionError,
+        StarletteHTTPException,
+    ):
         app.add_exception_handler(error, _refused)
     app.add_exception_handler(ClientDisconnect, _gone)
     paths = [route.path for route in app.routes if hasattr(route, "path")]
@@ -148,7 +154,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     elif isinstance(error, RefusedError):
         # What the client still sends is no request.
         status, headers = error.status, {"Connection": "close"}
-    elif isinstance(error, OverloadedError):
+    elif isinstance(error, OverloadedError | ConnectionError):  # the latter: a store that does not answer
         status, headers = 503, {"Retry-After": "1"}
     elif isinstance(error, TimeoutError):
         status, headers = 504, {"Retry-After": "1"}

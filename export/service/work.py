@@ -17,9 +17,10 @@ from scbch_keras.export.service.bodies import SMALL
 from scbch_keras.export.service.inputs import COSTS, MODALITIES, Inputs, Shape
 from scbch_keras.export.service.limits import InputError, Limits
 from scbch_keras.export.service.metrics import Metrics
-from scbch_keras.export.serving.codes_file import open_index
+from scbch_keras.export.serving.codes_file import open_index, shown_path
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
+from scbch_keras.export.stores.index import StoredIndex
 
 _INLINE = 2**12
 """Bytes of a body that is read faster than a thread is started on it."""
@@ -34,25 +35,28 @@ class Work:
 
     Args:
         release: the folder of a release's version, followed once.
-        codes: to search in; None for none.
+        codes: what `open_index` takes, to search in; None for none.
 
     Raises ValueError for codes of another model than the release's.
     """
 
-    def __init__(self, release: Path, codes: Path | None, limits: Limits, metrics: Metrics):
+    def __init__(self, release: Path, codes: str | Path | None, limits: Limits, metrics: Metrics):
         self.limits = limits
         self.encoder = HashEncoder(release, max_pixels=limits.max_pixels)
         self.source = Source.of(self.encoder)
-        self.index: HammingIndex | None = None
+        self.index: HammingIndex | StoredIndex | None = None
+        self.indexed: int | None = None
         self.names: list[str] | None = None
         if codes is not None:
             self.index, self.names = open_index(codes)
             if self.index.source is not None:
-                self.source.check_same_model(str(release), self.index.source, str(codes))
+                self.source.check_same_model(str(release), self.index.source, shown_path(codes))
             if self.index.bits != self.encoder.bits:
                 raise ValueError(
-                    f"{codes} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
+                    f"{shown_path(codes)} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
                 )
+            # Once: a store may count for long.
+            self.indexed = len(self.index)
         signatures = self.encoder.manifest["signatures"]
         self.shapes: dict[str, Shape] = {
             modality: signatures[f"encode_{modality}"]["inputs"][modality]["shape"][1:]
@@ -137,7 +141,7 @@ class Work:
         return {"known_words": known, "unknown_words": await self.unknown_words(inputs.rows)}
 
     async def results(
-        self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None
+        self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
     ) -> list[str]:
         """Packed codes -> for each the JSON of its results, nearest first; none for a text without a known word.
 
@@ -150,7 +154,9 @@ class Work:
             parts += await self._in_thread(self._small, self._search, index, chosen, k, counts)
         return parts
 
-    def _search(self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None) -> list[str]:
+    def _search(
+        self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
+    ) -> list[str]:
         ids, distances = (array.tolist() for array in index.search(codes, k))
         names = self.names
         rows = [

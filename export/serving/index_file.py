@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.format.source import Source
-from scbch_keras.export.serving.ids import Ids
 from scbch_keras.files import loads, replaced
+from scbch_keras.ids import Ids
 from scbch_keras.npz import read_npz
 
 _SCHEMA = 2
