@@ -77,3 +77,14 @@ def small_model():
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server with pgvector."""
+    from tests.stores import PostgresServer
+
+    pytest.importorskip("psycopg")
+    server = PostgresServer()
+    yield server
+    server.stop()

@@ -86,14 +86,7 @@ def application(release: Path, codes: str | Path | None = None, limits: Limits |
             )
 
     app.include_router(open_inference.router(work, infer))
-    for error in (
-        InputError,
-        OverloadedError,
-        RefusedError,
-        TimeoutError,
-        ConnectionError,
-        StarletteHTTPException,
-    ):
+    for error in (InputError, OverloadedError, RefusedError, TimeoutError, StarletteHTTPException):
         app.add_exception_handler(error, _refused)
     app.add_exception_handler(ClientDisconnect, _gone)
     paths = [route.path for route in app.routes if hasattr(route, "path")]
@@ -154,7 +147,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     elif isinstance(error, RefusedError):
         # What the client still sends is no request.
         status, headers = error.status, {"Connection": "close"}
-    elif isinstance(error, OverloadedError | ConnectionError):  # the latter: a store that does not answer
+    elif isinstance(error, OverloadedError):
         status, headers = 503, {"Retry-After": "1"}
     elif isinstance(error, TimeoutError):
         status, headers = 504, {"Retry-After": "1"}

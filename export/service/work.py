@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,14 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.service.batching import Batcher, pieces
 from scbch_keras.export.service.bodies import SMALL
 from scbch_keras.export.service.inputs import COSTS, MODALITIES, Inputs, Shape
-from scbch_keras.export.service.limits import InputError, Limits
+from scbch_keras.export.service.limits import InputError, Limits, OverloadedError
 from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.serving.codes_file import open_index, shown_path
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.export.stores.index import StoredIndex
 
+_LOG = logging.getLogger("uvicorn.error")
 _INLINE = 2**12
 """Bytes of a body that is read faster than a thread is started on it."""
 _PIECE = 16
@@ -157,7 +159,13 @@ class Work:
     def _search(
         self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
     ) -> list[str]:
-        ids, distances = (array.tolist() for array in index.search(codes, k))
+        try:
+            ids, distances = (array.tolist() for array in index.search(codes, k))
+        except (ConnectionError, ValueError) as error:
+            # Codes and k have been checked: it is a store that is gone, or whose table is another by now. Its
+            # address is for the log alone.
+            _LOG.error("search failed: %s", error)
+            raise OverloadedError("the store of the codes does not answer") from error
         names = self.names
         rows = [
             json.dumps(

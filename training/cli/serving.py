@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
+from scbch_keras.export.serving.codes_file import shown_path
+from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
@@ -102,8 +104,11 @@ def encode(
 @app.command()
 def search(
     codes: Annotated[
-        Path,
-        typer.Argument(metavar="CODES", help="Codes of `scbch encode`, or an index of HammingIndex.save."),
+        str,
+        typer.Argument(
+            metavar="CODES",
+            help="Codes of `scbch encode`, an index of HammingIndex.save, or a store: postgresql://...#TABLE.",
+        ),
     ],
     queries: Annotated[
         list[str],
@@ -133,11 +138,12 @@ def search(
         if modality not in (None, "image", "text"):
             raise ValueError(f"modality: expected image or text, got {modality!r}")
         index, names = open_index(codes)
+        shown = shown_path(codes)
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)
             encoder = _opened(release, sorted(set(modalities)), precision, providers)
-            _check_model(codes, index, str(release), Source.of(encoder))
+            _check_model(shown, index, str(release), Source.of(encoder))
             notes += unknown_words(encoder, queries, modalities, force)
             results = _results(queries, encode_queries(encoder, queries, modalities), index, names, k)
             for note in notes:
@@ -149,14 +155,14 @@ def search(
         else:
             for path in queries:
                 query = CodesFile.open(path)
-                _check_model(codes, index, path, query.source)
+                _check_model(shown, index, path, query.source)
                 labels = query.ids or [f"{path}[{row}]" for row in range(len(query.codes))]
                 results += _results(labels, query.codes, index, names, k)
         if out is not None:
             with replaced(out) as file:
                 file.write(_WRITERS[out.suffix](results).encode())
+        told = f"{shown}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
     console = Console()
-    told = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
     console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
     _show(console, results)
     if out is not None:
@@ -174,9 +180,9 @@ def _opened(
     )
 
 
-def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) -> None:
+def _check_model(codes: str, index: HammingIndex | StoredIndex, what: str, source: Source) -> None:
     if index.source is not None:
-        source.check_same_model(what, index.source, str(codes))
+        source.check_same_model(what, index.source, codes)
     else:
         told = (
             f"Warning: {codes} does not say which model made its codes; only their length is compared with "
@@ -186,7 +192,11 @@ def _check_model(codes: Path, index: HammingIndex, what: str, source: Source) ->
 
 
 def _results(
-    queries: list[str], packed: NDArray[Any], index: HammingIndex, names: list[str] | None, k: int
+    queries: list[str],
+    packed: NDArray[Any],
+    index: HammingIndex | StoredIndex,
+    names: list[str] | None,
+    k: int,
 ) -> list[dict[str, Any]]:
     """A row for each code found: query, rank from 1, id, distance."""
     ids, distances = (array.tolist() for array in index.search(packed, k))

@@ -51,11 +51,3 @@ class PostgresServer:
     def stop(self):
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    pytest.importorskip("psycopg")
-    server = PostgresServer()
-    yield server
-    server.stop()
