@@ -88,3 +88,15 @@ def postgres():
     server = PostgresServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory):
+    """milvus-lite, the single-file form of Milvus."""
+    from tests.stores import MilvusLite
+
+    for needed in ("pymilvus", "milvus_lite", "psutil"):
+        pytest.importorskip(needed)
+    server = MilvusLite(tmp_path_factory.mktemp("milvus"))
+    yield server
+    server.stop()

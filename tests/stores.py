@@ -1,4 +1,4 @@
-"""Real stores: a PostgreSQL server of the tests' own."""
+"""Real stores of the tests' own: a PostgreSQL server, and milvus-lite, which is a server for a file."""
 
 import os
 import shutil
@@ -51,3 +51,32 @@ class PostgresServer:
     def stop(self):
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class MilvusLite:
+    """milvus-lite on a file. It asks for no password, so `url` has none."""
+
+    def __init__(self, folder):
+        self._path = folder / "codes.db"
+        self.url = f"milvus://{self._path}"
+
+    def kill(self):
+        import psutil
+
+        for child in psutil.Process().children():
+            if str(self._path) in child.cmdline():
+                child.kill()
+                child.wait(30)
+
+    def restart(self):
+        """The next call starts it again."""
+
+    def client(self):
+        from pymilvus import MilvusClient
+
+        return MilvusClient(str(self._path))
+
+    def stop(self):
+        from milvus_lite.server_manager import server_manager_instance
+
+        server_manager_instance.release_server(str(self._path))

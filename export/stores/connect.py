@@ -15,6 +15,7 @@ class _Adapter(NamedTuple):
 
 
 _ADAPTERS = {
+    "milvus": _Adapter("milvus", "Milvus", "milvus"),
     "postgres": _Adapter("postgres", "Postgres", "postgres"),
     "postgresql": _Adapter("postgres", "Postgres", "postgres"),
 }

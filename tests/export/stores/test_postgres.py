@@ -189,3 +189,12 @@ def test_a_forked_process_searches_by_a_connection_of_its_own(index):
     for child in children:
         child.join()
     assert stored.search(query, 5)[0].tolist() == expected
+
+
+def test_strings_with_quotes_and_control_characters_are_ids(postgres, table):
+    with HammingIndex.connect(postgres.url, table, bits=8) as index:
+        index.add(np.zeros((4, 1), np.uint8), ["\t\n", "\x01", "\x7f", "'; drop --"])
+        assert index.search(ZERO, 9)[0].tolist() == [["\x01", "\t\n", "'; drop --", "\x7f"]]
+        assert index.search(ZERO, 9, among=["\t\n"])[0].tolist() == [["\t\n"]]
+        index.remove(["'; drop --", "\t\n"])
+        assert len(index) == 2
