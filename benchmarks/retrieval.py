@@ -1,21 +1,26 @@
-"""Time and peak memory of the retrieval metrics: `python -m benchmarks.retrieval`.
+"""CPU time and peak memory of the retrieval metrics: `python -m benchmarks.retrieval [--save]`.
 
-Beside each time stand two ratios from the same run: to the sgemm that any comparison by inner products needs
-at least (queries x bits x items), and to a plain peer, mAP by two matrix products and one argsort a query.
-Times are the best of `--repeat` rounds, in each of which everything is measured once. Peak memory is that of
-numpy's allocations during one call (tracemalloc, in a call of its own, since tracing slows it down).
+The floor is the sgemm that any comparison by inner products needs at least (queries x bits x items); the peer mAP by
+two matrix products and one argsort a query. "every metric" is what `scbch train` computes at its end, both directions.
+Peak memory is that of numpy's allocations during one call (tracemalloc, in a call of its own, since tracing slows it
+down). --large compares 10,000 queries with 1,000,000 items once, and prints the growth of the process' memory.
 """
 
 import argparse
-import time
+import resource
 import tracemalloc
 from collections.abc import Callable
+from importlib.util import find_spec
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.codes import hamming_distance, pack_codes
-from scbch_keras.metrics import mean_average_precision, precision_at_n, precision_recall_curve
+from benchmarks.measure import COLUMNS, add_save, clocked, in_turns, show, time_columns
+from scbch_keras import comparison
+from scbch_keras.codes import pack_codes
+from scbch_keras.metrics import mean_average_precision, precision_recall_curve
+from scbch_keras.training.runs.evaluate import retrieval_metrics
 
 LABELS_PER_SAMPLE = 3.8  # as in MIRFlickr-25K
 
@@ -54,47 +59,72 @@ def peak_megabytes(call: Callable[[], object]) -> float:
     return peak / 1e6
 
 
+def uncompiled(call: Callable[[], object]) -> Callable[[], object]:
+    """The call as it is without numba."""
+
+    def plain() -> object:
+        with mock.patch.object(comparison, "_COMPILED_PAIRS", np.inf):
+            return call()
+
+    return plain
+
+
+def large(bits: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    sets = [np.packbits(rng.random((n, bits), "float32") < 0.5, axis=1) for n in (10_000, 1_000_000)]
+    labels = [(rng.random((len(codes), classes), "float32") < LABELS_PER_SAMPLE / classes) for codes in sets]
+    query, database = ({"image": codes, "text": codes} for codes in sets)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cpu, wall = clocked(lambda: retrieval_metrics(query, database, *labels, bits))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(
+        f"10,000 x 1,000,000, every metric, both directions: {cpu:.1f} CPU s, {wall:.1f} s; {grown / 1024:.0f} MiB "
+        f"beyond the {before / 1024:.0f} MiB of the process with its codes and labels"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    for name, default in (("queries", 2000), ("items", 18_015), ("bits", 64), ("classes", 24), ("repeat", 5)):
+    for name, default in (("queries", 2000), ("items", 18_015), ("bits", 64), ("classes", 24), ("turns", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--large", action="store_true", help="only 10,000 x 1,000,000")
+    add_save(parser)
     args = parser.parse_args()
+    if args.large:
+        large(args.bits, args.classes)
+        return
 
     rng = np.random.default_rng(0)
     projection = rng.standard_normal((args.classes, args.bits))
     queries, query_labels = codes_and_labels(args.queries, args.bits, args.classes, rng, projection)
     items, item_labels = codes_and_labels(args.items, args.bits, args.classes, rng, projection)
     sets = pack_codes(queries), pack_codes(items), query_labels, item_labels
+    both = {"image": sets[0], "text": sets[0][::-1]}, {"image": sets[1], "text": sets[1]}
     floats = queries, items, query_labels.astype(np.float32), item_labels.astype(np.float32)
     ranks = np.linspace(1, args.items, 15).astype(int)
 
-    calls: dict[str, Callable[[], object]] = {
-        "sgemm": lambda: queries @ items.T,
-        "plain argsort mAP": lambda: argsort_map(*floats),
-        "hamming_distance": lambda: hamming_distance(*sets[:2], args.bits),
+    measured: dict[str, Callable[[], object]] = {
         "mAP@all": lambda: mean_average_precision(*sets, bits=args.bits),
-        "mAP@50": lambda: mean_average_precision(*sets, bits=args.bits, k=50),
         "mAP@all, ties='reference'": lambda: mean_average_precision(*sets, bits=args.bits, ties="reference"),
-        "PR curve, every radius": lambda: precision_recall_curve(*sets, bits=args.bits),
         "PR curve, 15 ranks": lambda: precision_recall_curve(*sets, bits=args.bits, ranks=ranks),
-        "precision@N, 3 N": lambda: precision_at_n(*sets, bits=args.bits, n=(10, 50, 100)),
+        "every metric, both directions": lambda: retrieval_metrics(
+            *both, query_labels, item_labels, args.bits
+        ),
     }
-    seconds = dict.fromkeys(calls, np.inf)
-    for _ in range(args.repeat):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-
-    print(f"{args.queries:,} queries x {args.items:,} items, {args.bits} bits, {args.classes} classes")
-    print(f"{'':28}{'seconds':>9}{'/ sgemm':>9}{'/ argsort':>11}{'peak MB':>9}")
-    for name, call in calls.items():
-        print(
-            f"{name:28}{seconds[name]:9.3f}{seconds[name] / seconds['sgemm']:9.2f}"
-            f"{seconds[name] / seconds['plain argsort mAP']:11.3f}{peak_megabytes(call):9.1f}"
-        )
-    expected, plain = calls["mAP@all"](), calls["plain argsort mAP"]()
-    print(f"mAP@all {expected:.5f}, by one argsort {plain:.5f}")
+    calls: dict[str, Callable[[], object]] = {"plain argsort mAP": lambda: argsort_map(*floats)}
+    calls |= {f"{name}, NumPy": uncompiled(call) for name, call in measured.items()}
+    if find_spec("numba"):
+        calls |= {f"{name}, numba": call for name, call in measured.items()}
+    results = in_turns(calls, lambda: queries @ items.T, args.turns)
+    title = f"{args.queries:,} x {args.items:,}, {args.bits} bits, {args.classes} classes"
+    rows = [
+        [name, *time_columns(results[name], results["floor"]), f"{peak_megabytes(call):.0f}"]
+        for name, call in calls.items()
+    ]
+    floor = f"Floor {min(results['floor'].cpu):.3f} CPU s: the product of the codes."
+    expected, plain = measured["mAP@all"](), calls["plain argsort mAP"]()
+    note = f"{floor} mAP@all {expected:.5f}, by one argsort {plain:.5f}."
+    show("retrieval", [title, *COLUMNS, "peak MB"], rows, args.save, note)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""The arguments of `compile` and `fit` as Keras users know them: checked, cut in two, or told what to use."""
+"""The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from scbch_keras.arrays import as_array
+from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
+from scbch_keras.data import LoaderPairs, PairDataset
+from scbch_keras.features import as_features, take
+from scbch_keras.labels.matrix import check_labels
 from scbch_keras.retrieval_sets import MAP_NAMES
 
 
@@ -55,7 +59,7 @@ def pair_arrays(x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], Any
         raise ValueError("y is missing: the labels (N, num_classes).")
     _refuse_listed_labels(y)
     weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
-    return {name: as_array(name, values) for name, values in x.items()}, as_array("labels", y), weight
+    return {name: as_features(name, values) for name, values in x.items()}, as_array("labels", y), weight
 
 
 def _refuse_listed_labels(y: Any) -> None:
@@ -83,12 +87,51 @@ def _refuse_listed_labels(y: Any) -> None:
 
 def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     """The last share of the rows for validation, as Keras does it."""
-    parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
     cut = int(len(y) * (1 - share))
-    image, text, labels, *weight = [part[:cut] for part in parts]
-    held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
-    training = ({"image": image, "text": text}, labels, weight[0] if weight else None)
-    return training, ({"image": held_image, "text": held_text}, held_labels, *held_weight)
+
+    def cut_out(rows: slice) -> Any:
+        features = {name: take(part, rows) for name, part in x.items()}
+        return features, y[rows], None if sample_weight is None else sample_weight[rows]
+
+    return cut_out(slice(cut)), cut_out(slice(cut, None))
+
+
+def validation_set(model: Any, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
+    """Validation data of a `CrossModalHashing`, checked as training data is.
+
+    Args:
+        model: whose `fit` it is for.
+        data: ({"image", "text"}, labels[, sample_weight]), a `PairDataset` or a loader.
+        batch_size: int, for arrays.
+        steps: int or None, batches of a loader that has no end.
+
+    Raises:
+        ValueError: what training data is refused for, with "validation_data: " before it.
+    """
+    try:
+        if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
+            if len(data) not in (2, 3):
+                raise ValueError(
+                    f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
+                )
+            x, labels, sample_weight = pair_arrays(*data, *[None] * (3 - len(data)))
+            data = PairDataset(
+                **x,
+                labels=labels,
+                batch_size=batch_size,
+                shuffle=False,
+                seed=0,  # drawing one would change the order of the training set
+                sample_weight=sample_weight,
+                soft_labels=model.soft_labels,
+            )
+        if isinstance(data, PairDataset):
+            model.check_batch({"image": data.image, "text": data.text})
+        else:
+            data = LoaderPairs(data, False, model.soft_labels, steps, model.check_batch)
+        check_labels("labels", data.labels, model.num_classes, model.soft_labels)
+    except ValueError as error:
+        raise ValueError(f"validation_data: {error}") from error
+    return data
 
 
 def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
@@ -101,3 +144,24 @@ def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
         if isinstance(callback, keras.callbacks.Callback) and getattr(callback, "mode", None) == "auto":
             monitor = str(getattr(callback, "monitor", "")).removeprefix("val_")
             callback.mode = modes.get(monitor, "auto")
+
+
+def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -> list[Any]:
+    """The callbacks in the order in which they work: metrics before who reads them, a backup after all others.
+
+    Args:
+        callbacks: what `fit` was given.
+        watch: runs first.
+        pairs: the training set.
+        train_data: what Keras trains on.
+    """
+    flat = keras.tree.flatten(callbacks or [])
+    backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
+    others = [callback for callback in flat if callback not in backups]
+    others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
+    if backups:
+        others += (
+            [] if any(isinstance(c, keras.callbacks.History) for c in others) else [keras.callbacks.History()]
+        )
+        backups[0].attach(pairs, [*others, *backups[1:]], train_data)
+    return [*others, *backups]

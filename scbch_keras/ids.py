@@ -59,7 +59,7 @@ def check_distinct(name: str, ids: Ids) -> None:
 
 
 def _array(name: str, ids: Any) -> NDArray[Any]:
-    """As numpy has them, but no element becomes another type beside one of another."""
+    """An array of the ids, without numpy's conversion of mixed types to a common one."""
     if isinstance(ids, np.ma.MaskedArray):
         return as_array(name, ids)
     if isinstance(ids, list | tuple) or (

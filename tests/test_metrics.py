@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scbch_keras import metrics
+from scbch_keras import comparison
 from scbch_keras.codes import pack_codes
 from scbch_keras.metrics import (
     cross_modal_map,
@@ -206,7 +206,7 @@ def test_the_block_size_does_not_change_the_result(metric, block_size, database_
     sets = retrieval(23, 50, 12, seed=seed)
     whole = metric(*sets, bits=12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "_DATABASE_BLOCK", database_block)
+        patch.setattr(comparison, "_DATABASE_BLOCK", database_block)
         np.testing.assert_array_equal(metric(*sets, bits=12, block_size=block_size), whole)
 
 
@@ -254,7 +254,7 @@ def test_queries_times_database_is_never_in_memory(metric):
     metric(*sets, bits=64)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2 * metrics.BLOCK_BYTES  # the distances alone would be 32 MB
+    assert peak < 2 * comparison.BLOCK_BYTES  # the distances alone would be 32 MB
 
 
 def test_k_beyond_the_database_is_the_whole_ranking():

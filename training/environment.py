@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,16 +10,19 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # Import name -> package. TensorFlow is here because it writes the release, whatever backend trains.
 _QUICKSTART = {
+    "fastapi": "fastapi",
     "matplotlib": "matplotlib",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
     "py_phosphor_icons": "py-phosphor-icons",
     "resvg_py": "resvg-py",
     "rich": "rich",
     "tensorflow": "tensorflow",
     "tf2onnx": "tf2onnx",
     "typer": "typer",
+    "uvicorn": "uvicorn",
 }
 
 _PACKAGES = (
@@ -46,16 +48,19 @@ def missing_packages() -> list[str]:
     return [package for name, package in _QUICKSTART.items() if find_spec(name) is None]
 
 
-def choose_backend(asked: str | None = None) -> str:
+def choose_backend(requested: str | None = None) -> str:
     """The Keras backend to run on.
 
-    In this order: `asked`; the environment's KERAS_BACKEND; the one in Keras' configuration file, if it is
+    In this order: `requested`; the environment's KERAS_BACKEND; the one in Keras' configuration file, if it is
     installed; the first installed of tensorflow, jax, torch.
 
     Raises:
         BackendError: the one that was asked for is unknown or not installed, or there is none.
     """
-    for source, name in (("--backend", asked), ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None)):
+    for source, name in (
+        ("--backend", requested),
+        ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None),
+    ):
         if name is None:
             continue
         if name not in BACKENDS:
@@ -82,12 +87,14 @@ def _configured_backend() -> str | None:
 
 def versions(backend: str) -> dict[str, str]:
     """Versions of Python and of the installed packages that a result on `backend` depends on."""
-    found = {"python": platform.python_version()}
+    from importlib import metadata  # slow to import, and most commands do without
+
+    installed = {"python": platform.python_version()}
     for name in (*_PACKAGES, *_DATA_PACKAGES):
         if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):
             continue
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.export.format.encoder_inputs import encoder_inputs
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.service.batching import Batcher, pieces
 from scbch_keras.export.service.bodies import SMALL
@@ -59,11 +60,15 @@ class Work:
                 )
             # Once: a store may count for long.
             self.indexed = len(self.index)
-        signatures = self.encoder.manifest["signatures"]
-        self.shapes: dict[str, Shape] = {
-            modality: signatures[f"encode_{modality}"]["inputs"][modality]["shape"][1:]
-            for modality in ("image", "text")
-        }
+        self.shapes: dict[str, Shape] = {}
+        for modality in ("image", "text"):
+            inputs = encoder_inputs(self.encoder.manifest, modality)
+            if list(inputs) != [modality]:
+                raise ValueError(
+                    f"{release}: its {modality} encoder has the inputs {', '.join(inputs)}, for which the service "
+                    "has no request; serve it by TensorFlow Serving, Triton or KServe, or call HashEncoder"
+                )
+            self.shapes[modality] = inputs[modality]["shape"][1:]
         for modality, shape in self.shapes.items():
             sizes = [size for size in shape if size is not None]
             if len(sizes) == len(
@@ -178,6 +183,18 @@ class Work:
             for row in zip(ids, distances, strict=True)
         ]
         return rows if known is None else [row if n else "[]" for row, n in zip(rows, known, strict=True)]
+
+    def row_names(self) -> list[str]:
+        """The name of each code in the order of the index: its id, or its row where it has none."""
+        if self.names is not None:
+            return self.names
+        if isinstance(self.index, StoredIndex):
+            raise ValueError("a search page needs codes in a file: a store does not list its ids")
+        return [] if self.index is None else [str(id) for id in self.index.ids.tolist()]
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(*arguments)`, off the event loop."""
+        return await self._in_thread(self._small, function, *arguments)
 
     async def _in_thread(
         self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any

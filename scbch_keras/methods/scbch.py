@@ -58,6 +58,9 @@ class SCBCH(CrossModalHashing):
             (`scbch_keras.labels.posterior.estimate`, or one's own) without confidence weights; beyond the paper.
         intra_modal: whether attraction and repulsion inside each modality are part of the objective, with weight
             alpha; None: with `labels="posterior"`.
+        attraction_by: what weighs the attraction of two samples, between the modalities and inside each. "sharing":
+            [R > 0] as in Eq. 5, or the probability of sharing a label. "similarity": R itself, so that pairs with more
+            labels in common, of those that either has, are pulled more; beyond the paper.
 
     Raises:
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
@@ -84,6 +87,7 @@ class SCBCH(CrossModalHashing):
         l2: float = 1e-5,
         labels: Literal["noisy", "posterior"] = "noisy",
         intra_modal: bool | None = None,
+        attraction_by: Literal["sharing", "similarity"] = "sharing",
         **kwargs: Any,
     ) -> None:
         gamma, neighbors = share("gamma", gamma), whole("neighbors", neighbors, 1)
@@ -91,6 +95,7 @@ class SCBCH(CrossModalHashing):
         alpha, beta = number("alpha", alpha, 0), number("beta", beta, 0)
         one_of("dialect", dialect, get_args(losses.Dialect))
         one_of("labels", labels, ("noisy", "posterior"))
+        one_of("attraction_by", attraction_by, ("sharing", "similarity"))
         classification, contrastive = (
             flag("classification", classification),
             flag("contrastive", contrastive),
@@ -134,13 +139,26 @@ class SCBCH(CrossModalHashing):
         self.attraction = attraction
         self.labels = labels
         self.intra_modal = intra_modal
+        self.attraction_by = attraction_by
         if classification:
             self.image_classifier = ConceptClassifier(num_classes, name="image_classifier")
             self.text_classifier = ConceptClassifier(num_classes, name="text_classifier")
 
     @classmethod
     def for_benchmark(cls, name: str, bits: int = 64, **settings: Any) -> "SCBCH":
-        """The authors' settings for "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12"; others on top."""
+        """A model with the authors' settings for a benchmark.
+
+        Args:
+            name: "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12".
+            bits: int >= 1, code length.
+            **settings: other arguments of `SCBCH`, which replace the authors'.
+
+        Returns:
+            A model that is not compiled.
+
+        Raises:
+            ValueError: another name, or a wrong argument.
+        """
         one_of("name", name, BENCHMARKS)
         return cls(bits=bits, **{**BENCHMARKS[name], **settings})
 
@@ -150,7 +168,15 @@ class SCBCH(CrossModalHashing):
             self._classifier(modality).build((None, self.bits))
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
-        """Codes and label logits of the modalities in `inputs`."""
+        """Codes and label logits of the modalities in `inputs`.
+
+        Args:
+            inputs: {"image": (n, ...), "text": (n, ...)}, or one of them.
+            training: whether the branches train.
+
+        Returns:
+            Codes (n, bits) by modality, and with `classification` logits (n, C) as "image_logits" and "text_logits".
+        """
         codes = super().call(inputs, training)
         if not self.classification:
             return codes
@@ -202,10 +228,13 @@ class SCBCH(CrossModalHashing):
         return terms
 
     def _label_relations(self, labels: Any) -> tuple[Tensor, Tensor]:
-        """R, and the probability of sharing a label: (n, n) each."""
-        if self.labels == "posterior":
-            return losses.soft_label_similarity(labels), losses.sharing_probability(labels)
-        similarity = losses.label_similarity(labels)
+        """R, and what weighs attraction: (n, n) each."""
+        soft = self.labels == "posterior"
+        similarity = losses.soft_label_similarity(labels) if soft else losses.label_similarity(labels)
+        if self.attraction_by == "similarity":
+            return similarity, similarity
+        if soft:
+            return similarity, losses.sharing_probability(labels)
         return similarity, ops.cast(similarity > 0, "float32")
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
@@ -264,5 +293,5 @@ class SCBCH(CrossModalHashing):
             ids = np.arange(pairs.num_samples).astype(str)
         if label_names is None:
             label_names = tuple(map(str, range(self.num_classes)))
-        found = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
-        return LabelAudit(*found) if probabilities is None else PosteriorAudit(*found, probabilities)
+        fields = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
+        return LabelAudit(*fields) if probabilities is None else PosteriorAudit(*fields, probabilities)

@@ -1,8 +1,12 @@
-"""The commands of `scbch`. Keras is imported once a command needs it, after its arguments were found good."""
+"""The commands of `scbch`. Keras is imported once a command needs it, after its arguments were found good.
+
+These modules import neither NumPy nor what needs it: `scbch --help` loads them all.
+"""
 
 import importlib
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import tomllib
@@ -10,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,7 +24,9 @@ from scbch_keras import __version__
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.environment import BACKENDS, BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
-from scbch_keras.training.quickstart.results import Results
+
+if TYPE_CHECKING:
+    from scbch_keras.training.quickstart.results import Results
 
 app = typer.Typer(
     help="Binary hash codes for image-text retrieval, learned from labels that are partly wrong.",
@@ -35,8 +41,8 @@ Settings = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"scbch_keras {__version__}")
         raise typer.Exit()
 
@@ -63,6 +69,7 @@ def quickstart(
     bits: Annotated[int, typer.Option(help="Code length, 1 to 1024.")] = 64,
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+    demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()
@@ -78,13 +85,25 @@ def quickstart(
     except (BackendError, ValueError) as error:
         raise typer.BadParameter(terminal(error, lines=True)) from error
     with quiet_import():
+        from scbch_keras.training.quickstart.next_steps import next_commands
         from scbch_keras.training.quickstart.quickstart import quickstart as run
 
     console = Console()
-    _show(console, run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console), out)
+    results = run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console)
+    _show(console, results, out)
+    commands = next_commands(results, out)
+    for command in commands.values():
+        console.print(f"Next: {terminal(command)}", soft_wrap=True, markup=False, highlight=False)
+    if demo:
+        sys.stdout.flush()
+        # A process of its own has not loaded what trains. -P: of the folder where the user happens to be, nothing.
+        arguments = shlex.split(commands["demo"])[1:]
+        os.execv(  # noqa: S606 (our own module)
+            sys.executable, [sys.executable, "-P", "-m", "scbch_keras.training.cli.main", *arguments]
+        )
 
 
-def _show(console: Console, results: Results, out: Path) -> None:
+def _show(console: Console, results: "Results", out: Path) -> None:
     from scbch_keras.training.quickstart.plots import TITLES
     from scbch_keras.training.quickstart.report import ORDER, score_rows
 
@@ -93,8 +112,11 @@ def _show(console: Console, results: Results, out: Path) -> None:
     for column in (*(TITLES[direction] for direction in ORDER), "mean"):
         table.add_column(column, justify="right")
     for name, title, scores in score_rows(results):
-        style = "bold" if name == "full" else None
-        table.add_row(title, *(f"{score:.3f}" for score in scores), style=style)
+        is_released = name == results.released
+        style = "bold" if is_released else None
+        table.add_row(
+            f"{title}, released" if is_released else title, *(f"{score:.3f}" for score in scores), style=style
+        )
     console.print(table)
     served = results.served
     console.print(f"Exported codes equal to the model's: {served.equal:,} of {served.bits:,} bits.")

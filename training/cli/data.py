@@ -1,27 +1,22 @@
 """The commands around data, before any training: describe, features, noise."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
 from scbch_keras.files import replaced
-from scbch_keras.labels import noise as label_noise
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
+from scbch_keras.stored import write_json
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
 from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
 Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
-KINDS = {
-    "mixed": label_noise.mixed_symmetric,
-    "additive": label_noise.additive,
-    "subtractive": label_noise.subtractive,
-}
+KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "subtractive"}
+"""Functions of `scbch_keras.labels.noise`."""
 
 
 @app.command()
@@ -91,8 +86,7 @@ def features(
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
-        with replaced(out.with_suffix(".image.json")) as config:
-            config.write(json.dumps(backbone.config(), indent=1).encode())
+        write_json(out.with_suffix(".image.json"), backbone.config(), indent=1)
         arrays = {
             "image": images,
             "text": texts,
@@ -122,6 +116,9 @@ def noise(
     separator: Separator = ";",
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
+    import numpy as np
+
+    from scbch_keras.labels import noise as label_noise
     from scbch_keras.training.data.own.read import read_own
 
     with bad_input_ends():
@@ -130,7 +127,7 @@ def noise(
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
         own = read_own(data, separator, check_pictures=False)
-        noisy = KINDS[kind](own.labels, rate, seed)
+        noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
         with replaced(out) as file:
             np.savez(
                 file,
@@ -139,8 +136,8 @@ def noise(
                 ids=own.ids,
                 label_names=np.array(own.label_names),
             )
-    told = (
+    message = (
         f"{out}: {noisy.corrupted.sum():,} of {len(noisy.labels):,} samples corrupted, "
         f"{noisy.changed.sum():,} labels changed"
     )
-    typer.echo(terminal(told))
+    typer.echo(terminal(message))

@@ -5,24 +5,22 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source, encode_file, open_index
-from scbch_keras.export.serving.codes_file import shown_path
-from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
-from scbch_keras.training.cli.search_queries import KnownWords, encode_queries, modalities_of, unknown_words
-from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
-from scbch_keras.training.data.own.stream import open_inputs
-from scbch_keras.training.progress import display
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scbch_keras.export import HammingIndex, HashEncoder, Source
+    from scbch_keras.export.stores.index import StoredIndex
 
 Modality = Annotated[str | None, typer.Option(help="image or text.")]
 Providers = Annotated[
@@ -57,6 +55,12 @@ def encode(
     ] = False,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    from scbch_keras.export import Source, encode_file
+    from scbch_keras.training.cli.search_queries import KnownWords
+    from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
+    from scbch_keras.training.data.own.stream import open_inputs
+    from scbch_keras.training.progress import display
+
     skipping = None
     with bad_input_ends():
         source = open_inputs(inputs, modality, key, batch_size)
@@ -132,18 +136,22 @@ def search(
     providers: Providers = None,
 ) -> None:
     """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
+    from scbch_keras.export import CodesFile, Source, open_index
+    from scbch_keras.export.serving.codes_file import shown_path
+    from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
+
     with bad_input_ends():
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
         if modality not in (None, "image", "text"):
             raise ValueError(f"modality: expected image or text, got {modality!r}")
         index, names = open_index(codes)
-        shown = shown_path(codes)
+        place = shown_path(codes)
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)
             encoder = _opened(release, sorted(set(modalities)), precision, providers)
-            _check_model(shown, index, str(release), Source.of(encoder))
+            _check_model(place, index, str(release), Source.of(encoder))
             notes += unknown_words(encoder, queries, modalities, force)
             results = _results(queries, encode_queries(encoder, queries, modalities), index, names, k)
             for note in notes:
@@ -155,15 +163,17 @@ def search(
         else:
             for path in queries:
                 query = CodesFile.open(path)
-                _check_model(shown, index, path, query.source)
+                _check_model(place, index, path, query.source)
                 labels = query.ids or [f"{path}[{row}]" for row in range(len(query.codes))]
                 results += _results(labels, query.codes, index, names, k)
         if out is not None:
             with replaced(out) as file:
                 file.write(_WRITERS[out.suffix](results).encode())
-        told = f"{shown}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
+        message = (
+            f"{place}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
+        )
     console = Console()
-    console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+    console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
     _show(console, results)
     if out is not None:
         console.print(terminal(f"Results: {out}"), soft_wrap=True, markup=False, highlight=False)
@@ -171,7 +181,9 @@ def search(
 
 def _opened(
     release: Path, modalities: Sequence[str], precision: str, providers: list[str] | None
-) -> HashEncoder:
+) -> "HashEncoder":
+    from scbch_keras.export import HashEncoder
+
     return HashEncoder(
         release,
         modalities=modalities,
@@ -180,21 +192,21 @@ def _opened(
     )
 
 
-def _check_model(codes: str, index: HammingIndex | StoredIndex, what: str, source: Source) -> None:
+def _check_model(codes: str, index: "HammingIndex | StoredIndex", what: str, source: "Source") -> None:
     if index.source is not None:
         source.check_same_model(what, index.source, codes)
     else:
-        told = (
+        message = (
             f"Warning: {codes} does not say which model made its codes; only their length is compared with "
             f"that of {what}. HammingIndex(bits, source=Source.of(encoder)) keeps it."
         )
-        typer.echo(terminal(told), err=True)
+        typer.echo(terminal(message), err=True)
 
 
 def _results(
     queries: list[str],
-    packed: NDArray[Any],
-    index: HammingIndex | StoredIndex,
+    packed: "NDArray[Any]",
+    index: "HammingIndex | StoredIndex",
     names: list[str] | None,
     k: int,
 ) -> list[dict[str, Any]]:
@@ -202,8 +214,8 @@ def _results(
     ids, distances = (array.tolist() for array in index.search(packed, k))
     return [
         {"query": query, "rank": rank, "id": names[id] if names else id, "distance": distance}
-        for query, found, far in zip(queries, ids, distances, strict=True)
-        for rank, (id, distance) in enumerate(zip(found, far, strict=True), 1)
+        for query, nearest, far in zip(queries, ids, distances, strict=True)
+        for rank, (id, distance) in enumerate(zip(nearest, far, strict=True), 1)
     ]
 
 

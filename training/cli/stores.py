@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source
-from scbch_keras.export.stores.address import address
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.progress import display
@@ -29,6 +27,9 @@ def index(
     batch_size: Annotated[int, typer.Option(help="Rows that are sent together.", min=1)] = 10_000,
 ) -> None:
     """Put codes into a table of a store, all or none; ids are those of the file, or rows from 0."""
+    from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source
+    from scbch_keras.export.stores.address import address
+
     with bad_input_ends():
         target = address(to, table)
         encoder = HashEncoder(release)

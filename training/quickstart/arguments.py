@@ -1,4 +1,4 @@
-"""What may be asked of a quickstart, and where it may write. Needs no keras: mistakes are told at once."""
+"""The arguments of a quickstart, and where it may write. Needs no keras: mistakes are reported at once."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,10 @@ from typing import Any
 from scbch_keras.checks import share, whole
 
 MARKER = ".scbch-quickstart"
+RELEASES = "releases/icons"
+ICONS = "icons"
+"""The folder of pictures with their table."""
+PICTURE_CODES, TEXT_CODES = "pictures.npy", "texts.npy"
 MAX_BITS = 1024
 MIN_ICONS = 30
 

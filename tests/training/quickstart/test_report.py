@@ -1,7 +1,6 @@
 """The report: drawn from the results alone, well formed, self-contained, and escaped."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -20,40 +19,12 @@ from scbch_keras.training.quickstart.results import (
     Settings,
     Suspect,
 )
+from tests.page import Page
 
 pytestmark = pytest.mark.numpy_only
 
-_VOID = {"meta", "img", "br", "hr", "link", "input"}
 _HOSTILE = "<script>alert('x')</script>&\""
 _BIDI = "a\u202eb\u2066"
-
-
-class _Page(HTMLParser):
-    """Tags that are closed in order, their attributes, and the text between them."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.open, self.errors, self.tags, self.text = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.errors.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def values(self, *names):
-        return [value for _, attrs in self.tags for name, value in attrs.items() if name in names]
 
 
 def _run(name, score):
@@ -67,7 +38,7 @@ def _results(name="acorn", noise=0.5):
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0,0H8V8Z"/></svg>'
     corrupted = (True, False) if noise else (False, False)
     searches = tuple(
-        Search(direction, name, (Hit("leaf", 0, ("Nature",)), Hit(name, 9, ())))
+        Search(direction, name, ("oak", "nut"), (Hit("leaf", 0, ("Nature",)), Hit(name, 9, ())))
         for direction in ("t2i", "i2t")
     )
     runs = [_run("full", 0.75), _run("unweighted", 0.76), _run("posterior", 0.8)] + (
@@ -88,6 +59,7 @@ def _results(name="acorn", noise=0.5):
         random_map={"t2i": 0.23, "i2t": 0.23},
         random_precision={"t2i": 0.25, "i2t": 0.25},
         runs=tuple(runs),
+        released="posterior",
         confidence=Confidence(
             corrupted=corrupted,
             first=(0.6, 0.8),
@@ -111,7 +83,7 @@ def _results(name="acorn", noise=0.5):
 
 @pytest.fixture(scope="module")
 def page():
-    return _Page(draw_report(_results()))
+    return Page(draw_report(_results()))
 
 
 def test_every_tag_is_closed_in_order(page):
@@ -142,7 +114,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_what_comes_from_the_data_is_escaped():
     html = draw_report(_results(_HOSTILE))
-    page = _Page(html)
+    page = Page(html)
     assert "<script" not in html
     assert page.errors == []
     assert _HOSTILE in "".join(page.text)
@@ -184,7 +156,7 @@ def test_the_numbers_of_the_results_are_on_the_page(page):
 
 
 def test_without_noise_nothing_is_said_of_corrupted_labels():
-    page = _Page(draw_report(_results(noise=0.0)))
+    page = Page(draw_report(_results(noise=0.0)))
     text = "".join(page.text)
     assert page.errors == []
     assert "noise 0" in text

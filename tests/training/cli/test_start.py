@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.numpy_only
+
+PROGRAM = """
+import sys
+from scbch_keras.training.cli import main
+sys.argv[0] = "scbch"
+try:
+    main.main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("\\nmodules:", *sorted(name for name in sys.modules if "." not in name))
+"""
+HEAVY = {
+    "numpy",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "onnxruntime",
+    "faiss",
+    "numba",
+    "scipy",
+    "PIL",
+    "h5py",
+}
+COMMANDS = ("train", "noise", "encode")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_and_version_import_no_library_of_numbers(arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
+    shown, _, modules = done.stdout.partition("\nmodules:")
+    assert ("scbch_keras" if arguments == ["--version"] else "Usage:") in shown
+    assert "typer" in modules.split()
+    assert not HEAVY & set(modules.split())
