@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.files import sha256_of
+from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
-from scbch_keras.training.data.problems import CORRUPT, short
 
 _PARQUET = (".parquet",)
 _TFRECORD = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz")
@@ -171,7 +172,7 @@ def _ids(place: str, values: list[Any]) -> list[str]:
     for offset, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ValueError(
-                f"{place}: ids: expected a string or an integer, got {short(value)} {offset} rows on"
+                f"{place}: ids: expected a string or an integer, got {shown(value)} {offset} rows on"
             )
     return [str(value) for value in values]
 

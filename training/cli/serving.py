@@ -38,10 +38,11 @@ def encode(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
+            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures; "
+            "with --engine a pattern of Parquet or TFRecord files or folders of pictures, in quotes.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The .npy file of codes to write.")],
+    out: Annotated[Path, typer.Option(help="The .npy file of codes to write; with --engine a folder.")],
     modality: Modality = None,
     key: Annotated[
         str | None,
@@ -53,8 +54,21 @@ def encode(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave broken pictures out, listed in OUT's .broken.csv.")
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="local, ray or beam: encode many files into a folder, a file of codes each."),
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="With --engine: the column of the ids.")] = None,
 ) -> None:
-    """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory.
+
+    With --engine it may be killed at any moment, and encodes what is missing when it is called again.
+    """
+    if engine is not None or id is not None:
+        _encode_shards(
+            release, inputs, out, modality, key, batch_size, precision, providers, skip_broken, engine, id
+        )
+        return
     from scbch_keras.export import Source, encode_file
     from scbch_keras.training.cli.search_queries import KnownWords
     from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
@@ -103,6 +117,49 @@ def encode(
         typer.echo(terminal(left_out), err=True)
     if words.warning():
         typer.echo(terminal(f"Warning: {words.warning()}"), err=True)
+
+
+def _encode_shards(
+    release: Path,
+    inputs: Path,
+    out: Path,
+    modality: str | None,
+    key: str | None,
+    batch_size: int,
+    precision: str,
+    providers: list[str] | None,
+    skip_broken: bool,
+    engine: str | None,
+    id: str | None,
+) -> None:
+    from scbch_keras.export import Source
+    from scbch_keras.training.bulk.run import encode_shards
+    from scbch_keras.training.progress import display
+
+    with bad_input_ends():
+        if engine is None or modality is None:
+            raise ValueError("--id goes with --engine, and --engine with --modality image or text")
+        if skip_broken or providers:
+            raise ValueError("--skip-broken and --providers do not go with --engine")
+        encoder = _opened(release, (modality,), precision, providers)
+        with display(transient=True) as shown:
+            task = shown.add_task(f"{modality} shards", total=None)
+            done = encode_shards(
+                encoder,
+                str(inputs),
+                modality,
+                out,
+                key=key,
+                id=id,
+                engine=engine,
+                batch_size=batch_size,
+                progress=lambda done, total: shown.update(task, completed=done, total=total),
+            )
+    message = (
+        f"{out}: {done.rows:,} codes of {encoder.bits} bits in {done.shards} shards, {done.encoded} of them encoded "
+        f"now, from {Source.of(encoder)}"
+    )
+    typer.echo(terminal(message))
 
 
 @app.command()
