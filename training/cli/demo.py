@@ -10,12 +10,12 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
-from scbch_keras.training.data.problems import short
 
 if TYPE_CHECKING:
     from scbch_keras.export.service.catalogue import Catalogue, Pictures
@@ -83,7 +83,8 @@ def catalogue_maker(
 
     def make(names: Sequence[str]) -> Catalogue:
         paths: Sequence[str | Path | None] = names
-        folder, captions, labels, label_names = pictures, None, None, ()
+        folder, captions, labels = pictures, None, None
+        label_names: tuple[str, ...] = ()
         if known is not None:
             path, data = known
             rows = _rows(names, path, data, note)
@@ -119,13 +120,13 @@ def _rows(
         return np.arange(len(names))
     if len(missing) == len(names):
         raise ValueError(
-            f"--data: none of the {len(names):,} codes has an id of {path}: the codes' first is {short(names[0])}, "
-            f"the data's {short(str(data.ids[0]))}. Encode what has the ids of the data, such as its table"
+            f"--data: none of the {len(names):,} codes has an id of {path}: the codes' first is {shown(names[0])}, "
+            f"the data's {shown(str(data.ids[0]))}. Encode what has the ids of the data, such as its table"
         )
     if len(missing):
         note(
             f"Warning: {len(missing):,} of {len(names):,} codes have no row in {path}, and are shown without text "
-            f"and labels; the first is {short(names[missing[0]])}"
+            f"and labels; the first is {shown(names[missing[0]])}"
         )
     return rows
 
@@ -143,7 +144,7 @@ def _check_pictures(names: Sequence[str], pictures: "Pictures") -> None:
             pictures.path(row)
             return
         except ValueError as error:
-            reason = reason or f"of {short(names[row])}: {error}"
+            reason = reason or f"of {shown(names[row])}: {error}"
     raise ValueError(
         f"--pictures: {pictures.folder} has no picture of the codes; {reason}. Their ids must be paths in the folder, "
         "as `scbch encode RELEASE FOLDER` gives them"
