@@ -21,7 +21,7 @@ _SWITCH_SECONDS = 0.0002
 
 def run(
     release: Path,
-    codes: Path | None = None,
+    codes: str | Path | None = None,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -33,7 +33,7 @@ def run(
 
     Args:
         release: the folder of a release's version, followed once.
-        codes: codes of `encode_file`, or an index, to search in.
+        codes: codes of `encode_file`, an index, or the URL of a store with its table, to search in.
         host: address to listen at.
         port: to listen at, 0 for any that is free.
         limits: None for the defaults.

@@ -13,7 +13,10 @@ from scbch_keras.training.cli.app import app, bad_input_ends
 def serve(
     release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release's version.")],
     codes: Annotated[
-        Path | None, typer.Option(help="Codes of `scbch encode`, or an index, to search in.")
+        str | None,
+        typer.Option(
+            help="Codes of `scbch encode`, an index, or a store (postgresql://...#TABLE), to search in."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[
