@@ -2,8 +2,8 @@
 
 Each module has `train_step(model, *args)`, which has the signature of the Keras trainer's method of that
 backend; `JIT` and `JIT_PREDICT`, whether compiling the step and the encoders pays there; `check_devices(model)`,
-which raises RuntimeError where several devices or processes would train something else than the model; and
-`batch_multiple()`, of which every batch must be a multiple.
+which raises RuntimeError where several devices or processes would train something else than the model;
+`batch_multiple()`, of which every batch must be a multiple; and `has_accelerator()`.
 """
 
 from importlib import import_module
@@ -23,3 +23,4 @@ JIT_PREDICT: bool = _module.JIT_PREDICT
 train_step = _module.train_step
 check_devices = _module.check_devices
 batch_multiple = _module.batch_multiple
+has_accelerator = _module.has_accelerator
