@@ -1,19 +1,22 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
-    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [failures] [parts] [unseen] [icons] [models]
-        [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
+    KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [exchanges] [failures] [parts] [unseen]
+        [icons] [models] [tags_trained] [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
 rates, and labels only dropped or only added. `tags`: the error of MIRFlickr's own tags as labels, with 50 checked
-rows and without. `failures`: mAP of the paper's objective and of posterior labels, the mean of both directions in
-points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a label gives way
-to the one that is most often beside it); feature-dependent (the samples and labels that a classifier confuses most);
-symmetric with features of other samples, which carry no signal; and symmetric where no label is frequent (the 8
-rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training pairs are
-trained on, and the other half, which no training sees, is the database; the subset and the icons at three rates.
+rows and without, and by how these rows were chosen. `exchanges`: the error where labels give way to certain others,
+by what the count model assumes. `failures`: mAP of the paper's objective and of posterior labels, the mean of both
+directions in points, on the subset under noise at .5 of five kinds: symmetric; class-conditional (sky for clouds: a
+label gives way to the one that is most often beside it); feature-dependent (the samples and labels that a classifier
+confuses most); symmetric with features of other samples, which carry no signal; and symmetric where no label is
+frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noise .5. `unseen`: half of the training
+pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
+rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
-`models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset at .5 and .8.
+`models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at .5
+and .8. `tags_trained`: mAP of training on the tags, with 50 checked rows and without.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
 """
@@ -25,6 +28,7 @@ from typing import get_args
 
 import numpy as np
 
+from benchmarks.beyond_trained import ICONS, exchanges, models, tags, tags_trained, told
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.audit import auroc
 from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
@@ -35,13 +39,6 @@ from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
 
 RATES = (0.0, 0.2, 0.5, 0.8)
-# A column of the true labels, and the words of the texts that name it: animals, baby, bird, and so on.
-_CONCEPTS = {
-    **{0: [114], 1: [110], 2: [73, 164], 3: [77], 4: [14], 5: [29], 6: [57], 7: [17, 32], 8: [71], 10: [79]},
-    **{11: [103], 12: [10], 13: [37], 15: [9], 16: [98], 17: [46], 18: [1], 19: [31, 89], 20: [12]},
-    **{22: [36, 66], 23: [7]},
-}
-_ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
 def sources(folder: Path, seed: int) -> dict[str, Pairs]:
@@ -89,40 +86,6 @@ def estimates(folder: Path, seeds: int) -> None:
                 f"{error:8.4f}{before:8.4f}  {table_in_words(np.mean(tables, axis=0)) if tables else ''}",
                 flush=True,
             )
-
-
-def tags(folder: Path, seeds: int) -> None:
-    """The error of what people's tags leave of the labels, with and without 50 checked rows."""
-    from scipy.io import loadmat
-
-    words = loadmat(folder / "mirflickr25k-yall.mat")["YAll"]
-    true = loadmat(folder / "mirflickr25k-lall.mat")["LAll"][:, list(_CONCEPTS)]
-    with np.load(folder / "mirflickr_subset_724.npz") as file:
-        row, image = file["row"], file["image"]
-    tagged = np.stack([words[row][:, columns].any(axis=1) for columns in _CONCEPTS.values()], axis=1)
-    text = np.delete(words[row], np.concatenate(list(_CONCEPTS.values())), axis=1)
-    results: dict[str, list[float]] = {}
-    for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        train = rng.permutation(len(row))[:600]
-        labels, truth = tagged[train].astype("uint8"), true[row[train]]
-        chosen = rng.choice(600, 50, replace=False)
-        others = np.setdiff1d(np.arange(600), chosen)
-        checked = (chosen, truth[chosen])
-        kinds: dict[str, dict] = {
-            "independent": {"noise_model": "independent"},
-            "independent, separate": {"noise_model": "independent", "separate_rates": True},
-            "count": {},
-            "independent, checked rows": {"noise_model": "independent", "checked": checked},
-            "count, checked rows": {"checked": checked},
-        }
-        found = {"the tags": labels.astype(float)}
-        for kind, settings in kinds.items():
-            found[kind] = estimate(image[train], text[train], labels, **settings).probabilities
-        for kind, p in found.items():
-            results.setdefault(kind, []).append(1e4 * np.square(p - truth)[others].mean())
-    for kind, errors in results.items():
-        print(f"{kind:28}{np.mean(errors):6.0f}")
 
 
 def class_conditional(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
@@ -252,7 +215,7 @@ def unseen(folder: Path, seeds: int) -> None:
         for seed in range(seeds):
             sets = {
                 "subset": (load_benchmark("mirflickr-subset", folder, 0.0, seed), {}),
-                "icons": (icon_data(0.0, seed, regular_only=True), _ICONS),
+                "icons": (icon_data(0.0, seed, regular_only=True), ICONS),
             }
             for name, (data, settings) in sets.items():
                 order = np.random.default_rng(seed).permutation(len(data.train))
@@ -277,35 +240,13 @@ def icons(folder: Path, seeds: int) -> None:
         for seed in range(seeds):
             data = icons_on_efficientnet(rate, seed)
             train = data.train
-            found, scores = train_both(seed, train, train.labels, data.query, data.database, **_ICONS)
+            found, scores = train_both(seed, train, train.labels, data.query, data.database, **ICONS)
             estimated.append(found.noise_rate)
             cells.append(scores)
         paper, posterior = np.array(cells).T
         print(
             f"icons   {rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}"
             f"   estimated rate {np.mean(estimated):.2f}",
-            flush=True,
-        )
-
-
-def models(folder: Path, seeds: int) -> None:
-    """Both objectives, and of two noise models which probabilities are better to train on."""
-    for rate in (0.5, 0.8):
-        results = []
-        for seed in range(seeds):
-            data = load_benchmark("mirflickr-subset", folder, rate, seed)
-            train, query, database = data.train, data.query, data.database
-            cells = [100 * fit_and_score(seed, train.inputs, train.labels, query, database).mean]
-            for model in ("independent", "count"):
-                p = estimate(train.image, train.text, train.labels, model).probabilities
-                score = fit_and_score(seed, train.inputs, p, query, database, labels="posterior")
-                cells.append(100 * score.mean)
-            results.append(cells)
-        paper, independent, count = np.array(results).T
-        print(
-            f"subset  {rate:5}{paper.mean():8.1f}{independent.mean():8.1f}{count.mean():8.1f}   independent over paper "
-            f"{told(independent - paper)}, count over paper {told(count - paper)}, over independent "
-            f"{told(count - independent)}",
             flush=True,
         )
 
@@ -342,17 +283,15 @@ def rows(pairs: Pairs, chosen: np.ndarray) -> Pairs:
     return Pairs(pairs.image[chosen], pairs.text[chosen], pairs.labels[chosen], pairs.ids[chosen])
 
 
-def told(differences: np.ndarray) -> str:
-    """Their mean and its standard error."""
-    return f"{differences.mean():+.1f} +- {differences.std(ddof=1) / np.sqrt(len(differences)):.1f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     chosen = {
-        part.__name__: part for part in (estimates, tags, failures, parts, unseen, icons, models, epochs)
+        part.__name__: part
+        for part in (
+            *(estimates, tags, exchanges, failures, parts, unseen, icons, models, tags_trained, epochs),
+        )
     }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))

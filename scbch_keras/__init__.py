@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         confidence,
         data,
         export,
+        graded_metrics,
         hashing,
         labels,
         layers,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         preprocessing,
         training,
     )
-    from scbch_keras.callbacks import RetrievalMetrics
+    from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
     from scbch_keras.codes import hamming_distance, pack_codes, unpack_codes
     from scbch_keras.confidence import confidence_weights
     from scbch_keras.data import PairDataset
@@ -46,6 +47,7 @@ _HOMES = {
     "HashBranch": "layers",
     "ConceptClassifier": "layers",
     "PackBits": "layers",
+    "ResumableBackup": "callbacks",
     "RetrievalMetrics": "callbacks",
     "CrossModalHashing": "hashing",
     "LabelAudit": "labels.audit",
@@ -65,6 +67,7 @@ _MODULES = {
     "confidence": "confidence",
     "data": "data",
     "export": "export",
+    "graded_metrics": "graded_metrics",
     "hashing": "hashing",
     "labels": "labels",
     "layers": "layers",
@@ -87,6 +90,7 @@ __all__ = [
     "PackBits",
     "PairDataset",
     "PosteriorAudit",
+    "ResumableBackup",
     "RetrievalMetrics",
     "__version__",
     "audit",
@@ -97,6 +101,7 @@ __all__ = [
     "cross_modal_map",
     "data",
     "export",
+    "graded_metrics",
     "hamming_distance",
     "hashing",
     "labels",

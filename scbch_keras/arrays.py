@@ -20,7 +20,7 @@ _INT32 = np.iinfo(np.int32)
 
 
 def as_array(name: str, values: Any) -> NDArray[Any]:
-    """The values as a NumPy array of real numbers, without a copy where they are one: a memmap stays on disk.
+    """The values as a NumPy array of real numbers. What is such an array already is not copied: a memmap stays on disk.
 
     Raises:
         ValueError: sparse, masked or ragged values, or no real numbers: the message has the name and the remedy.
@@ -108,7 +108,7 @@ def as_float32(name: str, values: NDArray[Any], first_row: int = 0) -> NDArray[n
 
 
 def _read(name: str, values: Any) -> NDArray[Any]:
-    """Anything but a plain array, as one."""
+    """What is not a plain array yet, read into one."""
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(values).__mro__]
     if any("sparse" in kind.lower() for kind in kinds) or (
         # a torch tensor in a sparse layout is of the same class as a dense one
@@ -125,10 +125,7 @@ def _read(name: str, values: Any) -> NDArray[Any]:
             )
         return np.asarray(values.data)
     if isinstance(values, Mapping):
-        raise ValueError(
-            f"{name} must be one array (n, ...), since a branch has one input; got a dict of "
-            f"{', '.join(map(str, values))}. Stack them into one array and take them apart inside the branch's model."
-        )
+        raise ValueError(f"{name} must be one array (n, ...); got a dict of {', '.join(map(repr, values))}.")
     if isinstance(values, list | tuple) and any(hasattr(row, "detach") for row in values):
         values = [_read(name, row) for row in values]
     try:

@@ -1,4 +1,4 @@
-"""Callbacks: the epoch switch, and retrieval metrics while training."""
+"""Callbacks: the epoch switch, retrieval metrics while training, and the backup of a training."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ import keras
 import numpy as np
 
 from scbch_keras.checks import whole
+from scbch_keras.resumable_backup import ResumableBackup
 from scbch_keras.retrieval_sets import check_set
+
+__all__ = ["ConfidenceRefresh", "ResumableBackup", "RetrievalMetrics"]
 
 
 class ConfidenceRefresh(keras.callbacks.Callback):
@@ -58,6 +61,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
         super().__init__()
         self.query, self.database = check_set("query", query), check_set("database", database)
         self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """See that the branches take both sets."""
+        for name, (x, _) in (("query", self.query), ("database", self.database)):
+            try:
+                self.model.check_batch(x)
+            except ValueError as error:
+                raise ValueError(f"RetrievalMetrics: {name}: {error}") from error
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Encode both sets and add the two values to the logs."""

@@ -4,6 +4,7 @@ Each returns the value as a plain Python one, which a config and JSON can hold, 
 """
 
 import math
+import re
 import sys
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
@@ -13,20 +14,20 @@ _SHOWN = 100
 
 
 def refuse(name: str, expected: str, value: Any) -> NoReturn:
-    """Raise ValueError: the argument, what was expected and what is there."""
+    """Raise a ValueError that names the argument, what was expected and what it was."""
     raise ValueError(f"{name} must be {expected}; got {shown(value)}.")
 
 
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, and not all of a long one."""
-    text = " ".join(repr(value).split())
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def whole(
     name: str, value: Any, low: int | None = None, high: int | None = None, optional: bool = False
 ) -> Any:
-    """An int from `low` to `high`, both among them; no bool. `optional`: or None."""
+    """An int in [low, high], no bool; or None where it is `optional`."""
     if optional and value is None:
         return None
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -48,7 +49,7 @@ def number(
     below: bool = False,
     optional: bool = False,
 ) -> Any:
-    """A finite number from `low` to `high`; no bool. `above`: greater than low. `below`: less than high."""
+    """A finite number in [low, high], no bool; greater than low with `above`, less than high with `below`."""
     if optional and value is None:
         return None
     fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
@@ -65,7 +66,7 @@ def number(
 
 
 def share(name: str, value: Any, *, above: bool = False, below: bool = False, optional: bool = False) -> Any:
-    """A number in [0, 1]; `above`: in (0, 1]; `below`: in [0, 1)."""
+    """A number in [0, 1]; greater than 0 with `above`, less than 1 with `below`."""
     if optional and value is None:
         return None
     try:
@@ -94,7 +95,7 @@ def one_of(name: str, value: Any, allowed: Collection[str], optional: bool = Fal
 
 
 def some_of(name: str, value: Any, allowed: Sequence[str], least: int = 1) -> tuple[str, ...]:
-    """A sequence of some of the words, at least so many, each named once, in the order of `allowed`."""
+    """At least `least` of the `allowed` words, each once, in the order of `allowed`."""
     if (
         isinstance(value, str)
         or not isinstance(value, Collection)
@@ -123,7 +124,7 @@ def text(name: str, value: Any) -> str:
 
 
 def check_neighbors(neighbors: int, num_samples: int) -> int:
-    """The number of neighbours; more than there are other samples are refused."""
+    """The number of neighbours, which must be less than the number of samples."""
     neighbors = whole("neighbors", neighbors, 1)
     if num_samples < neighbors + 1:
         raise ValueError(

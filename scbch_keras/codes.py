@@ -19,8 +19,15 @@ _TILE_BYTES = 2**21  # queries are taken so many at a time that the scratch word
 def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
     """Codes (n, bits) -> packed codes (n, ceil(bits / 8)), uint8.
 
-    codes: floating point or signed integer (bit i is 1 if and only if h_i > 0, so 0 and -0.0 give 0; NaN is
-    refused), or bool. Unsigned integers are refused: they are most likely packed already.
+    Args:
+        codes: (n, bits), floating point or signed integer: bit i is 1 if and only if h_i > 0, so 0 and -0.0 give 0;
+            or bool. Unsigned integers are refused: they are most likely packed already.
+
+    Returns:
+        (n, ceil(bits / 8)), uint8.
+
+    Raises:
+        ValueError: codes of another shape or type, or with NaN; the message names the first such row.
     """
     values = as_array("codes", codes)
     if values.ndim != 2 or values.shape[1] == 0:
@@ -40,19 +47,37 @@ def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
 
 
 def unpack_codes(packed: NDArray[np.uint8], bits: int) -> NDArray[np.bool_]:
-    """Packed codes (n, ceil(bits / 8)), uint8 -> bool (n, bits). The inverse of `pack_codes`.
+    """Packed codes -> bits. The inverse of `pack_codes`.
 
-    Raises ValueError as `check_packed` does.
+    Args:
+        packed: (n, ceil(bits / 8)), uint8.
+        bits: int >= 1, code length.
+
+    Returns:
+        (n, bits), bool.
+
+    Raises:
+        ValueError: as `check_packed`.
     """
     check_packed("packed", packed, bits)
     return np.unpackbits(packed, axis=1, count=bits).astype(np.bool_)
 
 
 def hamming_distance(queries: NDArray[np.uint8], database: NDArray[np.uint8], bits: int) -> NDArray[np.int32]:
-    """Queries (q, ceil(bits / 8)), database (n, ceil(bits / 8)), both packed -> int32 (q, n) in [0, bits].
+    """In how many bits the codes of queries and of a database differ.
 
     The result is the whole q x n array; for large sets call it with a part of the queries at a time.
-    Raises ValueError as `check_packed` does.
+
+    Args:
+        queries: (q, ceil(bits / 8)), packed.
+        database: (n, ceil(bits / 8)), packed.
+        bits: int >= 1, code length.
+
+    Returns:
+        (q, n), int32 in [0, bits].
+
+    Raises:
+        ValueError: as `check_packed`.
     """
     check_packed("queries", queries, bits)
     check_packed("database", database, bits)
@@ -72,16 +97,22 @@ def hamming_distance(queries: NDArray[np.uint8], database: NDArray[np.uint8], bi
 
 
 def check_packed(name: str, packed: Any, bits: int) -> None:
-    """Refuse anything but packed codes of this many bits: a uint8 array (n, ceil(bits / 8)), pad bits zero.
+    """Refuse anything but packed codes of this many bits.
 
-    Raises ValueError naming the argument `name`, what was expected and what came.
+    Args:
+        name: of the argument, for the message.
+        packed: must be uint8 (n, ceil(bits / 8)) with the pad bits zero.
+        bits: int >= 1, code length.
+
+    Raises:
+        ValueError: it is something else; names the argument, what was expected and what it was.
     """
     bits = whole("bits", bits, 1)
     if isinstance(packed, np.ma.MaskedArray):
         as_array(name, packed)
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8:
-        came = f"dtype {packed.dtype}" if isinstance(packed, np.ndarray) else type(packed).__name__
-        raise ValueError(f"{name} must be a numpy array of packed codes, dtype uint8, got {came}")
+        actual = f"dtype {packed.dtype}" if isinstance(packed, np.ndarray) else type(packed).__name__
+        raise ValueError(f"{name} must be a numpy array of packed codes, dtype uint8, got {actual}")
     width = -(-bits // 8)
     if packed.ndim != 2 or packed.shape[1] != width:
         raise ValueError(
@@ -98,7 +129,7 @@ def check_packed(name: str, packed: Any, bits: int) -> None:
 
 
 def as_words(packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Bytes (n, width) -> 64-bit words (ceil(width / 8), n), one contiguous row a word place, zero padded.
+    """Bytes (n, width) -> 64-bit words (ceil(width / 8), n), zero padded; each row is contiguous.
 
     The order of the bits inside a word is the machine's: fit for AND, XOR and counting, for nothing else.
     """

@@ -1,31 +1,44 @@
-"""Several devices or processes: what trains the one model, and what is refused before the first step."""
+"""Training on several devices or processes: what would not train one model is refused before the first step."""
 
+import hashlib
 import json
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from scbch_keras import backend
+from scbch_keras.data import LoaderPairs, PairDataset
+from scbch_keras.features import arrays_of
+from scbch_keras.resumable_backup import ResumableBackup
 
-ONE_PROCESS = (
-    "What works: one process with one device on every backend; on JAX one process with several devices, by "
-    "keras.distribution.set_distribution(keras.distribution.DataParallel())."
+if TYPE_CHECKING:
+    from scbch_keras.network import HashNetwork
+
+WHAT_WORKS = (
+    "What works: one process with one device on every backend; on PyTorch several processes, started by torchrun; on "
+    "JAX one process with several devices, by keras.distribution.set_distribution(keras.distribution.DataParallel())."
 )
+OF_FIRST = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
+"""Callbacks that write files: of several processes the first has them alone."""
 
 
 def check_devices(model: keras.Model) -> None:
     """Refuse what would train unrelated models, or something else than the model's objective.
 
+    Processes that torchrun started are joined on PyTorch.
+
     Raises:
-        RuntimeError: several processes, or a distribution that the backend does not have; it says what works.
+        RuntimeError: several processes, or a distribution, that the backend does not have; it says what works.
     """
-    processes = _launched_processes()
+    processes = _workers() if backend.processes else max(_workers(), _world_size())
     if processes > 1:
         raise RuntimeError(
             f"This is one of {processes} processes that were started to train together (WORLD_SIZE or TF_CONFIG in the "
             "environment). Each would train a model of its own: the objective compares all pairs of a batch, and "
-            f"nothing exchanges codes or gradients between processes yet. {ONE_PROCESS}"
+            f"nothing exchanges codes or gradients between them. {WHAT_WORKS}"
         )
     backend.check_devices(model)
 
@@ -46,13 +59,73 @@ def check_batch_sizes(name: str, sizes: set[int]) -> None:
         )
 
 
-def _launched_processes() -> int:
-    """Processes that a launcher (torchrun, TensorFlow's cluster) says take part."""
+def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, callbacks: Sequence[Any]) -> None:
+    """Refuse what several processes cannot train as one would, each having what it was given.
+
+    Raises:
+        ValueError: a loader; a callback or a layer that cannot be shared; other data or settings in some process.
+    """
+    if isinstance(pairs, LoaderPairs):
+        raise ValueError(
+            "Several processes read the same batches, each computing its part; that a loader yields the same in each "
+            "cannot be known. Pass arrays or a PairDataset."
+        )
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.BackupAndRestore | ResumableBackup):
+            raise ValueError(
+                f"{type(callback).__name__} would write one folder from several processes. Use ModelCheckpoint, which "
+                "the first one has alone, and load its file in each to go on."
+            )
+    if model.moving_statistics():
+        raise ValueError(
+            "A layer keeps moving means of its inputs (BatchNormalization), of which each process would see a part. "
+            "Use LayerNormalization or GroupNormalization, or train in one process."
+        )
+    settings = [getattr(model, name) for name in ("bits", "num_classes", "l2", *model.SETTINGS)]
+    shapes = [tuple(weight.shape) for weight in model.weights]
+    order = (pairs.seed, pairs.batch_size, pairs.shuffle)
+    digest = hashlib.sha256(repr((settings, shapes, order, model.optimizer.get_config())).encode())
+    for name in ("image", "text"):
+        for shown, values in arrays_of(name, getattr(pairs, name)):
+            digest.update(f"{shown} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
+    for values in (pairs.labels, pairs.sample_weight):
+        digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+    if backend.processes.differ(digest.digest()):
+        raise ValueError(
+            "The processes were given different data, models or settings: each must pass the same arrays, or a "
+            "PairDataset with the same seed, to the same model."
+        )
+
+
+class Together(keras.callbacks.Callback):
+    """Several processes begin with the same weights and end at the same epoch. `fit` adds it itself."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Take the first process' weights and optimizer."""
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        backend.processes.share(variables)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop where the first process stops."""
+        self.model.stop_training = bool(backend.processes.of_first(int(self.model.stop_training)))
+
+
+def callbacks_of_process(callbacks: Sequence[Any]) -> list[Any]:
+    """Of several processes the first has all callbacks, the others those that write nothing."""
+    first = backend.processes.rank() == 0
+    return [*(callback for callback in callbacks if first or not isinstance(callback, OF_FIRST)), Together()]
+
+
+def _world_size() -> int:
+    """Processes that torchrun says take part."""
     world = os.environ.get("WORLD_SIZE", "1")
-    count = int(world) if world.isdecimal() else 1
+    return int(world) if world.isdecimal() else 1
+
+
+def _workers() -> int:
+    """Processes that a cluster of TensorFlow says take part."""
     try:
         cluster: Any = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-        workers = sum(len(cluster.get(kind, ())) for kind in ("chief", "master", "worker"))
+        return sum(len(cluster.get(kind, ())) for kind in ("chief", "master", "worker"))
     except (ValueError, AttributeError, TypeError):
-        workers = 1  # not the form that TensorFlow reads
-    return max(count, workers)
+        return 1  # not the form that TensorFlow reads

@@ -61,7 +61,7 @@ def read_bytes(path: Path, limit: int, links: bool = True) -> bytes:
 
 
 def loads(content: bytes | str) -> Any:
-    """JSON -> what it says. Raises ValueError for anything else, and for lists in lists beyond all use."""
+    """Read JSON. Raises ValueError for anything else, and for lists nested too deeply to be meant."""
     try:
         value = json.loads(content)
     except RecursionError as error:
@@ -101,7 +101,7 @@ def stored_json(path: Path) -> Any:
 
 
 def file_in(folder: Path, name: Any) -> Path:
-    """The regular file of that name in a folder, where the name comes out of a file that others may have written.
+    """The regular file of that name in a folder, where the name comes from a file that others may have written.
 
     Raises:
         ValueError: the name is no plain name, so that it might lead out of the folder; or there stands a link.
@@ -139,8 +139,8 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def no_room_told(path: Path) -> Iterator[None]:
-    """Say of a full disk which file found no room, and that what stood there before still does."""
+def explained_full_disk(path: Path) -> Iterator[None]:
+    """Let the error of a full disk name the file, and say that its earlier content is still there."""
     try:
         yield
     except OSError as error:
@@ -148,10 +148,10 @@ def no_room_told(path: Path) -> Iterator[None]:
         if error.errno not in NO_ROOM and not by_numpy:
             raise
         kept = "what it held before is still there" if path.exists() else "nothing of it was left"
-        told = (
+        message = (
             f"{error.strerror or error}: {path} could not be written, {kept}; make room there and try again"
         )
-        raise OSError(error.errno or errno.ENOSPC, told) from error
+        raise OSError(error.errno or errno.ENOSPC, message) from error
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     """
     beside = hidden_sibling(path)
     try:
-        with no_room_told(path), beside.open("xb") as file:
+        with explained_full_disk(path), beside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The arguments of `compile` and `fit` as Keras users know them: checked, cut in two, or told what to use."""
+"""The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
 from collections.abc import Iterable
@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from scbch_keras.arrays import as_array
+from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
+from scbch_keras.features import as_features, take
 from scbch_keras.retrieval_sets import MAP_NAMES
 
 
@@ -55,7 +57,7 @@ def pair_arrays(x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], Any
         raise ValueError("y is missing: the labels (N, num_classes).")
     _refuse_listed_labels(y)
     weight = None if sample_weight is None else as_array("sample_weight", sample_weight)
-    return {name: as_array(name, values) for name, values in x.items()}, as_array("labels", y), weight
+    return {name: as_features(name, values) for name, values in x.items()}, as_array("labels", y), weight
 
 
 def _refuse_listed_labels(y: Any) -> None:
@@ -83,12 +85,13 @@ def _refuse_listed_labels(y: Any) -> None:
 
 def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     """The last share of the rows for validation, as Keras does it."""
-    parts = [x["image"], x["text"], y] + ([] if sample_weight is None else [sample_weight])
     cut = int(len(y) * (1 - share))
-    image, text, labels, *weight = [part[:cut] for part in parts]
-    held_image, held_text, held_labels, *held_weight = [part[cut:] for part in parts]
-    training = ({"image": image, "text": text}, labels, weight[0] if weight else None)
-    return training, ({"image": held_image, "text": held_text}, held_labels, *held_weight)
+
+    def cut_out(rows: slice) -> Any:
+        features = {name: take(part, rows) for name, part in x.items()}
+        return features, y[rows], None if sample_weight is None else sample_weight[rows]
+
+    return cut_out(slice(cut)), cut_out(slice(cut, None))
 
 
 def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
@@ -101,3 +104,24 @@ def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
         if isinstance(callback, keras.callbacks.Callback) and getattr(callback, "mode", None) == "auto":
             monitor = str(getattr(callback, "monitor", "")).removeprefix("val_")
             callback.mode = modes.get(monitor, "auto")
+
+
+def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -> list[Any]:
+    """The callbacks in the order in which they work: metrics before who reads them, a backup after all others.
+
+    Args:
+        callbacks: what `fit` was given.
+        watch: runs first.
+        pairs: the training set.
+        train_data: what Keras trains on.
+    """
+    flat = keras.tree.flatten(callbacks or [])
+    backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
+    others = [callback for callback in flat if callback not in backups]
+    others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
+    if backups:
+        others += (
+            [] if any(isinstance(c, keras.callbacks.History) for c in others) else [keras.callbacks.History()]
+        )
+        backups[0].attach(pairs, [*others, *backups[1:]], train_data)
+    return [*others, *backups]

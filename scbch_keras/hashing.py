@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 
 from scbch_keras import backend
 from scbch_keras.arrays import Tensor
-from scbch_keras.callbacks import ConfidenceRefresh, RetrievalMetrics
+from scbch_keras.callbacks import ConfidenceRefresh
 from scbch_keras.checks import number, share, whole
-from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.devices import check_batch_sizes, check_devices
+from scbch_keras.data import LoaderPairs, PairDataset, for_keras
+from scbch_keras.devices import callbacks_of_process, check_batch_sizes, check_devices, check_processes
+from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
+    ordered_callbacks,
     pair_arrays,
     refuse_arrays,
     set_monitor_modes,
     split,
 )
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.loader_batches import own_errors
 from scbch_keras.network import Branch, HashNetwork
 from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
@@ -85,7 +88,7 @@ class CrossModalHashing(HashNetwork):
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Any, training: bool
     ) -> Mapping[str, tuple[Any, Any]]:
-        """Weight and value of each term of the objective, scalars, by the names given as `terms`.
+        """Weight and value of each term of the objective, scalars.
 
         Args:
             x: the batch, with `index` (n,) while training.
@@ -93,6 +96,12 @@ class CrossModalHashing(HashNetwork):
             outputs: of `call`, with codes (n, bits) float32 under "image" and "text".
             sample_weight: (n,) or None.
             training: False in validation, which reads no confidence weights.
+
+        Returns:
+            (weight, value) by the names passed to the constructor as `terms`.
+
+        Raises:
+            NotImplementedError: a subclass must define it.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective.")
 
@@ -122,7 +131,7 @@ class CrossModalHashing(HashNetwork):
         return 1
 
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
-        """Weights (N,) of the training set by the model as it is, asked for as an epoch begins.
+        """Confidence weights (N,) of the training set by the model as it is; `fit` calls it as an epoch begins.
 
         A sample whose codes are not finite is left out of the estimate and has the lowest weight.
         """
@@ -143,7 +152,19 @@ class CrossModalHashing(HashNetwork):
     def weights_of(
         self, labels: NDArray[Any], image_codes: NDArray[np.float32], text_codes: NDArray[np.float32]
     ) -> NDArray[np.floating]:
-        """Confidence weights (n,) of samples from their labels and their finite codes (n, bits)."""
+        """Confidence weights of samples from their labels and their codes.
+
+        Args:
+            labels: (n, C).
+            image_codes: (n, bits), finite.
+            text_codes: (n, bits), finite.
+
+        Returns:
+            (n,).
+
+        Raises:
+            NotImplementedError: the method has no confidence weights.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no confidence weights.")
 
     @property
@@ -155,7 +176,7 @@ class CrossModalHashing(HashNetwork):
         """What a subclass does as an epoch begins, `epoch` from 0, of `epochs`; nothing here."""
 
     def confidence_of(self, x: Any) -> Tensor:
-        """The confidence weights (n,) of a training batch; their mean goes into the logs."""
+        """The confidence weights (n,) of a training batch, by its `index`; their mean goes into the logs."""
         if self.confidence is None or "index" not in x:
             raise ValueError(
                 "Training with confidence weights needs the samples' index and a training set: call fit, with "
@@ -231,7 +252,8 @@ class CrossModalHashing(HashNetwork):
         """Train; see `keras.Model.fit`. All data is checked before the first step.
 
         Args:
-            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`; or a `PairDataset`; or a
+            x: {"image": (N, ...), "text": (N, ...)} arrays with `y`, a dict of arrays by the names of its inputs for a
+                branch with several; or a `PairDataset`; or a
                 `tf.data.Dataset`, torch `DataLoader` or other re-iterable loader of
                 ({"image", "text", "index"}, labels[, sample_weight]), `index` being the sample's row 0..N-1. With
                 confidence weights it yields each sample once a pass; without them it needs no index, may drop or
@@ -281,6 +303,8 @@ class CrossModalHashing(HashNetwork):
                 sample_weight=sample_weight,
                 soft_labels=self.soft_labels,
             )
+            if backend.several_processes():
+                pairs.seed = backend.processes.of_first(pairs.seed)
         else:
             for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
                 if value is not None:
@@ -290,57 +314,80 @@ class CrossModalHashing(HashNetwork):
             pairs = (
                 x
                 if isinstance(x, PairDataset)
-                else LoaderPairs(x, self.needs_index, self.soft_labels, kwargs.get("steps_per_epoch"))
+                else LoaderPairs(
+                    x, self.needs_index, self.soft_labels, kwargs.get("steps_per_epoch"), self.check_batch
+                )
             )
+        if isinstance(pairs, PairDataset):
+            self.check_batch({"image": pairs.image, "text": pairs.text})
         self.check_training_set(pairs)
-        if isinstance(validation_data, (tuple, list)):
+        if validation_data is not None:
             batch_size = kwargs.pop("validation_batch_size", None)
-            validation_data = self._validation_pairs(
-                32 if batch_size is None else batch_size, *validation_data
+            validation_data = self._validation_set(
+                validation_data, 32 if batch_size is None else batch_size, kwargs.get("validation_steps")
             )
         check_batch_sizes("The training set", pairs.batch_sizes)
         check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
 
         self._prepare(pairs)
-        callbacks = sorted(
-            keras.tree.flatten(callbacks or []), key=lambda c: not isinstance(c, RetrievalMetrics)
-        )
+        train_data = for_keras(pairs)
+        if backend.several_processes():
+            check_processes(self, pairs, keras.tree.flatten(callbacks or []))
+        callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
-        return super().fit(
-            pairs.for_keras() if isinstance(pairs, LoaderPairs) else pairs,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[ConfidenceRefresh(pairs), SkipWatch(max_skipped), *callbacks],
-            validation_data=validation_data,
-            shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
-            **kwargs,
-        )
+        if backend.several_processes():
+            callbacks = callbacks_of_process(callbacks)
+            verbose = verbose if backend.processes.rank() == 0 else 0
+        validation_data = for_keras(validation_data)
+        with own_errors(train_data, validation_data):
+            return super().fit(
+                train_data,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=[ConfidenceRefresh(pairs), *callbacks],
+                validation_data=validation_data,
+                shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
+                **kwargs,
+            )
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
 
-    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
+    def _validation_set(self, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
+        """Validation data, checked as training data is."""
         try:
-            x, y, sample_weight = pair_arrays(x, y, sample_weight)
-            pairs = PairDataset(
-                **x,
-                labels=y,
-                batch_size=batch_size,
-                shuffle=False,
-                seed=0,  # drawing one would change the order of the training set
-                sample_weight=sample_weight,
-                soft_labels=self.soft_labels,
-            )
-            check_labels("labels", y, self.num_classes, self.soft_labels)
+            if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
+                if len(data) not in (2, 3):
+                    raise ValueError(
+                        f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
+                    )
+                data = self._validation_pairs(batch_size, *data)
+            if isinstance(data, PairDataset):
+                self.check_batch({"image": data.image, "text": data.text})
+            else:
+                data = LoaderPairs(data, False, self.soft_labels, steps, self.check_batch)
+            check_labels("labels", data.labels, self.num_classes, self.soft_labels)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
-        return pairs
+        return data
+
+    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
+        x, y, sample_weight = pair_arrays(x, y, sample_weight)
+        return PairDataset(
+            **x,
+            labels=y,
+            batch_size=batch_size,
+            shuffle=False,
+            seed=0,  # drawing one would change the order of the training set
+            sample_weight=sample_weight,
+            soft_labels=self.soft_labels,
+        )
 
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""
         if isinstance(pairs, PairDataset):
-            shapes = {"image": pairs.image.shape, "text": pairs.text.shape}
+            shapes = {"image": shape_of(pairs.image), "text": shape_of(pairs.text)}
         else:
             shapes = pairs.shapes
         self.build(shapes)
@@ -349,6 +396,9 @@ class CrossModalHashing(HashNetwork):
         if self.confidence_weighting:
             shape = (pairs.num_samples,)
             self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")
+
+    def variables_restored(self) -> None:
+        """What a subclass keeps beside its variables, which are now those of a training under way; nothing here."""
 
     def get_compile_config(self) -> dict[str, Any]:
         """What compile was given, readable under every backend."""

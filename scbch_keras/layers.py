@@ -6,12 +6,21 @@ import keras
 from keras import ops
 
 from scbch_keras.arrays import Tensor
+from scbch_keras.branch_inputs import BodyInputs, check_output, check_output_shape
 from scbch_keras.checks import flag, whole, widths
+from scbch_keras.features import check_shape, first_array
 from scbch_keras.names import PACKAGE
 
 
 def unit_norm(x: Tensor) -> Tensor:
-    """Rows of (n, d) scaled to Euclidean length 1, in float32. A zero row stays zero."""
+    """Scale rows to Euclidean length 1. A zero row stays zero.
+
+    Args:
+        x: (n, d).
+
+    Returns:
+        (n, d), float32.
+    """
     x = ops.cast(x, "float32")
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x / ops.sqrt(ops.maximum(square, 1e-24))
@@ -28,13 +37,14 @@ class HashBranch(keras.layers.Layer):
         bits: int >= 1, code length.
         units: widths of the dense layers, each followed by ReLU. The paper: (8192, 8192) for images and
             (8192,) for text. Ignored where `body` is given.
-        body: a `keras.Model` with one input and one output (n, d) that takes the place of the dense layers: a
-            backbone on pictures, a text encoder. The hash layer to `bits` is added behind it.
+        body: a `keras.Model` with one output (n, d) that takes the place of the dense layers: a backbone on pictures, a
+            text encoder. The hash layer to `bits` is added behind it. With several inputs, a dict or a list of named
+            ones, the branch takes a dict of arrays (n, ...) by their names.
         normalize: whether codes have Euclidean length 1.
 
     Raises:
-        ValueError: `bits` or a width is not a positive int; `body` has more than one input or output, or its output is
-            not (n, d).
+        ValueError: `bits` or a width is not a positive int; `body` has inputs within inputs or more than one output, or
+            its output is not (n, d).
     """
 
     def __init__(
@@ -51,17 +61,21 @@ class HashBranch(keras.layers.Layer):
         self.normalize = flag("normalize", normalize)
         if body is not None and not isinstance(body, keras.Model):
             raise ValueError(f"body must be a keras.Model with one output (n, d); got {type(body).__name__}.")
-        inputs = [] if body is None else _input_names(body)
-        if len(inputs) > 1:
-            raise ValueError(
-                f"body must be a keras.Model with one input; got one with {len(inputs)}: {', '.join(inputs)}. Stack "
-                "them into one array (n, ...) and take them apart in a model around it, or compute one from the other "
-                "there: a padding mask is keras.ops.not_equal(token_ids, 0)."
-            )
+        self.inputs = BodyInputs(body)
+        if body is not None:
+            check_output(body)
         self.body = body
         self.hidden: list[keras.layers.Layer] = []
 
+    def check_input_shape(self, name: str, input_shape: Any) -> None:
+        """Raise ValueError for features of a shape that the branch does not take; messages call them `name`."""
+        if self.body is None:
+            check_shape(name, input_shape, (), sizes=False)
+        elif self.inputs.known:
+            check_shape(name, input_shape, self.inputs.shape)
+
     def build(self, input_shape: Any) -> None:
+        self.check_input_shape(self.name, input_shape)
         if self.body is None:
             if len(input_shape) != 2 or input_shape[-1] is None:
                 raise ValueError(
@@ -73,9 +87,10 @@ class HashBranch(keras.layers.Layer):
                 self.hidden.append(self._dense(width, units, "relu"))
                 width = units
         else:
+            arranged = self.inputs.arranged(input_shape)
             if not self.body.built:
-                self.body.build(input_shape)
-            width = self._body_width(input_shape)
+                self.body.build(arranged)
+            width = check_output_shape(self.body.compute_output_shape(arranged))
         self.hash_layer = self._dense(width, self.bits, None)
 
     def _dense(self, inputs: int, units: int, activation: str | None) -> keras.layers.Dense:
@@ -91,30 +106,32 @@ class HashBranch(keras.layers.Layer):
         layer.build((None, inputs))
         return layer
 
-    def _body_width(self, input_shape: Any) -> int:
-        shape = self.body.compute_output_shape(input_shape)  # type: ignore[union-attr]
-        if not isinstance(shape, tuple) or len(shape) != 2 or not isinstance(shape[-1], int):
-            raise ValueError(f"body must have one output of shape (n, d) with a known d; got {shape}.")
-        return shape[-1]
-
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         codes = ops.tanh(self.project(inputs, training))
         return unit_norm(codes) if self.normalize else codes
 
     def project(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """What tanh makes codes of: (n, bits), float32."""
+        """The continuous values from which tanh makes codes.
+
+        Args:
+            inputs: features (n, ...).
+            training: whether the body trains.
+
+        Returns:
+            (n, bits), float32.
+        """
         x = inputs
         if self.body is not None:
-            x = self.body(x, training=training)
+            x = self.body(self.inputs.arranged(x), training=training)
         for layer in self.hidden:
             x = layer(x)
         return ops.cast(self.hash_layer(x), "float32")
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
-        return keras.KerasTensor((inputs.shape[0], self.bits), dtype="float32")
+        return keras.KerasTensor((first_array(inputs).shape[0], self.bits), dtype="float32")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return (input_shape[0], self.bits)
+        return (first_array(input_shape)[0], self.bits)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -188,12 +205,3 @@ class PackBits(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], -(-input_shape[-1] // 8))
-
-
-def _input_names(model: keras.Model) -> list[str]:
-    """Names of a model's inputs, where it knows them before it is called."""
-    try:
-        inputs = model.input
-        return list(inputs) if isinstance(inputs, dict) else [x.name for x in keras.tree.flatten(inputs)]
-    except (AttributeError, ValueError):
-        return []

@@ -12,7 +12,7 @@ def allowed(stored: int) -> int:
 
 
 def check_unfolded(what: str, size: int, stored: int) -> None:
-    """Refuse what is out of proportion to its file, before it is allocated.
+    """Refuse an array that is far larger than its file, before it is allocated.
 
     Args:
         what: the array, as messages call it.

@@ -231,7 +231,14 @@ def _scores(image_codes: Tensor, text_codes: Tensor) -> Tensor:
 
 
 def own_pairs(scores: Tensor) -> Tensor:
-    """(n, n) float32: 1 on the diagonal of scores (n, n), where a sample meets its own pair, else 0."""
+    """Which pairs of a batch are a sample's own: the diagonal.
+
+    Args:
+        scores: (n, n), of which only the number of rows is read.
+
+    Returns:
+        (n, n) float32: 1 on the diagonal, else 0.
+    """
     rows = ops.arange(ops.shape(scores)[0])
     return ops.cast(rows[:, None] == rows[None, :], "float32")
 
@@ -276,7 +283,13 @@ class Classification(_PairedLoss):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Attraction(_PairedLoss):
-    """`attraction` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes."""
+    """`attraction` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes.
+
+    Args:
+        shift: as in `attraction`.
+        name: of the loss, in logs.
+        **kwargs: of `keras.losses.Loss`.
+    """
 
     def __init__(self, shift: float = 0.8, name: str = "attraction", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
@@ -291,7 +304,15 @@ class Attraction(_PairedLoss):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Repulsion(_PairedLoss):
-    """`repulsion` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes."""
+    """`repulsion` as a Keras loss. `y_true` (n, C) labels; `y_pred` (n, 2, bits) image and text codes.
+
+    Args:
+        margin: as in `repulsion`.
+        shift: as in `repulsion`.
+        dialect: "reference" or "paper", as in `repulsion`.
+        name: of the loss, in logs.
+        **kwargs: of `keras.losses.Loss`.
+    """
 
     def __init__(
         self,

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, whole
-from scbch_keras.codes import check_packed
 from scbch_keras.comparison import Comparison, compare
-from scbch_keras.labels.matrix import check_labels
+from scbch_keras.metric_checks import check_ranks, check_retrieval
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
@@ -57,22 +56,32 @@ def mean_average_precision(
     ties: Ties = "expected",
     block_size: int | None = None,
 ) -> float:
-    """Packed codes (q, w) and (n, w) with w = ceil(bits / 8), labels 0/1 (q, C) and (n, C) -> mAP in [0, 1].
+    """Mean average precision (mAP) of a ranking by Hamming distance.
 
     The average precision of a query with R relevant items is the sum of the precisions at the ranks of the
     relevant items, divided by R (mAP@all), or, cut at rank k, over ranks up to k divided by min(R, k).
 
-    ties: "expected" is the exact expectation over all orders of items at equal distance. "reference" is one
-    fixed order, ties in the order of the database, for comparison with published numbers: the authors rank by
-    a single sort too. Theirs leaves ties in no defined order, so their value is met only approximately, and
-    this one moves with the order in which the database happens to stand. k means the same in both; the `k` of
-    the authors' function (the first k relevant items, at any rank) is not offered.
-    k: >= 1; at least n is the same as None.
-    block_size: queries at a time; by default as many as work in a few MB. It does not change the result.
-    Raises ValueError for codes, labels or sizes that do not fit each other, and if nothing is relevant to any
-    query.
+    Args:
+        query_codes: (q, w), packed, w = ceil(bits / 8).
+        database_codes: (n, w), packed.
+        query_labels: (q, C), 0/1.
+        database_labels: (n, C), 0/1.
+        bits: int >= 1, code length.
+        k: int >= 1, the rank at which it is cut; None, or at least n: not cut.
+        ties: "expected" is the exact expectation over all orders of items at equal distance. "reference" is one
+            fixed order, ties in the order of the database, for comparison with published numbers: the authors rank
+            by a single sort too. Theirs leaves ties in no defined order, so their value is met only approximately,
+            and this one moves with the order in which the database happens to stand. k means the same in both; the
+            `k` of the authors' function (the first k relevant items, at any rank) is not offered.
+        block_size: queries at a time; by default as many as work in a few MB. It does not change the result.
+
+    Returns:
+        The mean over the queries to which something is relevant, in [0, 1].
+
+    Raises:
+        ValueError: codes, labels or sizes that do not fit each other; or nothing is relevant to any query.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
     k = whole("k", k, 1, optional=True)
@@ -100,15 +109,28 @@ def cross_modal_map(
     ties: Ties = "expected",
     block_size: int | None = None,
 ) -> CrossModalMAP:
-    """{"image": (q, w), "text": (q, w)}, the same with n rows, labels (q, C), (n, C) -> (i2t, t2i).
+    """Mean average precision of both directions between the modalities; see `mean_average_precision`.
 
-    i2t ranks the text codes of the database for image queries, t2i the image codes for text queries. The rest
-    is `mean_average_precision`.
+    Args:
+        query_codes: {"image": (q, w), "text": (q, w)}, packed, w = ceil(bits / 8).
+        database_codes: {"image": (n, w), "text": (n, w)}, packed.
+        query_labels: (q, C), 0/1.
+        database_labels: (n, C), 0/1.
+        bits: int >= 1, code length.
+        k: int >= 1, the rank at which it is cut; None: not cut.
+        ties: "expected" or "reference".
+        block_size: queries at a time; it does not change the result.
+
+    Returns:
+        i2t ranks the text codes of the database for image queries, t2i the image codes for text queries.
+
+    Raises:
+        ValueError: codes without one of the two modalities, and as `mean_average_precision`.
     """
     for name, codes in (("query_codes", query_codes), ("database_codes", database_codes)):
         if not isinstance(codes, Mapping) or set(codes) != {"image", "text"}:
-            came = f"keys {sorted(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
-            raise ValueError(f'{name} must be a dict with the keys "image" and "text", got {came}')
+            actual = f"keys {sorted(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
+            raise ValueError(f'{name} must be a dict with the keys "image" and "text", got {actual}')
 
     def direction(query: str, database: str) -> float:
         return mean_average_precision(
@@ -135,19 +157,34 @@ def precision_recall_curve(
     ranks: Ranks | None = None,
     block_size: int | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Codes and labels as for `mean_average_precision` -> (precision, recall), means over the queries.
+    """Precision and recall by Hamming radius or by rank, means over the queries.
 
-    Without `ranks`: the curve over the Hamming radius, bits + 1 points, radius 0 first. Everything within the
-    radius is retrieved, so ties play no part. A query with nothing within a radius has no precision there and
-    is left out of the mean precision of that radius (its recall is 0); where that is every query, the
-    precision is NaN.
-    With `ranks`: one point a rank, over the first 1 <= rank <= n items, expected under random ties. The
-    paper's Fig. 4 is drawn this way, from 15 ranks spread evenly over the database.
+    Without `ranks`: the curve over the Hamming radius. Everything within the radius is retrieved, so ties play no
+    part. A query with nothing within a radius has no precision there and is left out of the mean precision of that
+    radius (its recall is 0); where that is every query, the precision is NaN.
+
+    With `ranks`: one point a rank, over the first items, expected under random ties. The paper's Fig. 4 is drawn this
+    way, from 15 ranks spread evenly over the database.
+
+    Args:
+        query_codes: (q, w), packed, w = ceil(bits / 8).
+        database_codes: (n, w), packed.
+        query_labels: (q, C), 0/1.
+        database_labels: (n, C), 0/1.
+        bits: int >= 1, code length.
+        ranks: ints in 1..n; None: the curve over the radius.
+        block_size: queries at a time; it does not change the result.
+
+    Returns:
+        (precision, recall), each (bits + 1,), radius 0 first, or (len(ranks),), in [0, 1].
+
+    Raises:
+        ValueError: as `mean_average_precision`, or a rank out of range.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
-    cuts = None if ranks is None else _check_ranks("ranks", ranks, len(database_codes))
+    cuts = None if ranks is None else check_ranks("ranks", ranks, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     total = table.relevant.sum(axis=1, keepdims=True)
     if cuts is not None:
@@ -171,14 +208,27 @@ def precision_at_n(
     n: Ranks,
     block_size: int | None = None,
 ) -> NDArray[np.float64]:
-    """Codes and labels as for `mean_average_precision` -> (len(n),): share of relevant items in the first n.
+    """Share of relevant items among the first n, expected under random ties, mean over the queries.
 
-    Expected under random ties, mean over the queries. Each n is from 1 to the size of the database.
+    Args:
+        query_codes: (q, w), packed, w = ceil(bits / 8).
+        database_codes: (N, w), packed.
+        query_labels: (q, C), 0/1.
+        database_labels: (N, C), 0/1.
+        bits: int >= 1, code length.
+        n: ints in 1..N.
+        block_size: queries at a time; it does not change the result.
+
+    Returns:
+        (len(n),), in [0, 1].
+
+    Raises:
+        ValueError: as `mean_average_precision`, or an n out of range.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
-    cuts = _check_ranks("n", n, len(database_codes))
+    cuts = check_ranks("n", n, len(database_codes))
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
     return (_expected_hits(table, cuts) / cuts).mean(axis=0)
 
@@ -193,12 +243,27 @@ def precision_within_radius(
     radius: int = 2,
     block_size: int | None = None,
 ) -> float:
-    """Codes and labels as for `mean_average_precision` -> precision of everything within a Hamming radius.
+    """Share of relevant items among those within a Hamming radius, mean over the queries.
 
-    Mean over the queries; by the field's convention a query with nothing within the radius counts as 0 (in
-    `precision_recall_curve` it is left out instead). radius: 0 to bits.
+    By the field's convention a query with nothing within the radius counts as 0; `precision_recall_curve` leaves it
+    out instead.
+
+    Args:
+        query_codes: (q, w), packed, w = ceil(bits / 8).
+        database_codes: (n, w), packed.
+        query_labels: (q, C), 0/1.
+        database_labels: (n, C), 0/1.
+        bits: int >= 1, code length.
+        radius: int in 0..bits.
+        block_size: queries at a time; it does not change the result.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: as `mean_average_precision`, or a radius out of range.
     """
-    query_labels, database_labels = _check_retrieval(
+    query_labels, database_labels = check_retrieval(
         query_codes, database_codes, query_labels, database_labels, bits
     )
     radius = whole("radius", radius, 0, bits)
@@ -257,36 +322,3 @@ def _answerable(comparison: Comparison) -> NDArray[np.bool_]:
     if not answerable.any():
         raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
     return answerable
-
-
-def _check_retrieval(
-    query_codes: Any, database_codes: Any, query_labels: Any, database_labels: Any, bits: int
-) -> tuple[Labels, Labels]:
-    """The labels as arrays."""
-    check_packed("query_codes", query_codes, bits)
-    check_packed("database_codes", database_codes, bits)
-    query_labels = check_labels("query_labels", query_labels)
-    database_labels = check_labels("database_labels", database_labels)
-    if query_labels.shape[1] != database_labels.shape[1]:
-        raise ValueError(
-            "query_labels and database_labels must have the same classes, got "
-            f"{query_labels.shape[1]} and {database_labels.shape[1]} columns"
-        )
-    for name, codes, labels in (
-        ("query", query_codes, query_labels),
-        ("database", database_codes, database_labels),
-    ):
-        if len(codes) != len(labels):
-            raise ValueError(
-                f"{name}_codes and {name}_labels must have one row a sample, "
-                f"got {len(codes)} and {len(labels)} rows"
-            )
-    return query_labels, database_labels
-
-
-def _check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
-    if isinstance(ranks, int | np.integer) or len(ranks) == 0:
-        raise ValueError(f"{name} must be a sequence of at least one integer, got {ranks!r}")
-    for rank in ranks:
-        whole(f"each of {name}", rank, 1, size)
-    return np.asarray(ranks, np.int64)

@@ -1,6 +1,7 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, NoReturn, Self, TypeAlias
 
 import keras
@@ -9,10 +10,21 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras import backend
-from scbch_keras.arrays import Tensor, as_array, check_features
+from scbch_keras.arrays import Tensor
 from scbch_keras.checks import whole
 from scbch_keras.codes import pack_codes
 from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
+from scbch_keras.features import (
+    Features,
+    Shape,
+    as_features,
+    check_inputs,
+    check_shape,
+    each,
+    finite_rows,
+    first_array,
+    shape_of,
+)
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
 from scbch_keras.retrieval_sets import MAP_NAMES, check_set
@@ -39,6 +51,8 @@ class HashNetwork(keras.Model):
 
     SETTINGS: tuple[str, ...] = ()
     """A subclass' own constructor arguments, which are saved."""
+    COMPARES_FEATURES = False
+    """Whether the objective compares the features of samples themselves, which takes one array a modality."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,7 +76,7 @@ class HashNetwork(keras.Model):
         self.image_branch = self._as_branch("image_branch", image_branch, (8192, 8192))
         self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
         _check_apart(self.image_branch, self.text_branch)
-        self._input_shape: dict[str, tuple[int | None, ...]] = {}
+        self._input_shape: dict[str, Shape] = {}
 
     def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
         if branch is None:
@@ -82,11 +96,16 @@ class HashNetwork(keras.Model):
     # The network
 
     def build(self, input_shape: dict[str, Any]) -> None:
-        """Build the branches named in {"image": (None, ...), "text": (None, ...)}."""
+        """Build the branches named in {"image": (None, ...), "text": (None, ...)}, or a dict of such shapes each."""
         for name, branch in self._branches().items():
-            if name not in input_shape or name in self._input_shape:
+            if name not in input_shape:
                 continue
-            self._input_shape[name] = (None, *input_shape[name][1:])
+            shape = _free(input_shape[name])
+            branch.check_input_shape(name, shape)
+            if name in self._input_shape:
+                check_shape(name, shape, self._input_shape[name], sizes=False)
+                continue
+            self._input_shape[name] = shape
             if not branch.built:
                 branch.build(self._input_shape[name])
             self.build_heads(name)
@@ -132,7 +151,8 @@ class HashNetwork(keras.Model):
         """Codes of images, which need no texts.
 
         Args:
-            image: (n, ...), features or pictures as in training, finite.
+            image: (n, ...), features or pictures as in training, finite; a dict of these for a branch with several
+                inputs.
             packed: whether codes come packed.
             batch_size: rows at once.
             verbose: Keras' progress bar: "auto", 0, 1 or 2.
@@ -160,21 +180,31 @@ class HashNetwork(keras.Model):
         codes = self._codes({modality: features}, batch_size, verbose)[modality]
         return pack_codes(codes) if packed else codes
 
-    def _checked_features(self, modality: str, features: Any) -> NDArray[Any]:
-        features = as_array(modality, features)
-        check_features(modality, features)
+    def check_batch(self, x: Mapping[str, Features], first_row: int = 0) -> None:
+        """Raise ValueError for features by modality that the branches do not take."""
+        for name, branch in self._branches().items():
+            branch.check_input_shape(name, shape_of(x[name]))
+            if self.COMPARES_FEATURES and isinstance(x[name], Mapping):
+                raise ValueError(
+                    f"{name} must be one array (n, ...): {type(self).__name__} compares features of samples, and "
+                    f"{', '.join(map(repr, x[name]))} are none. Give features that an encoder made, or use a method "
+                    "that reads codes and labels alone, such as SCBCH."
+                )
+            branch.inputs.check_whole(name, x[name], first_row)
+
+    def _checked_features(self, modality: str, features: Any) -> Features:
+        features = as_features(modality, features)
+        check_inputs(modality, features)
         expected = self._input_shape.get(modality)
         if expected is None:
             raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        if any(want not in (None, came) for want, came in zip(expected, features.shape, strict=False)) or len(
-            expected
-        ) != len(features.shape):
-            raise ValueError(f"{modality} must have shape {expected}; got {features.shape}.")
+        check_shape(modality, shape_of(features), expected)
+        self._branches()[modality].inputs.check_whole(modality, features)
         return features
 
     def _codes(self, x: dict[str, Any], batch_size: int, verbose: Any = 0) -> dict[str, NDArray[np.float32]]:
         """Continuous codes by modality; every batch is a multiple of what the devices take."""
-        rows = len(next(iter(x.values())))
+        rows = len(first_array(next(iter(x.values()))))
         if not rows:
             return {name: np.empty((0, self.bits), "float32") for name in x}
         multiple = backend.batch_multiple()
@@ -189,15 +219,19 @@ class HashNetwork(keras.Model):
         Features with NaN or inf have codes of NaN: TensorFlow's ReLU makes a 0 of NaN, so that the network's own
         answer would look like a code.
         """
-        codes = {name: np.empty((pairs.num_samples, self.bits), "float32") for name in self._branches()}
-        for rows, image, text in pairs.in_order():
+        codes = {name: np.zeros((pairs.num_samples, self.bits), "float32") for name in self._branches()}
+        together = backend.several_processes()
+        for block, (rows, image, text) in enumerate(pairs.in_order()):
+            if together and block % backend.processes.count() != backend.processes.rank():
+                continue
             rest = -len(rows) % backend.batch_multiple()
             outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
             for name, batches in codes.items():
                 batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
             for name, features in (("image", image), ("text", text)):
-                finite = np.isfinite(features).reshape(len(rows), -1).all(axis=1)
-                codes[name][rows[~finite]] = np.nan
+                codes[name][rows[~finite_rows(features)]] = np.nan
+        if together:
+            codes = {name: backend.processes.total(values) for name, values in codes.items()}
         return codes["image"], codes["text"]
 
     def evaluate_retrieval(
@@ -276,7 +310,7 @@ class HashNetwork(keras.Model):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Build the branches with the shapes of `get_build_config`."""
-        self.build({name: tuple(shape) for name, shape in config["input_shape"].items()})
+        self.build(config["input_shape"])
 
     def save_own_variables(self, store: Any) -> None:
         """Nothing: the only variable outside of the layers is the confidence, which belongs to the data."""
@@ -303,8 +337,17 @@ class _Padded(keras.utils.PyDataset):
         return ({name: _padded(values, rest) for name, values in x.items()},)
 
 
-def _padded(values: Any, rest: int) -> Any:
-    return np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]) if rest else values
+def _padded(features: Any, rest: int) -> Any:
+    if not rest:
+        return features
+    return each(lambda values: np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]), features)
+
+
+def _free(shape: Any) -> Shape:
+    """The shape or shapes with the batch free, as tuples: a stored config has lists."""
+    if isinstance(shape, Mapping):
+        return {name: (None, *sizes[1:]) for name, sizes in shape.items()}
+    return (None, *shape[1:])
 
 
 def _check_apart(image_branch: HashBranch, text_branch: HashBranch) -> None:

@@ -1,9 +1,9 @@
-"""Arrays of .npz files, without pickle, of which nothing is allocated that the file does not hold. Numpy only."""
+"""Arrays of .npz files, read without pickle and without allocating more than the file really holds. Numpy only."""
 
 import math
 import os
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,31 +29,67 @@ def load_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
             raise ValueError(_reason(error)) from error
 
 
-def read_npz(path: Path, kind: str, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of a file that should be a `kind`, `needed` among them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is something else, or damaged; naming the file and the kind.
-    """
-    try:
-        arrays = load_npz(path)
-        missing = [name for name in needed if name not in arrays]
-        if missing:
-            raise ValueError(f"it has no {missing[0]!r}")
-    except ValueError as error:
-        raise ValueError(f"{path} is not a {kind}, or it is damaged: {error}") from error
-    return arrays
-
-
 def npz_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of the arrays of an .npz file. Raises as `load_npz` does."""
     with opened(Path(path)) as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+                return list(_members(archive))
         except Exception as error:  # as above
             raise ValueError(_reason(error)) from error
+
+
+def npz_blocks(path: Path, name: str, size: int) -> tuple[int, Iterator[NDArray[Any]]]:
+    """The number of rows of an array of an .npz file, and blocks of `size` rows, one at least.
+
+    Raises ValueError where it cannot be read so, or, while the blocks are read, where it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        shape, by_columns, dtype = npy_header(member)
+    _check_plain(name, dtype)
+    if not shape:
+        raise ValueError("it has no rows")
+    if by_columns and len(shape) > 1:
+        raise ValueError("it lies column by column; save numpy.ascontiguousarray of it")
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        width = math.prod(shape[1:]) * dtype.itemsize
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+                npy_header(member)
+                for start in range(0, max(shape[0], 1), size):
+                    rows = min(size, shape[0] - start)
+                    content = member.read(rows * width)
+                    if len(content) < rows * width:
+                        raise ValueError("it ends too early")
+                    yield np.frombuffer(content, dtype).reshape(rows, *shape[1:])
+                _check_end(member)
+        except Exception as error:  # as above
+            raise ValueError(f"{path}: the array {name!r} is damaged: {_reason(error)}") from error
+
+    return shape[0], blocks()
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name, ending = os.path.splitext(info.filename)
+        if ending == ".npy" and members.setdefault(name, info) is not info:
+            raise ValueError(f"the array {name!r} stands there twice")
+    return members
+
+
+def _check_plain(name: str, dtype: np.dtype) -> None:
+    if dtype.hasobject:
+        raise ValueError(
+            f"the array {name!r} holds objects, which would be unpickled and can run code (allow_pickle): save it as "
+            "numbers, or as str"
+        )
+
+
+def _check_end(member: IO[bytes]) -> None:
+    if member.read(1):  # the archive's checksum is compared when the end is read
+        raise ValueError("it goes on after its last value")
 
 
 def _reason(error: Exception) -> str:
@@ -62,27 +98,19 @@ def _reason(error: Exception) -> str:
 
 def _arrays(file: IO[bytes], names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     stored = file.seek(0, os.SEEK_END)
-    found: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
-        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-        wanted = [info for info in members if names is None or info.filename[:-4] in names]
-        check_unfolded("its arrays", sum(info.file_size for info in wanted), stored)
-        for info in wanted:
-            name = info.filename[:-4]
-            if name in found:
-                raise ValueError(f"the array {name!r} stands there twice")
+        requested = {name: info for name, info in _members(archive).items() if names is None or name in names}
+        check_unfolded("its arrays", sum(info.file_size for info in requested.values()), stored)
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, info in requested.items():
             with archive.open(info) as member:
-                found[name] = _array(member, info.file_size, name)
-    return found
+                arrays[name] = _array(member, info.file_size, name)
+    return arrays
 
 
 def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
     shape, by_columns, dtype = npy_header(member)
-    if dtype.hasobject:
-        raise ValueError(
-            f"the array {name!r} holds objects, which would be unpickled and can run code (allow_pickle): save it as "
-            "numbers, or as str"
-        )
+    _check_plain(name, dtype)
     # numpy gives strings without characters room for one
     size_of = dtype.itemsize or 4
     if math.prod(shape) * size_of > max(size, 4):
@@ -93,8 +121,7 @@ def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
         if not (count := member.readinto(left)):  # type: ignore[attr-defined]
             raise ValueError(f"the array {name!r} ends too early")
         left = left[count:]
-    if member.read(1):  # the archive's checksum is compared when the end is read
-        raise ValueError(f"the array {name!r} goes on after its last value")
+    _check_end(member)
     return values.reshape(shape, order="F" if by_columns else "C")
 
 

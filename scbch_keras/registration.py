@@ -53,12 +53,12 @@ class _KerasFinder:
         """The spec of keras; of anything else None."""
         if name != "keras":
             return None
-        found = (
+        specs = (
             finder.find_spec(name, path, target)
             for finder in list(sys.meta_path)
             if finder is not self and hasattr(finder, "find_spec")
         )
-        spec = next((spec for spec in found if spec is not None), None)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             self._register_after(spec.loader)
         return spec

@@ -4,6 +4,7 @@ from typing import Any
 
 from scbch_keras.arrays import as_array
 from scbch_keras.data import check_pairs
+from scbch_keras.features import as_features
 
 MAP_NAMES = ("i2t_map", "t2i_map")
 
@@ -20,7 +21,7 @@ def check_set(name: str, pairs: Any) -> tuple[dict[str, Any], Any]:
             f'{name} must be ({{"image": ..., "text": ...}}, labels); got {type(pairs).__name__}.'
         )
     try:
-        x = {key: as_array(key, value) for key, value in pairs[0].items()}
+        x = {key: as_features(key, value) for key, value in pairs[0].items()}
         labels = as_array("labels", pairs[1])
         check_pairs(x["image"], x["text"], labels)
     except ValueError as error:

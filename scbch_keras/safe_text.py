@@ -33,12 +33,12 @@ def csv_cell(text: str) -> str:
 def from_csv_cell(cell: str) -> str:
     """The text that `csv_cell` made the cell of."""
     if cell.startswith("'\\"):
-        return _ESCAPE.sub(_meant, cell[2:])
+        return _ESCAPE.sub(_unescaped, cell[2:])
     return cell.removeprefix("'")
 
 
-def _meant(found: re.Match[str]) -> str:
-    *codes, is_return, backslash = found.groups()
+def _unescaped(match: re.Match[str]) -> str:
+    *codes, is_return, backslash = match.groups()
     return backslash or ("\r" if is_return else chr(int(next(filter(None, codes)), 16)))
 
 

@@ -78,7 +78,7 @@ def _with_bad_samples(
     samples: Tensor, index: Tensor, x: dict[str, Tensor], y: Tensor, sample_weight: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     bad = ops.logical_not(_finite_rows(y))
-    for values in (*(x[name] for name in ("image", "text")), sample_weight):
+    for values in (*keras.tree.flatten([x["image"], x["text"]]), sample_weight):
         if values is not None:
             bad = ops.logical_or(bad, ops.logical_not(_finite_rows(values)))
     counts = ops.cast(bad, samples.dtype)

@@ -7,6 +7,10 @@ TensorFlow has two sets of kernels on a CPU, and takes oneDNN's where the proces
 each part says which, so that they do not depend on the machine. Releases are made with oneDNN's in the PyTorch
 part, without in the others; what else depends on them runs once more, with them.
 
+XLA, which compiles the small models of these tests on TensorFlow and JAX, is told not to optimise them: that took
+longer than to run them. The trainings of the authors run once more, compiled as they are for users. So is everything
+where pytest is called itself, as the workflow does.
+
 --quick: for the work in between, PyTorch and NumPy alone, without releases and what is slow.
 """
 
@@ -17,19 +21,24 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+PLAINLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
-def _part(backend: str | None, one_dnn: bool, chosen: str) -> tuple[dict[str, str], list[str]]:
+
+def _part(
+    backend: str | None, one_dnn: bool, chosen: str, **environment: str
+) -> tuple[dict[str, str], list[str]]:
     env = {} if backend is None else {"KERAS_BACKEND": backend}
-    return {**env, "TF_ENABLE_ONEDNN_OPTS": str(int(one_dnn))}, ["-m", chosen]
+    return {**env, "TF_ENABLE_ONEDNN_OPTS": str(int(one_dnn)), **environment}, ["-m", chosen]
 
 
 # The longest first. Two at a time: much of the time is one compiler's, on one core.
 RUNS = {
-    "tensorflow": _part("tensorflow", False, "not numpy_only"),
+    "tensorflow": _part("tensorflow", False, "not numpy_only", **PLAINLY),
     "torch": _part("torch", True, "not numpy_only"),
-    "jax": _part("jax", False, "not numpy_only"),
+    "jax": _part("jax", False, "not numpy_only", **PLAINLY),
     "numpy only": _part(None, False, "numpy_only"),
-    "tensorflow with oneDNN": _part("tensorflow", True, "onednn"),
+    "tensorflow optimised, with oneDNN": _part("tensorflow", True, "onednn"),
+    "jax optimised": _part("jax", False, "optimised"),
 }
 QUICK = {
     "torch": _part("torch", True, "not numpy_only and not release and not slow"),

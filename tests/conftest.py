@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from scbch_keras import child
+from tests.forked_children import Forks
 
 # torch before tensorflow: the other order can crash in their shared native libraries.
 with contextlib.suppress(ImportError):
@@ -20,6 +24,31 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_children():
+    """What releases do in child processes is done in forks of one; `new_processes` is without."""
+    forks = Forks()
+    child.subprocess = forks
+    yield forks
+    child.subprocess = subprocess
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def new_processes(forked_children):
+    """A context in which each child is a process of its own, as it is for users."""
+
+    @contextlib.contextmanager
+    def context():
+        child.subprocess = subprocess
+        try:
+            yield
+        finally:
+            child.subprocess = forked_children
+
+    return context
 
 
 @pytest.fixture(scope="session")

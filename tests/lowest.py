@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 OWN = "scbch_keras"
-LEFT_OUT = {"lint", "benchmark", "onnx-gpu"}
+LEFT_OUT = {"lint", "docs", "benchmark", "onnx-gpu"}
 """Extras that no test needs, and the one that excludes another."""
 BACKENDS = {"tensorflow", "tensorflow-text", "tf2onnx", "jax", "torch", "tensorboard"}
 

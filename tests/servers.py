@@ -27,6 +27,7 @@ import pytest
 REQUIRED = bool(os.environ.get("SCBCH_REQUIRE_SERVERS"))
 CACHE = Path(os.environ.get("SCBCH_TEST_CACHE", "~/.cache/scbch_keras-tests")).expanduser()
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
+AXE = "axe-core@4.14.1"
 TRITON = ("nvidia-pytriton==0.7.0", "onnxruntime", "tritonclient[http]")
 _PATIENCE = 300.0
 
@@ -69,6 +70,13 @@ def onnxruntime_web():
     name = ONNXRUNTIME_WEB.replace("@", "-")
     folder = _cached(name, program("npm"), *install, "--prefix")
     return folder / "node_modules" / "onnxruntime-web" / "dist"
+
+
+def axe():
+    """The file of axe-core, which finds what keeps people from using a page."""
+    install = ("install", "--no-audit", "--no-fund", "--ignore-scripts", AXE)
+    folder = _cached(AXE.replace("@", "-"), program("npm"), *install, "--prefix")
+    return folder / "node_modules" / "axe-core" / "axe.min.js"
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -164,21 +164,12 @@ def test_labels_of_every_form_mean_the_same(form, place):
 
 
 @pytest.mark.parametrize("form", REFUSED)
-@pytest.mark.parametrize("place", FEATURES)
-def test_other_features_are_refused_by_name(form, place):
+@pytest.mark.parametrize("place", [*FEATURES, *LABEL_PLACES])
+def test_other_features_and_labels_are_refused_by_name(form, place):
     make, message = REFUSED[form]
-    name, call = FEATURES[place]
+    name, call = {**FEATURES, **LABEL_PLACES}[place]
     with pytest.raises(ValueError, match=f"{name} must .*{message}"):
-        call(make(VALUES))
-
-
-@pytest.mark.parametrize("form", REFUSED)
-@pytest.mark.parametrize("place", LABEL_PLACES)
-def test_other_labels_are_refused_by_name(form, place):
-    make, message = REFUSED[form]
-    name, call = LABEL_PLACES[place]
-    with pytest.raises(ValueError, match=f"{name} must .*{message}"):
-        call(make(LABELS))
+        call(make(VALUES if place in FEATURES else LABELS))
 
 
 @pytest.mark.parametrize(

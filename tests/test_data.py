@@ -119,18 +119,21 @@ BAD_LOADERS = {
     "negative": (lambda a: loader_of(a, np.arange(50) - 1), "index out of range: .* got -1"),
     "twice": (lambda a: loader_of(a, np.minimum(np.arange(50), 48)), "once a pass; 48 came twice"),
     "float index": (lambda a: loader_of(a, np.arange(50), as_type="float32"), "index must be integers"),
-    "no labels": (lambda a: [(x,) for x, _ in loader_of(a, np.arange(50))], "The loader must yield"),
+    "no labels": (
+        lambda a: [(x,) for x, _ in loader_of(a, np.arange(50))],
+        r"the loader, batch 0: expected \(\{",
+    ),
     "no text": (
         lambda a: [({"image": x["image"]}, y) for x, y in without_index(a)],
         "'image' and 'text'; got",
     ),
-    "nothing": (lambda a: [], "The loader is empty"),
+    "nothing": (lambda a: [], "the loader is empty"),
     "a generator": (lambda a: (b for b in loader_of(a, np.arange(50))), "can be read only once"),
     "nan": (
         lambda a: loader_of(
             {**a, "image": np.where(np.arange(50)[:, None] == 20, np.nan, 1.0)}, np.arange(50)
         ),
-        "image must be finite; row 20",
+        r"the loader, batch 1 \(rows from 16 on\): image must be finite; row 20",
     ),
 }
 

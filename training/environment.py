@@ -45,16 +45,19 @@ def missing_packages() -> list[str]:
     return [package for name, package in _QUICKSTART.items() if find_spec(name) is None]
 
 
-def choose_backend(asked: str | None = None) -> str:
+def choose_backend(requested: str | None = None) -> str:
     """The Keras backend to run on.
 
-    In this order: `asked`; the environment's KERAS_BACKEND; the one in Keras' configuration file, if it is
+    In this order: `requested`; the environment's KERAS_BACKEND; the one in Keras' configuration file, if it is
     installed; the first installed of tensorflow, jax, torch.
 
     Raises:
         BackendError: the one that was asked for is unknown or not installed, or there is none.
     """
-    for source, name in (("--backend", asked), ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None)):
+    for source, name in (
+        ("--backend", requested),
+        ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND") or None),
+    ):
         if name is None:
             continue
         if name not in BACKENDS:
@@ -83,12 +86,12 @@ def versions(backend: str) -> dict[str, str]:
     """Versions of Python and of the installed packages that a result on `backend` depends on."""
     from importlib import metadata  # slow to import, and most commands do without
 
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in (*_PACKAGES, *_DATA_PACKAGES):
         if name in ("tensorflow", "jax", "torch") and name not in (backend, "tensorflow"):
             continue
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -27,7 +27,7 @@ _BESIDE_MODEL = ("normalization.py", "punctuation_14.txt", "unassigned_14.txt")
 
 
 def check_name(name: Any) -> str:
-    """The name by which servers know a model, if it is made of A-Z, a-z, 0-9, - and _. Raises ValueError else."""
+    """The name by which servers know a model. Raises ValueError unless it is made of A-Z, a-z, 0-9, - and _."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             "name must consist of letters A-Z and a-z, digits, '-' and '_' (servers have it in their URLs); "
@@ -37,7 +37,7 @@ def check_name(name: Any) -> str:
 
 
 def saved_model_path(name: str, version: int) -> str:
-    """Of the SavedModel in a release: TensorFlow Serving wants `<name>/<version>/saved_model.pb`."""
+    """Path of the SavedModel in a release: TensorFlow Serving reads `<name>/<version>/saved_model.pb`."""
     return f"{SAVED_MODEL}/{name}/{version}"
 
 
@@ -51,8 +51,8 @@ def onnx_files(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def describe(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What each server is given, for the manifest; paths are relative to the release."""
+def server_layouts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's entry on servers: the paths, relative to the release, that each of them needs."""
     name, layouts = manifest["name"], {}
     if "saved_model" in manifest["formats"]:
         base = f"{SAVED_MODEL}/{name}"
@@ -76,7 +76,7 @@ def triton_name(name: str, onnx: str) -> str:
 
 
 def write_onnx_clients(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write what serves or feeds the ONNX files of the release, from its description (`describe`).
+    """Write what serves or feeds the ONNX files of the release, from its description (`server_layouts`).
 
     That is Triton's model repository, a folder for each ONNX file, which it links to; and for a release that takes
     strings, which ONNX cannot normalise, Triton's repository of the model that does and the module for JavaScript.

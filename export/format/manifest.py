@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, Literal
 
 from scbch_keras.checks import whole
-from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
+from scbch_keras.files import loads, opened, read_bytes, sha256_of
 from scbch_keras.preprocessing.image import BACKBONE_FILE, PIPELINE_FILE
+from scbch_keras.stored import write_json
 
 NAME = "manifest.json"
 LATEST = "latest"
@@ -24,7 +25,7 @@ manifest lists no checksums of them."""
 FORMATS = ("saved_model", "onnx")
 ONNX_OPSET = 18
 PRECISIONS = ("float32", "int8", "fp16")
-"""In which an encoder's ONNX files compute."""
+"""Number formats in which an encoder's ONNX files compute."""
 MAX_BYTES = 2**24
 """A longer manifest is refused."""
 RAW_TEXT = "raw_text"
@@ -69,11 +70,16 @@ def signature(
     name: str,
     input_shape: list[int | None],
     bits: int,
-    dtype: Literal["float32", "string", "uint8"] = "float32",
+    dtype: Literal["float32", "int32", "string", "uint8"] = "float32",
 ) -> dict[str, Any]:
-    """Input, called `name`, and outputs of one encoder; None in a shape is any size."""
+    """Input, called `name`, and outputs of one encoder; a size of None is free."""
+    return inputs_signature({name: {"shape": input_shape, "dtype": dtype}}, bits)
+
+
+def inputs_signature(inputs: Mapping[str, Mapping[str, Any]], bits: int) -> dict[str, Any]:
+    """Inputs {name: {"shape", "dtype"}} and outputs of one encoder."""
     return {
-        "inputs": {name: {"shape": input_shape, "dtype": dtype}},
+        "inputs": {name: dict(described) for name, described in inputs.items()},
         "outputs": {
             "packed_codes": {"shape": [None, -(-bits // 8)], "dtype": "uint8"},
             "codes": {"shape": [None, bits], "dtype": "float32"},
@@ -81,12 +87,17 @@ def signature(
     }
 
 
-def example_shapes(shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int]]:
-    """Modality -> shape of one row, for those whose rows are all of one size: a float list says no other."""
+def example_shapes(inputs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, list[int]]:
+    """Modality -> shape of one row, for those whose rows a float list can say: of one input of floats, of one size.
+
+    inputs: modality -> inputs of its encoder {name: {"shape", "dtype"}}.
+    """
     return {
-        modality: [size for size in shape[1:] if size is not None]
-        for modality, shape in shapes.items()
-        if None not in shape[1:]
+        modality: list(described[modality]["shape"][1:])
+        for modality, described in inputs.items()
+        if list(described) == [modality]
+        and described[modality]["dtype"] == "float32"
+        and None not in described[modality]["shape"][1:]
     }
 
 
@@ -150,7 +161,7 @@ def wrong_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 class _Digests:
-    """Checksums of files; of several links to one file it is read once."""
+    """Checksums of files. A file with several links is read only once."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, int], str] = {}
@@ -166,8 +177,7 @@ class _Digests:
 def write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write or replace the manifest, with a checksum of itself, and return it; readers see a whole one."""
     whole = {**manifest, "sha256": _sha256(manifest)}
-    with replaced(folder / NAME) as file:
-        file.write((json.dumps(whole, indent=2, allow_nan=False) + "\n").encode())
+    write_json(folder / NAME, whole, indent=2, end="\n")
     return whole
 
 
@@ -177,7 +187,7 @@ def content_sha256(manifest: Mapping[str, Any]) -> str:
 
 
 def _sha256(manifest: Mapping[str, Any]) -> str:
-    """Of all else that a manifest says."""
+    """Checksum over everything else in the manifest."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -288,7 +298,7 @@ def verified(file: BinaryIO, folder: Path, manifest: Mapping[str, Any], relative
 
 
 def _whole(file: BinaryIO, size: int) -> bytes:
-    """The content, without moving the place at which other processes with the same open file read."""
+    """The content, without moving the file's position, which other processes may share."""
     if not hasattr(os, "pread"):
         file.seek(0)
         return file.read(size)

@@ -25,7 +25,13 @@ class Source:
 
     @classmethod
     def of(cls, encoder: "HashEncoder") -> Self:
-        """The release that `encoder` opened.
+        """The release that an encoder opened.
+
+        Args:
+            encoder: an open release.
+
+        Returns:
+            Its name, version and checksums.
 
         Raises:
             ValueError: its manifest does not say its version or lists no model.
@@ -48,7 +54,17 @@ class Source:
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
-        """What `to_json` gave. Raises ValueError if it is something else."""
+        """Read what `to_json` wrote.
+
+        Args:
+            stored: a dict as JSON has it.
+
+        Returns:
+            The source that was stored.
+
+        Raises:
+            ValueError: it is something else.
+        """
         kinds = {"name": str, "version": int, "model": str, "manifest": str}
         if (
             not isinstance(stored, dict)
@@ -59,14 +75,23 @@ class Source:
         return cls(**stored)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The source as JSON has it.
+
+        Returns:
+            name, version, model (SHA-256 of the weights' file) and manifest (SHA-256).
+        """
         return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version} (model {self.model[:12]})"
 
     def check_same_model(self, what: str, other: "Source", other_what: str) -> None:
-        """Refuse codes of two models: `what` has this source, `other_what` the other one.
+        """Refuse to compare codes of two models.
+
+        Args:
+            what: what has this source, for the message.
+            other: the other source.
+            other_what: what has the other one.
 
         Raises:
             ValueError: the models differ.

@@ -69,13 +69,13 @@ class TritonPythonModel:
         ]
 
     def _encode(self, rows: list[list[str]]) -> dict[str, Any]:
-        found = [
+        outputs = [
             self._session.run(
                 ["packed_codes", "codes"], {"text": np.array([" ".join(row) for row in rows[part]], object)}
             )
             for part in _parts(rows)
         ]
-        packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+        packed, codes = (np.concatenate(each) for each in zip(*outputs, strict=True))
         known = np.array([len(set(row)) for row in rows], np.int32)
         return {"packed_codes": packed, "codes": codes, "known_words": known}
 

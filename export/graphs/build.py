@@ -15,8 +15,8 @@ from scbch_keras.export.format.manifest import (
     TEXT_PIPELINE,
     example_shapes,
 )
-from scbch_keras.export.graphs.probes import picture_probes, probes, serialized_examples, text_probes
-from scbch_keras.export.graphs.signatures import input_shapes
+from scbch_keras.export.graphs.inputs import described_inputs, encoder_inputs
+from scbch_keras.export.graphs.probes import input_probes, picture_probes, serialized_examples, text_probes
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.keras_file import load_in_float32
@@ -57,14 +57,17 @@ def build(folder: Path, formats: Sequence[str], name: str, version: int) -> None
 def _warmup_requests(
     model: Any, pipeline: TextPipeline | None, image: ImagePipeline | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    shapes = input_shapes(model)
+    described = encoder_inputs(model)
+    examples = example_shapes(described_inputs(model))
     for size in _WARMUP_BATCHES:
-        features = {modality: probes(shape, size) for modality, shape in shapes.items()}
-        for modality, rows in features.items():
-            yield f"encode_{modality}", {modality: rows}
-        fixed = {modality: features[modality] for modality in example_shapes(shapes)}
-        inputs = {"examples": serialized_examples(fixed, size)} if fixed else {"image": features["image"]}
-        yield "serving_default", inputs
+        requests = {modality: input_probes(inputs, size) for modality, inputs in described.items()}
+        for modality, inputs in requests.items():
+            yield f"encode_{modality}", inputs
+        fixed = {modality: requests[modality][modality] for modality in examples}
+        yield (
+            "serving_default",
+            {"examples": serialized_examples(fixed, size)} if fixed else requests["image"],
+        )
         if pipeline is not None:
             yield "encode_raw_text", {"text": text_probes(pipeline, size)}
         if image is not None:

@@ -30,12 +30,12 @@ def grey_features(pixels: Any) -> Any:
     return tf.gather(tf.constant(LEVELS), tf.reshape(grey, (-1, pixels.shape[1] * pixels.shape[2])))
 
 
-def _coefficients(given: Any, wanted: int) -> Any:
-    """How much of each of the `given` pixels, of 2^22, is in each wanted one: float64 (wanted, given)."""
+def _coefficients(source: Any, target: int) -> Any:
+    """How much of each of the `source` pixels, of 2^22, is in each target one: float64 (target, source)."""
     # Not `/`: TensorFlow's optimizer makes of it a product with the reciprocal, which rounds otherwise.
-    scale = tf.math.divide_no_nan(tf.cast(given, tf.float64), tf.constant(wanted, tf.float64))
-    centers = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
-    places = tf.range(tf.cast(given, tf.float64), dtype=tf.float64)
+    scale = tf.math.divide_no_nan(tf.cast(source, tf.float64), tf.constant(target, tf.float64))
+    centers = (tf.range(target, dtype=tf.float64) + 0.5) * scale
+    places = tf.range(tf.cast(source, tf.float64), dtype=tf.float64)
     shrinks = tf.math.divide_no_nan(tf.constant(1, tf.float64), tf.maximum(scale, 1))
     weights = tf.maximum(1 - tf.abs((places - centers[:, None] + 0.5) * shrinks), 0)
     # Pillow adds up from the left.

@@ -16,7 +16,7 @@ _LARGE = 2**20
 
 
 def write_onnx(model: Any, modality: str, path: Path) -> None:
-    """Write one encoder: its input named for the modality, outputs packed_codes and codes, any batch."""
+    """Write one encoder: its inputs as `encoder_inputs` names them, outputs packed_codes and codes, any batch."""
     variables = getattr(model, f"{modality}_branch").variables
     _write(
         lambda free: encode_function(model, modality, free, with_no_rows=False), variables, ["batch"], path
@@ -39,9 +39,9 @@ def write_raw_image_onnx(model: Any, pipeline: ImagePipeline, path: Path) -> Non
 def _write(
     make: Callable[[list[Any]], Any], variables: Iterable[Any], free_axes: list[str], path: Path
 ) -> None:
-    """Write the function that `make` gives for a choice of `variables` to be left free.
+    """Write the function that `make` builds, whose large `variables` pass through tf2onnx as inputs.
 
-    free_axes: names of the first axes of its one other input.
+    free_axes: names of the first axes of its other inputs.
     """
     # tf2onnx copies every constant many times over (16 GB for the paper's image branch). Large matrices and
     # kernels enter its graph as inputs and become constants when it is done; onnxruntime folds what is left to fold.
@@ -64,11 +64,12 @@ def _write(
     for outside, inside in function.get_concrete_function().graph.captures:
         if outside.dtype != "resource":
             constants[inside.name] = outside
-    (given,) = (tensor for tensor in graph.input if tensor.name not in constants)
+    inputs = [tensor for tensor in graph.input if tensor.name not in constants]
     del graph.input[:]
-    graph.input.append(given)
-    for axis, name in enumerate(free_axes):
-        graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    graph.input.extend(inputs)
+    for tensor in inputs:
+        for axis, name in enumerate(free_axes):
+            tensor.type.tensor_type.shape.dim[axis].dim_param = name
     for tensor in graph.output:
         tensor.type.tensor_type.shape.dim[0].dim_param = free_axes[0]
     for name in sorted(constants.keys() & {name for node in graph.node for name in node.input}):

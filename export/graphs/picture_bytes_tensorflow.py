@@ -105,9 +105,9 @@ def _png(content: Any) -> Any:
 
 def _turned(pixels: Any, exif: Any, xmp: Any) -> Any:
     """Pixels (h, w, 3) turned upright, by the orientation in the TIFF bytes `exif`."""
-    found = tf.cond(exif == b"", lambda: 0, lambda: _orientation(exif))
+    orientation = tf.cond(exif == b"", lambda: 0, lambda: _orientation(exif))
     _assert(
-        (found > 0) | ~tf.strings.regex_full_match(xmp, _ORIENTED),
+        (orientation > 0) | ~tf.strings.regex_full_match(xmp, _ORIENTED),
         "image_bytes: the orientation of the picture stands in XMP alone, which is not served",
     )
     across = tf.transpose(pixels, (1, 0, 2))
@@ -121,7 +121,7 @@ def _turned(pixels: Any, exif: Any, xmp: Any) -> Any:
         across[::-1, ::-1],
         across[::-1],
     ]
-    place = tf.where((found >= 1) & (found <= len(turns)), found, _UPRIGHT) - 1
+    place = tf.where((orientation >= 1) & (orientation <= len(turns)), orientation, _UPRIGHT) - 1
     return tf.switch_case(place, [lambda turned=turned: turned for turned in turns])
 
 
@@ -145,11 +145,11 @@ def _orientation(exif: Any) -> Any:
     whole = tf.clip_by_value(size - first, 0, 12 * count) // 12 * 12
     entries = tf.cast(tf.reshape(data[first : first + whole], (-1, 12)), tf.int32)
     entries = tf.where(little, tf.gather(entries, [1, 0, 3, 2, 7, 6, 5, 4, 9, 8], axis=1), entries[:, :10])
-    found = tf.boolean_mask(entries, (entries[:, 0] == 0x01) & (entries[:, 1] == 0x12))
+    matches = tf.boolean_mask(entries, (entries[:, 0] == 0x01) & (entries[:, 1] == 0x12))
     # One number of type SHORT
-    regular = tf.reduce_all(found[:, 2:8] == [0, 3, 0, 0, 0, 1]) & (tf.shape(found)[0] <= 1)
+    regular = tf.reduce_all(matches[:, 2:8] == [0, 3, 0, 0, 0, 1]) & (tf.shape(matches)[0] <= 1)
     _assert(regular, message + ": its orientation is not one SHORT")
-    return tf.reduce_sum(found[:, 8] * 256 + found[:, 9])
+    return tf.reduce_sum(matches[:, 8] * 256 + matches[:, 9])
 
 
 def _opened(content: Any) -> tuple[Any, Any]:

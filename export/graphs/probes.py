@@ -2,13 +2,14 @@
 
 import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.export.graphs.inputs import Input
 from scbch_keras.preprocessing.text import TextPipeline
 
 SEED = 20
@@ -20,19 +21,37 @@ _FREE_SIZE = 64
 _BYTES = 2**26
 
 
-def rows_for(shape: Sequence[int | None]) -> int:
-    """Rows to compare encoders of inputs of that shape on: ROWS, fewer (at least 72) if those pass 64 MiB."""
-    row = 4 * prod(_FREE_SIZE if size is None else size for size in shape[1:])
+def rows_for(inputs: Mapping[str, Input]) -> int:
+    """Rows to compare encoders with those inputs on: ROWS, fewer (at least 72) if those pass 64 MiB."""
+    row = sum(4 * prod(_sizes(given)) for given in inputs.values())
     return min(ROWS, max(72, _BYTES // row))
 
 
-def probes(shape: Sequence[int | None], rows: int) -> NDArray[np.float32]:
-    """Inputs (rows, ...): normal; the second row and the last are zeros."""
-    sizes = [_FREE_SIZE if size is None else size for size in shape[1:]]
-    inputs = np.random.default_rng(SEED).standard_normal((rows, *sizes), np.float32)
-    if rows > 1:
-        inputs[[1, -1]] = 0
-    return inputs
+def input_probes(inputs: Mapping[str, Input], rows: int) -> dict[str, NDArray[Any]]:
+    """Inputs (rows, ...) by name: normal, or whole numbers that it can be; the second row and the last are zeros.
+
+    Where whole numbers are 0 and 1, as in a mask, every row begins with a 1: an encoder may not be defined on a text
+    of which everything is masked.
+    """
+    rng = np.random.default_rng(SEED)
+    probes: dict[str, NDArray[Any]] = {}
+    for name, one in inputs.items():
+        shape = (rows, *_sizes(one))
+        values: NDArray[Any]
+        if one.dtype == "int32":
+            values = rng.integers(0, one.below, shape, np.int32)
+        else:
+            values = rng.standard_normal(shape, np.float32)
+        if rows > 1:
+            values[[1, -1]] = 0
+        if one.dtype == "int32" and one.below == 2:
+            values.reshape(rows, -1)[:, 0] = 1
+        probes[name] = values
+    return probes
+
+
+def _sizes(one: Input) -> list[int]:
+    return [_FREE_SIZE if size is None else size for size in one.shape[1:]]
 
 
 def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> list[str]:

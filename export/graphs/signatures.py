@@ -5,22 +5,16 @@ from math import prod
 from typing import Any
 
 from scbch_keras.export.format.manifest import example_shapes
+from scbch_keras.export.graphs.inputs import described_inputs, encoder_inputs, is_named
 from scbch_keras.layers import PackBits
-from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
-
-
-def input_shapes(model: Any) -> dict[str, list[int | None]]:
-    """Modality -> shape of its input, batch first and None. The model must be built."""
-    shapes = model.get_build_config()["input_shape"]
-    return {modality: [None, *shapes[modality][1:]] for modality in MODALITIES}
 
 
 def encode_function(model: Any, modality: str, free: Sequence[Any] = (), *, with_no_rows: bool = True) -> Any:
     """The encoder of one modality as a `tf.function` with a fixed signature. TensorFlow backend only.
 
-    Features (n, ...) float32, named for the modality -> {"packed_codes": uint8 (n, ceil(bits / 8)),
+    Features (n, ...) by the names and types of `encoder_inputs` -> {"packed_codes": uint8 (n, ceil(bits / 8)),
     "codes": float32 (n, bits)}, n free. Variables of the branch that are listed in `free` are no part of the
     function: it takes their values as further arguments, "free_0", "free_1" ...
 
@@ -30,7 +24,11 @@ def encode_function(model: Any, modality: str, free: Sequence[Any] = (), *, with
 
     encode = _encode(getattr(model, f"{modality}_branch"), free)
     encode = _with_no_rows(encode) if with_no_rows else encode
-    spec = tf.TensorSpec(input_shapes(model)[modality], tf.float32, name=modality)
+    specs = {
+        name: tf.TensorSpec(described.shape, described.dtype, name=name)
+        for name, described in encoder_inputs(model)[modality].items()
+    }
+    spec = specs if is_named(model, modality) else specs[modality]
     return tf.function(
         lambda features, *values: encode(features, values), input_signature=[spec, *_specs(free)]
     )
@@ -54,19 +52,23 @@ def _with_no_rows(encode: Any) -> Any:
     # TensorFlow's oneDNN kernels, on by default on processors with AVX512-VNNI or AVX512-BF16, give the shape of
     # its input to a convolution of no rows.
     def encode_any(inputs: Any, values: Sequence[Any]) -> dict[str, Any]:
-        shape = tf.shape(inputs)
-        missing = tf.zeros(tf.concat([[tf.cast(shape[0] == 0, tf.int32)], shape[1:]], 0), inputs.dtype)
-        outputs = encode(tf.concat([inputs, missing], 0), values)
-        return {name: output[: shape[0]] for name, output in outputs.items()}
+        rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
+
+        def filled(features: Any) -> Any:
+            shape = tf.concat([[tf.cast(rows == 0, tf.int32)], tf.shape(features)[1:]], 0)
+            return tf.concat([features, tf.zeros(shape, features.dtype)], 0)
+
+        outputs = encode(tf.nest.map_structure(filled, inputs), values)
+        return {name: output[:rows] for name, output in outputs.items()}
 
     return encode_any
 
 
 def _called(layer: Any, inputs: Any, free: Sequence[Any], values: Sequence[Any]) -> Any:
     """What `layer` gives at inference with `values` in the place of its variables that are listed in `free`."""
-    given = {id(variable): value for variable, value in zip(free, values, strict=True)}
+    replacements = {id(variable): value for variable, value in zip(free, values, strict=True)}
     trainable, fixed = (
-        [given.get(id(variable), variable.value) for variable in variables]
+        [replacements.get(id(variable), variable.value) for variable in variables]
         for variables in (layer.trainable_variables, layer.non_trainable_variables)
     )
     outputs, _ = layer.stateless_call(trainable, fixed, inputs, training=False)
@@ -148,7 +150,7 @@ def encode_examples_function(model: Any) -> Any:
     """
     import tensorflow as tf
 
-    rows = example_shapes(input_shapes(model))
+    rows = example_shapes(described_inputs(model))
     encoders = {modality: encode_function(model, modality) for modality in rows}
     pack = PackBits()
 
@@ -160,11 +162,11 @@ def encode_examples_function(model: Any) -> Any:
             summarize=32,
         )
         with tf.control_dependencies([fits]):
-            given = tf.reshape(values.flat_values, [-1, *rows[modality]])
+            features = tf.reshape(values.flat_values, [-1, *rows[modality]])
         has = lengths > 0
         codes = tf.cond(
             tf.reduce_any(has),
-            lambda: encoders[modality](given)["codes"],
+            lambda: encoders[modality](features)["codes"],
             lambda: tf.zeros((0, model.bits)),
         )
         shape = tf.stack([tf.size(lengths, tf.int64), model.bits])

@@ -52,10 +52,10 @@ def features_function(pipeline: TextPipeline, table: tf.lookup.StaticHashTable) 
     """A function of UTF-8 strings (n,) to what `pipeline` gives, float32 (n, dimensions). Errors as in `words`."""
 
     def features(text: Any) -> Any:
-        found = words(text, pipeline.normalization)
-        columns = table.lookup(found.flat_values)
-        places = tf.stack([found.value_rowids(), columns], axis=1)[columns >= 0]
-        shape = tf.stack([found.nrows(), pipeline.dimensions])
+        tokens = words(text, pipeline.normalization)
+        columns = table.lookup(tokens.flat_values)
+        places = tf.stack([tokens.value_rowids(), columns], axis=1)[columns >= 0]
+        shape = tf.stack([tokens.nrows(), pipeline.dimensions])
         counts = tf.scatter_nd(places, tf.ones(tf.shape(places)[:1]), shape)
         counts = tf.ensure_shape(counts, (None, pipeline.dimensions))
         if pipeline.weighting == "presence":

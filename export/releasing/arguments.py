@@ -1,6 +1,6 @@
 """What can be released, and where: the arguments of `release`, refused before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ def checked_formats(
         needed["PIL"] = None
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
-        raw = " and ".join(name for name, given in (("text", text), ("image", image)) if given is not None)
+        raw = " and ".join(
+            name for name, pipeline in (("text", text), ("image", image)) if pipeline is not None
+        )
         raise ImportError(
             f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
             f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}]' (or onnx-gpu instead of onnx)"
@@ -105,17 +107,23 @@ def free_version(folder: Path, version: int | None) -> int:
     return version
 
 
-def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], told: str) -> None:
+def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], expects: str) -> None:
     if not isinstance(pipeline, kind):
         article, maker = ("an" if modality == "image" else "a"), f"{modality.capitalize()}Features"
         raise TypeError(
             f"{modality} must be {article} {kind.__name__} ({maker}.pipeline() gives one), "
             f"got {type(pipeline).__name__}"
         )
-    shape = tuple(model.get_build_config()["input_shape"][modality][1:])
+    expected = model.get_build_config()["input_shape"][modality]
+    if isinstance(expected, Mapping):
+        raise ValueError(
+            f"{modality} must be None: the {modality} branch takes the inputs {', '.join(expected)}, and the "
+            "pipeline makes one array"
+        )
+    shape = tuple(expected[1:])
     if shape != (pipeline.dimensions,):
         raise ValueError(
-            f"{modality} {told.format(pipeline.dimensions)}; the {modality} branch takes features of shape {shape}. "
+            f"{modality} {expects.format(pipeline.dimensions)}; the {modality} branch takes features of shape {shape}. "
             "Give the pipeline that made the features of the training"
         )
 

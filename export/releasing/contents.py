@@ -19,7 +19,7 @@ _LIBRARIES = (
 )
 
 
-def describe(
+def manifest_of(
     model: Any,
     name: str,
     version: int,
@@ -33,16 +33,16 @@ def describe(
     """The manifest of a release without its files and what was measured."""
     import keras
 
-    from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.export.graphs.inputs import described_inputs
 
-    shapes = input_shapes(model)
+    inputs = described_inputs(model)
     signatures = {
-        f"encode_{modality}": manifests.signature(modality, shape, model.bits)
-        for modality, shape in shapes.items()
+        f"encode_{modality}": manifests.inputs_signature(described, model.bits)
+        for modality, described in inputs.items()
     }
     saved_model = layouts.saved_model_path(name, version)
     encoders: dict[str, Any] = {}
-    for modality in shapes:
+    for modality in inputs:
         encoders[modality] = {"saved_model": {"path": saved_model}}
         for precision in ("float32", *quantize):
             entry = {"path": manifests.onnx_path(modality, precision), "opset": manifests.ONNX_OPSET}
@@ -61,7 +61,7 @@ def describe(
         for absent in set(manifests.FORMATS) - set(formats):
             del encoder[absent]
     if "saved_model" in formats:
-        rows = manifests.example_shapes(shapes)
+        rows = manifests.example_shapes(inputs)
         signatures["serving_default"] = (
             manifests.examples_signature(rows, model.bits) if rows else signatures["encode_image"]
         )
@@ -81,7 +81,7 @@ def describe(
         "training": _plain_settings(model) if training is None else dict(training),
         "libraries": _library_versions(),
     }
-    return {**described, "layouts": layouts.describe(described)}
+    return {**described, "layouts": layouts.server_layouts(described)}
 
 
 def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
@@ -153,10 +153,10 @@ def check_training(training: Any) -> None:
 
 
 def _library_versions() -> dict[str, str]:
-    found = {}
+    installed = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

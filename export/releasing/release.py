@@ -14,10 +14,11 @@ from scbch_keras import files
 from scbch_keras.child import run_module
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import inputs_shape
 from scbch_keras.export.graphs.probes import SEED
 from scbch_keras.export.releasing import arguments, store
 from scbch_keras.export.releasing.card import model_card
-from scbch_keras.export.releasing.contents import check_training, describe
+from scbch_keras.export.releasing.contents import check_training, manifest_of
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.validate import (
     Criteria,
@@ -106,6 +107,9 @@ def release(
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
             codes more coarsely and needs more than the default.
 
+    Returns:
+        The release that was published, and what was measured of it.
+
     Raises:
         ValueError: the model is not built, or an argument is wrong.
         TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, `image` no ImagePipeline, or
@@ -114,7 +118,7 @@ def release(
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
     """
-    from scbch_keras.export.graphs.signatures import input_shapes
+    from scbch_keras.export.graphs.inputs import described_inputs
 
     formats = arguments.checked_formats(formats, text, image)
     quantize = arguments.checked_precisions(quantize, formats)
@@ -125,7 +129,10 @@ def release(
     if training is not None:
         check_training(training)
     criteria = Criteria(evaluation, min_map, None, max_map_loss)
-    criteria.check_shapes(input_shapes(model))
+    inputs = described_inputs(model)
+    criteria.check_shapes(
+        {modality: inputs_shape(modality, described) for modality, described in inputs.items()}
+    )
     check_tolerance(tolerance)
     folder = Path(folder)
     name = layouts.check_name(folder.resolve().name if name is None else name)
@@ -147,7 +154,9 @@ def release(
                     [str(staging), "--precisions", *quantize],
                     "quantizing the ONNX files",
                 )
-            manifest = describe(model, name, version, formats, text, image, quantize, label_names, training)
+            manifest = manifest_of(
+                model, name, version, formats, text, image, quantize, label_names, training
+            )
             layouts.write_onnx_clients(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
@@ -235,11 +244,11 @@ def _verified(
     text: TextPipeline | None,
     image: ImagePipeline | None,
 ) -> dict[str, Any]:
-    """What a fresh process found in the files, held to the codes that `model` computes here."""
-    from scbch_keras.export.graphs.signatures import input_shapes
+    """The results of a fresh process that compares the files' codes with those that `model` computes here."""
+    from scbch_keras.export.graphs.inputs import encoder_inputs
     from scbch_keras.export.validation.verify import expected_codes
 
-    expected = expected_codes(model, input_shapes(model), text, image)
+    expected = expected_codes(model, encoder_inputs(model), text, image)
     answer = examine(staging, criteria, tolerance, expected=expected)
     if answer["wrong"]:
         raise RuntimeError("verifying the exported files failed: " + "\n".join(answer["wrong"]))

@@ -44,7 +44,14 @@ class Listed:
 
 
 def releases(folder: str | os.PathLike[str]) -> list[Listed]:
-    """The versions in `folder`, ascending; none if there is no such folder."""
+    """The versions of a model.
+
+    Args:
+        folder: where they lie.
+
+    Returns:
+        One entry a version, ascending; none if there is no such folder.
+    """
     folder = Path(folder)
     latest = latest_version(folder)
     return [_listed(folder / str(version), version, version == latest) for version in versions(folder)]
@@ -74,7 +81,14 @@ def is_blessed(version: Path) -> bool:
 
 
 def promote(folder: str | os.PathLike[str], version: int) -> Path:
-    """Point `latest` at a blessed version, and return that version's folder.
+    """Point `latest` at a blessed version.
+
+    Args:
+        folder: where the versions lie.
+        version: its number.
+
+    Returns:
+        The folder of that version.
 
     Raises:
         FileNotFoundError: there is no such version.
@@ -96,9 +110,17 @@ def promote(folder: str | os.PathLike[str], version: int) -> Path:
 
 
 def rollback(folder: str | os.PathLike[str]) -> Path:
-    """Point `latest` at the blessed version before the one it points at, and return that version's folder.
+    """Point `latest` at the blessed version before the one it points at.
 
-    Raises ValueError if there is no `latest`, or no blessed version before it.
+    Args:
+        folder: where the versions lie.
+
+    Returns:
+        The folder of that earlier version.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no `latest`, or no blessed version before it.
     """
     folder = _existing(folder)
     with at_work(folder), held(folder / CHANGING):
@@ -114,12 +136,21 @@ def rollback(folder: str | os.PathLike[str]) -> Path:
 
 
 def prune(folder: str | os.PathLike[str], keep: int) -> list[int]:
-    """Delete all versions but the `keep` highest and the one that `latest` points at; return their numbers.
+    """Delete all versions but the `keep` highest and the one that `latest` points at.
 
     A version disappears at once. Unblessed versions count and go like others. What exports and prunes left that
     were killed goes too, unless a process works in the folder.
 
-    Raises ValueError for `keep` below 1.
+    Args:
+        folder: where the versions lie.
+        keep: int >= 1.
+
+    Returns:
+        The numbers of the deleted versions, ascending.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: `keep` is below 1.
     """
     keep = whole("keep", keep, 1)
     folder = _existing(folder)

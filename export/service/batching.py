@@ -48,7 +48,7 @@ class _Job:
         return piece
 
     def drop(self) -> None:
-        """What still waits is not wanted any more."""
+        """Remove the rows that still wait: their request has ended."""
         self.waiting.clear()
         self.rows_waiting = self.cost_waiting = 0
 
@@ -135,7 +135,7 @@ class Batcher:
                 await self._answer(batch)
 
     def _next_batch(self) -> list[_Piece]:
-        """Requests of one piece in the order they came, and pieces of the others in turn, by turns.
+        """Alternate between requests of one piece, in the order of arrival, and pieces of the larger ones in turn.
 
         A small request waits for two pieces of a large one at most.
         """

@@ -28,7 +28,7 @@ def guarded(limits: Limits) -> type[H11Protocol]:
 
 
 class GuardedProtocol(H11Protocol):
-    """A connection whose client is given its time, and no more."""
+    """A connection that is closed when its client exceeds a time limit."""
 
     limits: Limits
     resting: "dict[GuardedProtocol, None]"

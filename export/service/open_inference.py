@@ -89,7 +89,7 @@ async def infer(work: Work, name: str, body: bytes, header: str | None) -> Respo
     """An inference request -> its answer. header: Inference-Header-Content-Length, of one with binary tensors."""
     chosen = model(work, name)
     head = await work.read(read_head, body, header)
-    wanted = _wanted_outputs(chosen, head)
+    requested = _requested_outputs(chosen, head)
     rows = await work.read(
         lambda _, *arguments: input_rows(*arguments),
         body,
@@ -101,15 +101,15 @@ async def infer(work: Work, name: str, body: bytes, header: str | None) -> Respo
         chosen.kind,
     )
     tensors: dict[str, NDArray[Any]] = {}
-    for output in wanted:
+    for output in requested:
         if output == "known_words":
             tensors[output] = np.array(await work.known_words(list(rows)), np.int32)
         else:
             tensors[output] = await work.encode(chosen.kind, rows, packed=output == "packed_codes")
-    return await work.read(lambda _: _answer(work, chosen, head, wanted, tensors), body)
+    return await work.read(lambda _: _answer(work, chosen, head, requested, tensors), body)
 
 
-def _wanted_outputs(chosen: Model, head: Head) -> dict[str, bool]:
+def _requested_outputs(chosen: Model, head: Head) -> dict[str, bool]:
     """Names of outputs -> whether in binary; all of the model where the request names none."""
     if not head.outputs:
         return dict.fromkeys(chosen.outputs, head.binary_output)
@@ -122,7 +122,7 @@ def _wanted_outputs(chosen: Model, head: Head) -> dict[str, bool]:
 
 
 def _answer(
-    work: Work, chosen: Model, head: Head, wanted: dict[str, bool], tensors: dict[str, NDArray[Any]]
+    work: Work, chosen: Model, head: Head, requested: dict[str, bool], tensors: dict[str, NDArray[Any]]
 ) -> Response:
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
@@ -132,7 +132,7 @@ def _answer(
             "datatype": chosen.outputs[name][0],
             "shape": list(tensor.shape),
         }
-        if wanted[name]:
+        if requested[name]:
             binary.append(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
             entry["parameters"] = {"binary_data_size": len(binary[-1])}
         else:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.export.format.encoder_inputs import encoder_inputs
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.service.batching import Batcher, pieces
 from scbch_keras.export.service.bodies import SMALL
@@ -53,11 +54,15 @@ class Work:
                 raise ValueError(
                     f"{codes} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
                 )
-        signatures = self.encoder.manifest["signatures"]
-        self.shapes: dict[str, Shape] = {
-            modality: signatures[f"encode_{modality}"]["inputs"][modality]["shape"][1:]
-            for modality in ("image", "text")
-        }
+        self.shapes: dict[str, Shape] = {}
+        for modality in ("image", "text"):
+            inputs = encoder_inputs(self.encoder.manifest, modality)
+            if list(inputs) != [modality]:
+                raise ValueError(
+                    f"{release}: its {modality} encoder has the inputs {', '.join(inputs)}, for which the service "
+                    "has no request; serve it by TensorFlow Serving, Triton or KServe, or call HashEncoder"
+                )
+            self.shapes[modality] = inputs[modality]["shape"][1:]
         for modality, shape in self.shapes.items():
             sizes = [size for size in shape if size is not None]
             if len(sizes) == len(

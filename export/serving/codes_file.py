@@ -18,8 +18,9 @@ from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 from scbch_keras.modalities import MODALITIES
+from scbch_keras.stored import FileKind
 
-_SCHEMA = 1
+_DESCRIPTION = FileKind("what describes codes", "schema", (1,))
 _BREAKS = ("\n", "\r")
 _MAX_DESCRIPTION = 2**20
 
@@ -46,7 +47,7 @@ def encode_file(
     batch_size: int = 1024,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Blocks of inputs -> packed codes in `path`, uint8 (n, ceil(bits / 8)) as .npy; returns n.
+    """Blocks of inputs -> packed codes in `path`, uint8 (n, ceil(bits / 8)) as .npy.
 
     Beside it PATH.json (bits, release, checksums) and, where the inputs have ids, PATH.ids.txt. One block is in
     memory at a time. The codes appear last: where they are, they are whole, and so is what stands beside them.
@@ -58,6 +59,9 @@ def encode_file(
         blocks: ids are strings without line breaks; all blocks have them or none has.
         batch_size: rows that enter the network together.
         progress: called with the number of rows of each block that is done.
+
+    Returns:
+        n, the number of rows that were encoded.
 
     Raises:
         FileExistsError: one of the three files is there already.
@@ -97,7 +101,6 @@ def encode_file(
             if ids_file is not None:
                 ids_file.flush()
             content = {
-                "schema": _SCHEMA,
                 "bits": encoder.bits,
                 "modality": modality,
                 "rows": rows,
@@ -105,7 +108,7 @@ def encode_file(
                 "sha256": sha256_of(Path(codes_file.name)),
                 "ids_sha256": None if ids_file is None else sha256_of(Path(ids_file.name)),
             }
-            description.write((json.dumps(content, indent=2) + "\n").encode())
+            description.write((json.dumps(_DESCRIPTION.marked(content), indent=2) + "\n").encode())
     except BaseException:
         if not path.exists():
             described.unlink(missing_ok=True)
@@ -141,6 +144,12 @@ class CodesFile:
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open codes and what stands beside them, their checksums compared.
 
+        Args:
+            path: of the codes, .npy.
+
+        Returns:
+            The codes, memory-mapped, with their source and ids.
+
         Raises:
             FileNotFoundError: there are no codes, or nothing beside says which model made them.
             ValueError: one of the files is damaged, or belongs to other codes.
@@ -155,17 +164,13 @@ class CodesFile:
                 "Write codes with `scbch encode` or encode_file, and move the files together"
             )
         description = read_bytes(described, _MAX_DESCRIPTION)
-        try:
-            stored = loads(description)
-            if stored["schema"] != _SCHEMA:
-                raise ValueError(f"schema {stored['schema']!r}; this version reads schema {_SCHEMA}")
+        with _DESCRIPTION.reading(described):
+            stored = _DESCRIPTION.unmarked(loads(description))
             source = Source.from_json(stored["source"])
             bits, rows, ids_sha256 = stored["bits"], stored["rows"], stored["ids_sha256"]
             modality, sha256 = stored["modality"], stored["sha256"]
             if modality not in MODALITIES:
                 raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{described} does not describe codes: {error}") from error
         damaged = f"{path} is damaged, or not the codes that {described.name} describes"
         if sha256_of(path) != sha256:
             raise ValueError(damaged)
@@ -194,6 +199,9 @@ class CodesFile:
         Args:
             named: whether its ids are those of the file, strings, where it has some; else they are the rows.
 
+        Returns:
+            An index that holds the codes of all rows.
+
         Raises:
             ValueError: an id stands twice in the file.
         """
@@ -208,10 +216,14 @@ class CodesFile:
 
 
 def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex, list[str] | None]:
-    """Codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) -> index, names of its ids.
+    """Open codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) for search.
 
-    The names are by id: of codes they are the ids of the file, and an id is a row. None where an id has no other
-    name.
+    Args:
+        path: of the file.
+
+    Returns:
+        The index, and the names of its ids: of codes the ids of the file, an id being a row; None where an id has no
+        other name.
 
     Raises:
         FileNotFoundError: it, or what must stand beside it, is missing.

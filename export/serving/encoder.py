@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.arrays import as_array, as_float32
 from scbch_keras.checks import one_of, some_of, whole
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
 from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
+from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, shape_of, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
@@ -126,15 +127,21 @@ class HashEncoder:
     def image(
         self, images: ArrayLike | Sequence[Any], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:
-        """Images (n, ...) -> packed codes, uint8 (n, ceil(bits / 8)); or codes, float32 (n, bits) in [-1, 1].
+        """Codes of images.
 
-        images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays`
-            takes them: real numbers of any type, rounded to float32. Where the release takes pictures, also
-            those: RGB uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths of picture files,
-            or of their bytes, read and resized as `ImagePipeline` does; a single path or bytes is one row. No
-            rows give no codes.
-        batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at
-            most; changes speed and memory, not the result beyond float rounding.
+        Args:
+            images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays` takes
+                them: real numbers of any type, rounded to float32; for an encoder with several inputs a dict of them by
+                name. Where the release takes pictures, also those: RGB
+                uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths of picture files, or of their
+                bytes, read and resized as `ImagePipeline` does; a single path or bytes is one row. No rows give no
+                codes.
+            batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at most;
+                changes speed and memory, not the result beyond float rounding.
+            packed: whether the codes are packed bits or continuous.
+
+        Returns:
+            Packed codes (n, ceil(bits / 8)), uint8; or continuous ones (n, bits), float32 in [-1, 1].
 
         Raises:
             ValueError: wrong shape or type, NaN or what float32 cannot hold (the first such row is named), an
@@ -152,7 +159,7 @@ class HashEncoder:
                     f"{self.precision!r}; give their features, or open another for pictures"
                 )
             return self._pictures.encode(images, size, packed)
-        if len(encoder.shape) == 2 and are_pictures(images):
+        if isinstance(encoder.shape, tuple) and len(encoder.shape) == 2 and are_pictures(images):
             raise ValueError(
                 f"image features must be (n, {encoder.shape[1]}), got pictures: the release {self.path} takes "
                 "none. Make one with export.release(model, folder, image=pipeline)"
@@ -162,14 +169,20 @@ class HashEncoder:
     def text(
         self, texts: ArrayLike | Sequence[str], *, batch_size: int = 1024, packed: bool = True
     ) -> NDArray[Any]:
-        """Text features (n, d), or n strings where the release takes them, -> codes. The rest is as in `image`.
+        """Codes of texts: of their features, or of strings where the release takes them.
 
-        texts: strings as a list or a one-dimensional array; a single string is one row. They become the features
-            that the model was trained on (`TextPipeline`). A string without a known word is a row of zeros, and
-            its code says nothing of it: `known_words` and `unknown_words` tell.
+        Args:
+            texts: features (n, d); or strings as a list or a one-dimensional array; a single string is one row. Strings
+                become the features that the model was trained on (`TextPipeline`). One without a known word is a row of
+                zeros, and its code says nothing of it: `known_words` and `unknown_words` tell.
+            batch_size: rows that enter the network together.
+            packed: whether the codes are packed bits or continuous.
+
+        Returns:
+            Packed codes (n, ceil(bits / 8)), uint8; or continuous ones (n, bits), float32 in [-1, 1].
 
         Raises:
-            ValueError: also for strings if the release was made without `text`, and for one with a lone
+            ValueError: as `image`; also for strings if the release was made without `text`, and for one with a lone
                 surrogate.
         """
         encoder, size = self._checked("text", batch_size)
@@ -190,16 +203,30 @@ class HashEncoder:
         return self._pipeline is not None
 
     def unknown_words(self, texts: Sequence[str]) -> list[list[str]]:
-        """Strings (n) -> the words of each that the model does not know, each once: they do not change the code.
+        """The words of each string that the model does not know: they do not change the code.
 
-        Raises ValueError as `text` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            n lists, each word once, in the order of the string.
+
+        Raises:
+            ValueError: as `text`.
         """
         return self._strings_pipeline().unknown(texts)
 
     def known_words(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Strings (n) -> how many different words of each the model knows, (n,); with 0 the code says nothing.
+        """How many different words of each string the model knows; with 0 the code says nothing of it.
 
-        Raises ValueError as `text` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            (n,), int64.
+
+        Raises:
+            ValueError: as `text`.
         """
         return self._strings_pipeline().known(texts)
 
@@ -221,14 +248,14 @@ class HashEncoder:
     def _picture_encoder(self, start: StartSession) -> PictureEncoder | None:
         if manifests.RAW_IMAGE not in self.manifest["encoders"]:
             return None
-        shape = self._encoders["image"].shape
+        shape: Any = self._encoders["image"].shape
         return PictureEncoder(start, self.path, self.manifest, shape[-1], self._settings["max_pixels"])
 
     def _opened_pipeline(self) -> TextPipeline | None:
         if manifests.RAW_TEXT not in self.manifest["encoders"]:
             return None
         pipeline, path = opened_pipeline(self.path, self.manifest)
-        shape = self._encoders["text"].shape
+        shape: Any = self._encoders["text"].shape
         if shape[1:] != (pipeline.dimensions,):
             raise ValueError(
                 f"{path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"
@@ -257,10 +284,8 @@ class _Encoder:
                     f"export.release(..., quantize=({precision!r},))"
                 )
             relative = entries[manifests.onnx_form(precision)]["path"]
-            shape = manifest["signatures"][f"encode_{modality}"]["inputs"][modality]["shape"]
-            if not _is_shape(shape):
-                raise TypeError(f"its shape is {shape!r}")
-            self.shape = tuple(shape)
+            self.inputs = encoder_inputs(manifest, modality)
+            self.shape = inputs_shape(modality, self.inputs)
         except (KeyError, TypeError) as error:
             if "onnx" not in manifest.get("formats", ()):
                 raise ValueError(
@@ -270,38 +295,24 @@ class _Encoder:
             raise ValueError(
                 f"the manifest of {folder} does not describe its {modality} encoder: {error}"
             ) from error
-        expected = manifests.signature(modality, list(self.shape), self.bits)
+        expected = manifests.inputs_signature(self.inputs, self.bits)
         self.session = Session(start, folder, manifest, relative, expected)
         self.session.opened()
 
     def encode(self, features: Any, batch_size: int, packed: bool) -> NDArray[Any]:
         name = f"{self.modality} features"
-        features = as_array(name, features)
-        self._check_shape(name, features.shape)
+        features = as_features(name, features)
+        check_row_counts(name, features)
+        check_shape(name, shape_of(features), self.shape)
         output = "packed_codes" if packed else "codes"
         width = -(-self.bits // 8) if packed else self.bits
-        codes = np.empty((len(features), width), np.uint8 if packed else np.float32)
-        for start in range(0, len(features), batch_size):
-            batch = as_float32(name, features[start : start + batch_size], start)
-            codes[start : start + len(batch)] = self.session.run([output], {self.modality: batch})[0]
+        rows = len(first_array(features))
+        codes = np.empty((rows, width), np.uint8 if packed else np.float32)
+        for start in range(0, rows, batch_size):
+            part = slice(start, start + batch_size)
+            batch = tensors(name, self.inputs, take(features, part), start)
+            codes[part] = self.session.run([output], batch)[0]
         return codes
-
-    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        fits = len(shape) == len(self.shape) and all(
-            size in (None, actual) for size, actual in zip(self.shape[1:], shape[1:], strict=True)
-        )
-        if not fits:
-            expected = ", ".join("n" if size is None else str(size) for size in self.shape)
-            raise ValueError(f"{name} must have shape ({expected}), got shape {shape}")
-
-
-def _is_shape(shape: Any) -> bool:
-    """Whether it is a list of a free size, for the batch, and of sizes; other free ones may follow."""
-    return (
-        isinstance(shape, list)
-        and shape[:1] == [None]
-        and all(size is None or (type(size) is int and size >= 0) for size in shape)
-    )
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:

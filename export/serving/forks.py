@@ -1,4 +1,4 @@
-"""What a forked child makes anew: the threads of its parent, and whoever held a lock there, do not come along.
+"""What a forked child makes anew: a fork copies neither the parent's threads nor the holders of its locks.
 
 gunicorn with --preload and multiprocessing's "fork" copy a process that has worked already. Standard library only.
 """

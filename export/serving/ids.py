@@ -60,7 +60,7 @@ def check_distinct(name: str, ids: Ids) -> None:
 
 
 def _array(name: str, ids: Any) -> NDArray[Any]:
-    """As numpy has them, but no element becomes another type beside one of another."""
+    """An array of the ids, without numpy's conversion of mixed types to a common one."""
     if isinstance(ids, np.ma.MaskedArray):
         return as_array(name, ids)
     if isinstance(ids, list | tuple) or (
@@ -173,23 +173,25 @@ class Lookup:
         self._sorted: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._recent: dict[Any, int] = {}
 
-    def rows(self, wanted: Ids, rows: Rows) -> NDArray[np.int64]:
-        """The row of each wanted id (n,), int64; -1 where the index has it not."""
+    def rows(self, requested: Ids, rows: Rows) -> NDArray[np.int64]:
+        """The row of each requested id (n,), int64; -1 where the index does not hold it."""
         ids = rows.ids[: rows.size]
-        if rows.size == 0 or len(wanted) == 0 or ids.dtype != wanted.dtype:
-            return np.full(len(wanted), -1)
+        if rows.size == 0 or len(requested) == 0 or ids.dtype != requested.dtype:
+            return np.full(len(requested), -1)
         if self._is_ascending and ids.dtype != object:
-            return _verified(np.searchsorted(ids, wanted), wanted, ids)
+            return _verified(np.searchsorted(ids, requested), requested, ids)
         known, serials = self._sorted or self._build(rows)
-        found = np.full(len(wanted), -1)
+        result = np.full(len(requested), -1)
         if len(known):
-            places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-            found = _verified(_rows_of(serials[places], rows), wanted, ids)
+            places = np.minimum(np.searchsorted(known, requested), len(known) - 1)
+            result = _verified(_rows_of(serials[places], rows), requested, ids)
         if self._recent:
-            recent = np.fromiter((self._recent.get(id, -1) for id in wanted.tolist()), np.int64, len(wanted))
-            later = _verified(_rows_of(recent, rows), wanted, ids)
-            found = np.where(later >= 0, later, found)
-        return found
+            recent = np.fromiter(
+                (self._recent.get(id, -1) for id in requested.tolist()), np.int64, len(requested)
+            )
+            later = _verified(_rows_of(recent, rows), requested, ids)
+            result = np.where(later >= 0, later, result)
+        return result
 
     def note(self, new: Ids, before: Rows) -> None:
         """Remember the ids that come behind the rows `before`."""
@@ -235,7 +237,7 @@ def _rows_of(serials: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
     return np.where(serials < 0, -1, np.searchsorted(rows.serials[: rows.size], serials))
 
 
-def _verified(found: NDArray[np.int64], wanted: Ids, ids: Ids) -> NDArray[np.int64]:
-    """The rows where they hold the wanted ids, -1 elsewhere."""
-    within = np.clip(found, 0, len(ids) - 1)
-    return np.where((within == found) & (ids[within] == wanted).astype(bool), within, -1)
+def _verified(candidates: NDArray[np.int64], requested: Ids, ids: Ids) -> NDArray[np.int64]:
+    """The candidate rows that hold the requested ids, -1 for the others."""
+    within = np.clip(candidates, 0, len(ids) - 1)
+    return np.where((within == candidates) & (ids[within] == requested).astype(bool), within, -1)

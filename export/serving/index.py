@@ -64,11 +64,11 @@ class HammingIndex:
         if isinstance(id, bool) or not isinstance(id, str | Integral):
             return False
         try:
-            wanted = checked_ids("id", [id])
+            requested = checked_ids("id", [id])
         except ValueError:
             return False
         with self._lock:
-            return bool((self._lookup.rows(wanted, self._rows) >= 0).all())
+            return bool((self._lookup.rows(requested, self._rows) >= 0).all())
 
     def __repr__(self) -> str:
         return f"HammingIndex(bits={self.bits}, engine={self.engine!r}): {len(self)} codes"
@@ -106,14 +106,14 @@ class HammingIndex:
                 Nothing is added then.
         """
         check_packed("codes", codes, self.bits)
-        given = None if ids is None else checked_ids("ids", ids, len(codes))
-        if given is not None:
-            check_distinct("ids", given)
+        own_ids = None if ids is None else checked_ids("ids", ids, len(codes))
+        if own_ids is not None:
+            check_distinct("ids", own_ids)
         if len(codes) == 0:
             return
         with self._lock:
             rows = self._rows
-            new = np.arange(rows.added, rows.added + len(codes)) if given is None else given
+            new = np.arange(rows.added, rows.added + len(codes)) if own_ids is None else own_ids
             self._check_kind(
                 "ids", new, rows, " (the default ids are positions; pass ids here too)" * (ids is None)
             )
@@ -144,12 +144,12 @@ class HammingIndex:
             ValueError: as of `add`, and for an id that is not in the index. Nothing is replaced then.
         """
         check_packed("codes", codes, self.bits)
-        wanted = checked_ids("ids", ids, len(codes))
-        check_distinct("ids", wanted)
+        requested = checked_ids("ids", ids, len(codes))
+        check_distinct("ids", requested)
         with self._lock:
-            found = self._found("ids", wanted, "add adds codes")
-            if len(found):
-                self._rows = self._rows.with_codes(found, codes)
+            positions = self._positions("ids", requested, "add adds codes")
+            if len(positions):
+                self._rows = self._rows.with_codes(positions, codes)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove the codes of these ids. The others keep their order, and the ids are free again.
@@ -162,13 +162,13 @@ class HammingIndex:
         Raises:
             ValueError: an id that is not in the index or comes twice. Nothing is removed then.
         """
-        wanted = checked_ids("ids", ids)
-        check_distinct("ids", wanted)
+        requested = checked_ids("ids", ids)
+        check_distinct("ids", requested)
         with self._lock:
-            found = self._found("ids", wanted, "`id in index` tells")
-            if len(found):
-                self._rows = self._rows.without(found)
-                self._lookup.forget(wanted)
+            positions = self._positions("ids", requested, "`id in index` tells")
+            if len(positions):
+                self._rows = self._rows.without(positions)
+                self._lookup.forget(requested)
 
     def search(
         self,
@@ -207,9 +207,9 @@ class HammingIndex:
             rows = self._rows
             searched = rows.codes[: rows.size]
         else:
-            wanted = checked_ids("among", among)
+            requested = checked_ids("among", among)
             with self._lock:
-                chosen = np.unique(self._found("among", wanted, "`id in index` tells"))
+                chosen = np.unique(self._positions("among", requested, "`id in index` tells"))
                 rows = self._rows
             searched = rows.codes[chosen]
         count = min(k, len(searched))
@@ -226,8 +226,10 @@ class HammingIndex:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, under exactly this name.
 
-        An older file there is replaced at once or not at all. The content is an uncompressed .npz of plain arrays
-        with a checksum over them.
+        The content is an uncompressed .npz of plain arrays with a checksum over them.
+
+        Args:
+            path: of the file; an older one is replaced at once or not at all.
         """
         rows = self._rows
         content = index_file.Content(
@@ -239,6 +241,13 @@ class HammingIndex:
     def load(cls, path: str | os.PathLike[str], *, engine: EngineName | None = None) -> Self:
         """Read what `save` wrote, now or in an earlier version.
 
+        Args:
+            path: of the file.
+            engine: as of the constructor; it is not part of the file.
+
+        Returns:
+            The index that was saved.
+
         Raises:
             ValueError: the file is not an index, is damaged, or was written by a later schema.
             FileNotFoundError: there is no such file.
@@ -249,18 +258,18 @@ class HammingIndex:
         except ValueError as error:
             raise ValueError(f"{path} is not a HammingIndex file, or it is damaged: {error}") from error
 
-    def _found(self, name: str, wanted: Ids, remedy: str) -> NDArray[np.int64]:
+    def _positions(self, name: str, requested: Ids, remedy: str) -> NDArray[np.int64]:
         """The rows of ids, all of which must be there. Called with the lock held."""
         rows = self._rows
-        self._check_kind(name, wanted, rows)
-        found = self._lookup.rows(wanted, rows)
-        if (found < 0).any():
-            missing = _shown(wanted[found < 0][0])
+        self._check_kind(name, requested, rows)
+        positions = self._lookup.rows(requested, rows)
+        if (positions < 0).any():
+            absent = requested[positions < 0]
             raise ValueError(
-                f"{name} must be in the index; {(found < 0).sum()} of {len(found)} are not, the first is {missing} "
-                f"({remedy})"
+                f"{name} must be in the index; {len(absent)} of {len(positions)} are not, the first is "
+                f"{_shown(absent[0])} ({remedy})"
             )
-        return found
+        return positions
 
     @staticmethod
     def _check_kind(name: str, ids: Ids, rows: Rows, hint: str = "") -> None:

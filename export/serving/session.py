@@ -16,7 +16,12 @@ from scbch_keras.export.serving.forks import renew_in_children
 StartSession = Callable[[bytes], Any]
 """Content of an ONNX file -> its onnxruntime session."""
 
-_ONNX_DTYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "string": "tensor(string)"}
+_ONNX_DTYPES = {
+    "float32": "tensor(float)",
+    "int32": "tensor(int32)",
+    "uint8": "tensor(uint8)",
+    "string": "tensor(string)",
+}
 
 
 def onnxruntime() -> Any:
@@ -103,13 +108,13 @@ def open_session(
     except Exception as error:  # onnxruntime's own error types share no public base class
         raise ValueError(f"onnxruntime cannot open {folder / relative}: {error}") from error
     for kind, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        came = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
-        wanted = {
+        actual = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
+        expected = {
             name: (_ONNX_DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
             for name, tensor in signature[kind].items()
         }
-        if came != wanted:
-            raise ValueError(f"{folder / relative} has {kind} {came}; the manifest says {wanted}")
+        if actual != expected:
+            raise ValueError(f"{folder / relative} has {kind} {actual}; the manifest says {expected}")
     return session
 
 

@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import DTYPES, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.session import onnxruntime, open_session
 from scbch_keras.modalities import MODALITIES
 
-Encode = Callable[[NDArray[Any]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+Encode = Callable[[Any], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""
 
 
 class Endpoint(NamedTuple):
     """One encoder in one format.
 
-    what: by which it is named in what was found.
+    what: its name in the results and messages of a validation.
     encoder: its entry in the manifest: "image", "text", "raw_text", "raw_image".
     form: "saved_model", "onnx" or another ONNX kind.
-    open: gives what encodes. Sessions of ONNX files are opened one at a time: they hold the weights.
+    open: returns the function that encodes. Sessions of ONNX files are opened one at a time: they hold the weights.
     """
 
     what: str
@@ -71,10 +72,10 @@ class Served:
         return {key: value.numpy() for key, value in outputs.items()}
 
     def _signature(self, name: str) -> Encode:
-        (argument,) = self.manifest["signatures"][name]["inputs"]
+        described = self.manifest["signatures"][name]["inputs"]
 
-        def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            outputs = self.run(name, **{argument: inputs})
+        def encode(inputs: Any) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            outputs = self.run(name, **_tensors(described, inputs))
             return outputs["packed_codes"], outputs["codes"]
 
         return encode
@@ -82,14 +83,16 @@ class Served:
     def _onnx(self, encoder: str, form: str) -> Encode:
         entry = self.manifest["encoders"][encoder][form]
         signature = self.manifest["signatures"][entry["signature"]]
-        (argument,) = signature["inputs"]
         start = partial(onnxruntime().InferenceSession, providers=["CPUExecutionProvider"])
         session = open_session(start, self.folder, self.manifest, entry["path"], signature)
         prepare = self._preparation(encoder)
 
-        def encode(inputs: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            found = [session.run(["packed_codes", "codes"], {argument: given}) for given in prepare(inputs)]
-            packed, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+        def encode(inputs: Any) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            outputs = [
+                session.run(["packed_codes", "codes"], _tensors(signature["inputs"], batch))
+                for batch in prepare(inputs)
+            ]
+            packed, codes = (np.concatenate(each) for each in zip(*outputs, strict=True))
             return packed, codes
 
         return encode
@@ -105,3 +108,11 @@ class Served:
             # Each picture has a size of its own.
             return lambda inputs: [decoded(content)[None] for content in inputs.tolist()]
         return lambda inputs: [inputs]
+
+
+def _tensors(described: Mapping[str, Mapping[str, Any]], inputs: Any) -> dict[str, Any]:
+    """Inputs by name; features as the types that are described."""
+    if all(tensor["dtype"] in DTYPES for tensor in described.values()):
+        return tensors("features", described, inputs)
+    (argument,) = described
+    return {argument: inputs}

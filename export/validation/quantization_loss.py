@@ -18,12 +18,12 @@ Losses = dict[str, dict[str, dict[str, float]]]
 modalities together}."""
 
 
-def losses_on_probes(endpoints: Iterable[Endpoint], found: Mapping[str, Any]) -> Losses:
-    """What quantized encoders lose against the model, by what `verify` found of each."""
+def losses_on_probes(endpoints: Iterable[Endpoint], results: Mapping[str, Any]) -> Losses:
+    """What quantized encoders lose against the model, from the results of `verify`."""
     losses: Losses = {}
     for point in endpoints:
         if point.form in QUANTIZED:
-            bits = found[point.what]
+            bits = results[point.what]
             changed = bits["bits_different"] / bits["bits_compared"]
             losses.setdefault(point.form, {})[point.encoder] = {"changed_bits": changed}
     return losses
@@ -33,9 +33,9 @@ def losses_on_evaluation(scores: Mapping[str, Scored], bits: int) -> Losses:
     """What quantized encoders lose against float32, by what every form gave on an evaluation."""
     losses: Losses = {}
     for form in (form for form in scores if form in QUANTIZED):
-        exact, came = scores["onnx"], scores[form]
-        lost = 100 * max(exact.map[direction] - came.map[direction] for direction in ("i2t", "t2i"))
-        for modality, packed in came.codes.items():
+        exact, quantized = scores["onnx"], scores[form]
+        lost = 100 * max(exact.map[direction] - quantized.map[direction] for direction in ("i2t", "t2i"))
+        for modality, packed in quantized.codes.items():
             changed = (unpack_codes(packed, bits) != unpack_codes(exact.codes[modality], bits)).mean()
             losses.setdefault(form, {})[modality] = {"changed_bits": float(changed), "map_loss": lost}
     return losses

@@ -1,12 +1,13 @@
 """How well the encoders of a release retrieve. Numpy only, apart from what opens them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.validation.endpoints import Encode, Served
 from scbch_keras.export.validation.evaluation import Evaluation
+from scbch_keras.features import Features, first_array, take
 from scbch_keras.modalities import MODALITIES
 
 _ROWS = 256
@@ -32,9 +33,10 @@ def scored(served: Served, form: str, evaluation: Evaluation) -> Scored:
     }
     codes: dict[str, list[NDArray[np.uint8]]] = {modality: [] for modality in MODALITIES}
 
-    def encode(modality: str, features: NDArray[Any]) -> NDArray[np.uint8]:
-        parts = (features[at : at + _ROWS] for at in range(0, len(features), _ROWS))
-        packed = np.concatenate([opened[modality](np.asarray(part, np.float32))[0] for part in parts])
+    def encode(modality: str, features: Features) -> NDArray[np.uint8]:
+        starts = range(0, len(first_array(features)), _ROWS)
+        parts = (take(features, slice(at, at + _ROWS)) for at in starts)
+        packed = np.concatenate([opened[modality](part)[0] for part in parts])
         codes[modality].append(packed)
         return packed
 

@@ -17,8 +17,10 @@ from scbch_keras import files
 from scbch_keras.checks import share
 from scbch_keras.child import run_module
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
+from scbch_keras.features import check_shape, flat, shape_of
 from scbch_keras.modalities import MODALITIES
 
 
@@ -70,18 +72,14 @@ class Criteria:
             if getattr(self, name) is not None and self.evaluation is None:
                 raise ValueError(f"{name} needs evaluation: without queries no mAP can be measured")
 
-    def check_shapes(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
+    def check_shapes(self, shapes: Mapping[str, Any]) -> None:
         """Refuse an evaluation with features that encoders of these input shapes do not take. Raises ValueError."""
         for part in () if self.evaluation is None else ("query", "database"):
-            for modality, values in getattr(self.evaluation, part).features.items():
-                shape = shapes[modality]
-                if values.ndim != len(shape) or any(
-                    size not in (None, came) for size, came in zip(shape, values.shape, strict=True)
-                ):
-                    raise ValueError(
-                        f"evaluation: the {modality} features of the {part} have shape {values.shape}; "
-                        f"the encoder takes {tuple(shape)}"
-                    )
+            for modality, features in getattr(self.evaluation, part).features.items():
+                try:
+                    check_shape(modality, shape_of(features), shapes[modality])
+                except ValueError as error:
+                    raise ValueError(f"evaluation: {part}: {error}") from error
 
 
 def validate(
@@ -114,6 +112,9 @@ def validate(
         tolerance: by how much codes in [-1, 1] may differ; as in `release`.
         modules: modules of the user's own that register layers of model.keras.
 
+    Returns:
+        What was measured, and why the release is not blessed, if it is not.
+
     Raises:
         FileNotFoundError: no release there.
         ImportError: a package that opens the release is missing.
@@ -129,7 +130,7 @@ def validate(
     damaged: list[str] = []
     try:
         manifest = manifests.read(path)
-        shapes = {m: manifest["signatures"][f"encode_{m}"]["inputs"][m]["shape"] for m in MODALITIES}
+        shapes = {m: inputs_shape(m, encoder_inputs(manifest, m)) for m in MODALITIES}
     except (ValueError, KeyError, TypeError) as error:
         damaged = [str(error) if isinstance(error, ValueError) else f"{path / manifests.NAME} lacks {error}"]
     else:
@@ -169,15 +170,18 @@ def examine(
         request["baseline"] = None if baseline is None else str(baseline)
         if expected is not None:
             request["expected"] = str(Path(exchange, "expected.npz"))
-            np.savez(request["expected"], allow_pickle=False, **expected)
+            arrays = {
+                key: v for name, features in expected.items() for key, v in flat(name, features).items()
+            }
+            np.savez(request["expected"], allow_pickle=False, **arrays)
         if criteria.evaluation is not None:
             request["evaluation"] = str(Path(exchange, "evaluation.npz"))
             criteria.evaluation.save(request["evaluation"])
-        asked, result = Path(exchange, "request.json"), Path(exchange, "result.json")
-        asked.write_text(json.dumps(request), encoding="utf-8")
+        request_file, result = Path(exchange, "request.json"), Path(exchange, "result.json")
+        request_file.write_text(json.dumps(request), encoding="utf-8")
         run_module(
             "scbch_keras.export.validation.verify",
-            [str(path), "--request", str(asked), "--result", str(result), "--modules", *modules],
+            [str(path), "--request", str(request_file), "--result", str(result), "--modules", *modules],
             "verifying the exported files",
         )
         answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -185,7 +189,7 @@ def examine(
 
 
 def judge(path: Path, wrong: Sequence[str], answer: Mapping[str, Any], criteria: Criteria) -> Validation:
-    """What was found, held to the criteria."""
+    """Compare the results of `examine` with the criteria."""
     if wrong:
         return Validation(path, tuple(wrong), ("not measured: the release does not work",), None)
     # What was quantized is held to its own float32 form, and that form to the criteria.
@@ -266,8 +270,8 @@ def _unmark(path: Path) -> None:
 def _baseline(path: Path, criteria: Criteria) -> Path | None:
     if criteria.evaluation is None or criteria.max_map_loss is None:
         return None
-    given = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
-    baseline = given.resolve()
+    folder = path.parent / manifests.LATEST if criteria.baseline is None else criteria.baseline
+    baseline = folder.resolve()
     if criteria.baseline is None and (not baseline.exists() or baseline == path):
         return None
     return baseline

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.pipelines import opened_pipeline
+from scbch_keras.export.graphs.inputs import Input, is_named
 from scbch_keras.export.graphs.probes import (
     BATCHES,
+    input_probes,
     picture_probes,
     presence,
-    probes,
     rows_for,
     serialized_examples,
     text_probes,
@@ -31,6 +32,7 @@ from scbch_keras.export.validation.endpoints import Encode, Served
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import losses_on_evaluation, losses_on_probes
 from scbch_keras.export.validation.scores import scored
+from scbch_keras.features import Features, first_array, grouped, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.text import TextPipeline
@@ -38,18 +40,21 @@ from scbch_keras.preprocessing.text import TextPipeline
 
 def expected_codes(
     model: Any,
-    shapes: Mapping[str, list[int | None]],
+    inputs: Mapping[str, Mapping[str, Input]],
     pipeline: TextPipeline | None,
     image: ImagePipeline | None,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Features]:
     """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
     "raw_image" of the bytes of picture files.
     """
-    expected: dict[str, NDArray[Any]] = {}
-    for modality, shape in shapes.items():
-        inputs = probes(shape, rows_for(shape))
-        expected[modality] = inputs
-        expected[f"{modality}_codes"] = getattr(model, f"encode_{modality}")(inputs, packed=False, verbose=0)
+    expected: dict[str, Features] = {}
+    for modality, described in inputs.items():
+        probes = input_probes(described, rows_for(described))
+        features: Features = probes if is_named(model, modality) else probes[modality]
+        expected[modality] = features
+        expected[f"{modality}_codes"] = getattr(model, f"encode_{modality}")(
+            features, packed=False, verbose=0
+        )
     if pipeline is not None:
         texts = text_probes(pipeline)
         expected[manifests.RAW_TEXT] = np.array(texts)
@@ -66,19 +71,19 @@ def expected_codes(
 def compare(
     what: str,
     encode: Encode,
-    inputs: NDArray[Any],
+    inputs: Features,
     expected: NDArray[np.float32],
     tolerance: float,
     may_refuse_none: bool = False,
 ) -> dict[str, Any]:
-    """Run `encode` in batches of 0, BATCHES and all other rows, and hold it to the expected codes; what was found.
+    """Run `encode` in batches of 0, BATCHES and all other rows, and compare its codes with the expected ones.
 
     Codes may differ by `tolerance`, and so a bit may differ where the expected code lies that close to zero.
 
     Args:
         what: names it in errors.
         encode: of inputs (m, ...).
-        inputs: (n, ...), n > 8.
+        inputs: (n, ...), n > 8, or a dict of such arrays.
         expected: (n, bits).
         tolerance: >= 0.
         may_refuse_none: whether a call with no rows may fail, which is then told.
@@ -90,20 +95,20 @@ def compare(
     expected_packed = pack_codes(expected)
     packed, codes = np.empty_like(expected_packed), np.empty_like(expected)
     start, batches = 0, []
-    for size in (0, *BATCHES, len(inputs) - sum(BATCHES)):
+    for size in (0, *BATCHES, len(first_array(inputs)) - sum(BATCHES)):
         rows = slice(start, start + size)
         try:
-            came_packed, came_codes = encode(inputs[rows])
+            actual_packed, actual_codes = encode(take(inputs, rows))
         except Exception:
             if size or not may_refuse_none:
                 raise
             continue
-        for came, place in ((came_packed, packed[rows]), (came_codes, codes[rows])):
-            if came.shape != place.shape or came.dtype != place.dtype:
+        for actual, place in ((actual_packed, packed[rows]), (actual_codes, codes[rows])):
+            if actual.shape != place.shape or actual.dtype != place.dtype:
                 raise ValueError(
-                    f"{what} gives {came.dtype} {came.shape} for {size} rows, not {place.dtype} {place.shape}"
+                    f"{what} gives {actual.dtype} {actual.shape} for {size} rows, not {place.dtype} {place.shape}"
                 )
-            place[:] = came
+            place[:] = actual
         start += size
         batches.append(size)
     difference = float(np.abs(codes - expected).max())
@@ -130,41 +135,39 @@ def compare(
     }
 
 
-def verify(
-    served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float
-) -> tuple[dict[str, Any], list[str]]:
-    """Hold every encoder of a release to `expected`: what was found of each, and what is wrong.
+def verify(served: Served, expected: Mapping[str, Any], tolerance: float) -> tuple[dict[str, Any], list[str]]:
+    """Compare every encoder of a release with `expected`: the results of each, and what is wrong.
 
     Quantized ones must run and give codes, whatever these are.
     """
     manifest = served.manifest
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     wrong: list[str] = []
 
     def check(what: str, encoder: str, encode: Any, may_refuse_none: bool, is_quantized: bool) -> None:
         codes, allowed = expected[f"{encoder}_codes"], math.inf if is_quantized else tolerance
-        found[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
+        results[what] = compare(what, encode(), expected[encoder], codes, allowed, may_refuse_none)
         if is_quantized:
-            del found[what]["bits_near_zero"]  # of no tolerance
+            del results[what]["bits_near_zero"]  # of no tolerance
 
     for point in served.endpoints():
-        with _told(wrong, point.what):
+        with _collected(wrong, point.what):
             is_quantized = point.form in manifests.QUANTIZED
             check(point.what, point.encoder, point.open, point.form != "saved_model", is_quantized)
     for precision in manifests.PRECISIONS:
         if manifests.onnx_form(precision) in served.forms():
-            with _told(wrong, "HashEncoder"):
+            with _collected(wrong, "HashEncoder"):
                 for what, encoder, encode in _hash_encoder(served, precision):
                     check(what, encoder, lambda encode=encode: encode, False, precision != "float32")
     if "features" in manifest["signatures"].get("serving_default", ()):
-        with _told(wrong, "saved_model serving_default"):
-            found |= _check_examples(served, expected, tolerance)
-    return found, wrong
+        with _collected(wrong, "saved_model serving_default"):
+            results |= _check_examples(served, expected, tolerance)
+    return results, wrong
 
 
 @contextmanager
-def _told(wrong: list[str], what: str) -> Iterator[None]:
-    """Any failure inside becomes a sentence in a list: a model that does not run is a finding here."""
+def _collected(wrong: list[str], what: str) -> Iterator[None]:
+    """Turn any failure of the block into a sentence in the list `wrong`: a model that does not run is a result here."""
     try:
         yield
     except Exception as error:
@@ -191,7 +194,7 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
         yield f"{named} of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
 
 
-def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolerance: float) -> dict[str, Any]:
+def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     """serving_default on examples with both modalities, with one and with none, and one of a wrong length."""
     import tensorflow as tf
 
@@ -201,7 +204,7 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
     examples, present = serialized_examples(inputs, rows), presence(rows)
     numbered = np.empty((rows, 2), object)
     numbered[:, 0], numbered[:, 1] = examples, np.arange(rows)
-    found = {}
+    results = {}
     for modality in features:
         what = f"saved_model serving_default {modality}"
 
@@ -212,9 +215,9 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
             return outputs[f"{modality}_packed_codes"], outputs[f"{modality}_codes"]
 
         codes = expected[f"{modality}_codes"][:rows] * present[modality][:, None]
-        found[what] = compare(what, encode, numbered, codes, tolerance)
+        results[what] = compare(what, encode, numbered, codes, tolerance)
         for count in ("bits_compared", "bits_near_zero"):  # zeros that stand for no code are none
-            found[what][count] -= int((~present[modality]).sum()) * codes.shape[1]
+            results[what][count] -= int((~present[modality]).sum()) * codes.shape[1]
         short = {modality: inputs[modality].reshape(rows, -1)[:, :-1]}
         if short[modality].shape[1]:
             try:
@@ -222,11 +225,11 @@ def _check_examples(served: Served, expected: Mapping[str, NDArray[Any]], tolera
             except tf.errors.InvalidArgumentError:
                 continue
             raise ValueError(f"{what} takes a list of a wrong length")
-    return found
+    return results
 
 
-def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    from scbch_keras.export.graphs.signatures import input_shapes
+def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Features]:
+    from scbch_keras.export.graphs.inputs import encoder_inputs
     from scbch_keras.preprocessing.keras_file import load_in_float32
 
     manifests.listed(folder, manifest, manifests.MODEL)
@@ -239,7 +242,7 @@ def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArr
             if file is not None:
                 manifests.listed(folder, manifest, file)
         image = ImagePipeline.load(folder)
-    return expected_codes(model, input_shapes(model), pipeline, image)
+    return expected_codes(model, encoder_inputs(model), pipeline, image)
 
 
 def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,23 +250,23 @@ def main(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     manifest = manifests.read(folder)
     wrong: list[str] = []
     answer: dict[str, Any] = {"encoders": {}, "wrong": wrong, "losses": {}, "map": None, "baseline": None}
-    with _told(wrong, manifests.MODEL):
+    with _collected(wrong, manifests.MODEL):
         if request["expected"] is not None:
             with np.load(request["expected"], allow_pickle=False) as file:
-                expected = dict(file)
+                expected = grouped(dict(file))
         else:
             expected = _of_keras_file(folder, manifest)
     served = Served(folder, manifest)
     if not wrong:
-        answer["encoders"], found = verify(served, expected, request["tolerance"])
-        wrong += found
+        answer["encoders"], findings = verify(served, expected, request["tolerance"])
+        wrong += findings
     if not wrong:
         answer["losses"] = losses_on_probes(served.endpoints(), answer["encoders"])
     if request["evaluation"] is not None and not wrong:
         evaluation = Evaluation.load(request["evaluation"])
-        found_well = {form: scored(served, form, evaluation) for form in served.forms()}
-        answer["map"] = {form: score.map for form, score in found_well.items()}
-        answer["losses"] = losses_on_evaluation(found_well, manifest["bits"])
+        evaluated = {form: scored(served, form, evaluation) for form in served.forms()}
+        answer["map"] = {form: score.map for form, score in evaluated.items()}
+        answer["losses"] = losses_on_evaluation(evaluated, manifest["bits"])
         if request["baseline"] is not None:
             answer["baseline"] = _baseline(Path(request["baseline"]), evaluation)
     return answer
@@ -292,5 +295,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     for module in arguments.modules:
         import_module(module)
-    found = main(arguments.folder, json.loads(arguments.request.read_text(encoding="utf-8")))
-    arguments.result.write_text(json.dumps(found), encoding="utf-8")
+    answer = main(arguments.folder, json.loads(arguments.request.read_text(encoding="utf-8")))
+    arguments.result.write_text(json.dumps(answer), encoding="utf-8")

@@ -65,6 +65,16 @@ def _all_finite(arrays: list[Tensor]) -> Tensor:
     )
 
 
+def passing_over(logs: dict[str, Any]) -> Any:
+    """A train function, as Keras' trainer calls it, that takes a batch and changes nothing; it gives these logs."""
+
+    def pass_over(state: Any, iterator: Any) -> Any:
+        next(iterator)
+        return logs, state
+
+    return pass_over
+
+
 def check_devices(model: Any) -> None:
     """Raise RuntimeError for several processes."""
     if jax.process_count() > 1:
@@ -75,7 +85,7 @@ def check_devices(model: Any) -> None:
 
 
 def batch_multiple() -> int:
-    """Devices that a batch is cut for by `keras.distribution`."""
+    """Number of devices among which `keras.distribution` divides a batch; batches must be multiples of it."""
     distribution = keras.distribution.distribution()
     if distribution is None or distribution.batch_dim_name is None:
         return 1

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import torch
 
+from scbch_keras.backend import processes
 from scbch_keras.backend.undistributed import refuse_distribution
 
 # torch.compile recompiles often and gains little on this step.
@@ -18,7 +19,10 @@ def train_step(model: Any, data: Any) -> dict[str, Any]:
     optimizer = model.optimizer
     moving = model.moving_statistics()
     before = [variable.value.detach().clone() for variable in moving]
-    y_pred = model(x, training=True)
+    together = processes.count() > 1
+    y_pred = model(processes.part(x) if together else x, training=True)
+    if together:
+        y_pred = processes.whole(y_pred, len(y))
     model.zero_grad()
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
     optimizer.scale_loss(loss).backward()
@@ -26,6 +30,8 @@ def train_step(model: Any, data: Any) -> dict[str, Any]:
         loss = loss.detach()
         weights = model.trainable_weights
         gradients = [weight.value.grad for weight in weights]
+        if together:
+            processes.average(gradients)
         finite = bool(torch.isfinite(loss)) and _all_finite(gradients)
         if finite and _fuses(optimizer, weights, gradients):
             _fused_adam(optimizer, weights, gradients, model.l2)
@@ -94,21 +100,23 @@ def _fused_adam(optimizer: Any, weights: list[Any], gradients: list[Any], l2: fl
     optimizer.iterations.assign(step)
 
 
+def passing_over(logs: dict[str, Any]) -> Any:
+    """A train function, as Keras' trainer calls it, that takes a batch and changes nothing; it gives these logs."""
+
+    def pass_over(data: Any) -> Any:
+        return logs
+
+    return pass_over
+
+
 def check_devices(model: Any) -> None:
-    """Raise RuntimeError for a distribution, which Keras does not have on PyTorch, or a process group."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        processes = torch.distributed.get_world_size()
-        if processes > 1:
-            raise RuntimeError(
-                f"torch.distributed has {processes} processes, each of which would train a model of its own: nothing "
-                "exchanges codes or gradients between them yet. Train in one process; on JAX, keras.distribution "
-                "trains on several devices of one process."
-            )
+    """Raise RuntimeError for a distribution, which Keras does not have on PyTorch; join the processes of torchrun."""
     refuse_distribution("PyTorch")
+    processes.join()
 
 
 def batch_multiple() -> int:
-    """1: one device."""
+    """1: processes take parts of any size."""
     return 1
 
 

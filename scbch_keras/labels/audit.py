@@ -1,9 +1,6 @@
 """Which samples' labels are probably wrong, by their nearest neighbours or by a posterior. numpy only."""
 
-import csv
-import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,20 +10,44 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, check_features
 from scbch_keras.checks import one_of, share, whole
-from scbch_keras.files import replaced
+from scbch_keras.labels.audit_checks import check_ids, check_names, checked_numbers
+from scbch_keras.labels.audit_csv import write_audit_csv
+from scbch_keras.labels.doubts import Doubt, doubts_of, frame_of, html_of
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.safe_text import csv_cell
+from scbch_keras.labels.ranking import (
+    AuditScore,
+    Ranking,
+    Reliability,
+    auroc,
+    precision_at,
+    precision_at_wrong,
+    ranking,
+    ranks,
+    reliability,
+)
+
+__all__ = [
+    "AuditScore",
+    "Doubt",
+    "LabelAudit",
+    "Order",
+    "PosteriorAudit",
+    "Ranking",
+    "Reliability",
+    "SampleAudit",
+    "SoftLabel",
+    "auroc",
+    "precision_at",
+    "precision_at_wrong",
+    "reliability",
+]
 
 Order = Literal["suspicion", "confidence"]
 
 # Added to soft labels before they are divided: about one neighbour of 20, the least that they can tell apart.
 _ONE_NEIGHBOR = 0.05
-# Text that a spreadsheet takes for a formula begins with one of these, plain or full-width.
 _ALL = slice(None)
-_FIRST = (10, 30, 100, 300, 1000)
-_COLUMNS = ("id", "confidence", "suspicion", "labels", "contradicted", "suggested", "rank")
 
 
 class SoftLabel(NamedTuple):
@@ -49,65 +70,6 @@ class SampleAudit(NamedTuple):
     """The given labels that are spoken against, the least likely first."""
     suggested: tuple[SoftLabel, ...]
     """Labels that are not given and are spoken for, the most likely first."""
-
-
-class Ranking(NamedTuple):
-    """How well an order, the most doubtful first, finds what is wrong.
-
-    Where nothing or everything is wrong there is nothing to find: both values are None, and `reason` says why.
-    """
-
-    items: int
-    wrong: int
-    auroc: float | None
-    """Share of all pairs of a wrong and a right item in which the wrong one is doubted more; ties count half."""
-    precision: float | None
-    """Share of wrong items among the first `wrong` of the order; where a tie is cut, the expected value."""
-    reason: str | None = None
-    first: tuple[tuple[int, float], ...] = ()
-    """(k, precision among the first k) for k of 10, 30, 100, 300 and 1000, up to `items`."""
-
-    @property
-    def chance(self) -> float:
-        """The precision of a random order."""
-        return self.wrong / self.items if self.items else 0.0
-
-
-class Reliability(NamedTuple):
-    """Probabilities in ten bins of equal width beside what was true; bins without a label are left out."""
-
-    probability: tuple[float, ...]
-    """The mean of each bin."""
-    true: tuple[float, ...]
-    """The share of each bin's labels that are true; calibrated probabilities equal it."""
-    labels: tuple[int, ...]
-    """How many each bin has."""
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error: the mean of |probability - true| over all labels."""
-        gaps = np.abs(np.subtract(self.probability, self.true))
-        return float(np.average(gaps, weights=self.labels))
-
-
-@dataclass(frozen=True, eq=False)
-class AuditScore:
-    """An audit beside the true labels."""
-
-    corrupted: NDArray[np.bool_]
-    """(n,), samples with a wrong label or without a true one."""
-    by_suspicion: Ranking
-    """Samples by `LabelAudit.suspicion`; wrong are the corrupted ones."""
-    by_confidence: Ranking
-    """Samples by confidence, lowest first."""
-    given_labels: Ranking
-    """Given labels of all samples, the least likely first; wrong are those that are not true."""
-    missing_labels: Ranking
-    """Labels that are not given, the most likely first; wrong are those that are true."""
-    given_reliability: Reliability | None = None
-    """Of the probabilities of the given labels, where the audit has probabilities."""
-    missing_reliability: Reliability | None = None
-    """Of those of the labels that are not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +98,10 @@ class LabelAudit:
 
     def __post_init__(self) -> None:
         samples, classes = self._keep("labels", check_labels("labels", self.labels)).shape
-        _check_ids(self.ids, samples)
-        self._keep("confidence", _checked_numbers("confidence", self.confidence, (samples,)))
-        self._keep("soft_labels", _checked_numbers("soft_labels", self.soft_labels, (samples, classes)))
-        _check_names(self.label_names, classes)
+        check_ids(self.ids, samples)
+        self._keep("confidence", checked_numbers("confidence", self.confidence, (samples,)))
+        self._keep("soft_labels", checked_numbers("soft_labels", self.soft_labels, (samples, classes)))
+        check_names(self.label_names, classes)
 
     def _keep(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         object.__setattr__(self, name, values)
@@ -167,22 +129,32 @@ class LabelAudit:
         the m given ones and h the highest of the others, both clipped to [0, 1]. m is there because the lowest
         of many is low by chance. Without a given label g = 0 and m = 1; without another h = 0.
         """
-        given = self.labels != 0
+        present = self.labels != 0
         soft = np.clip(self.soft_labels, 0, 1).astype(np.float64)
-        count = given.sum(axis=1)
-        lowest = np.where(count > 0, soft.min(axis=1, where=given, initial=1), 0)
-        highest = soft.max(axis=1, where=~given, initial=0)
+        count = present.sum(axis=1)
+        lowest = np.where(count > 0, soft.min(axis=1, where=present, initial=1), 0)
+        highest = soft.max(axis=1, where=~present, initial=0)
         odds = (highest + _ONE_NEIGHBOR) / (np.maximum(count, 1) * (lowest + _ONE_NEIGHBOR))
-        return (_ranks(odds) + _ranks(-self.confidence)) / (2 * len(self))
+        return (ranks(odds) + ranks(-self.confidence)) / (2 * len(self))
 
     def contradicted(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: given labels that the neighbours speak against.
+        """Which given labels the neighbours speak against.
 
-        Those with soft label < threshold * base rate: by default, among the neighbours the label is less than
-        half as frequent as among all samples. It is held against the base rate since a rare label is rare among
-        anyone's neighbours. threshold: in (0, 1]; the lower, the fewer and the surer.
+        Those with soft label < threshold * base rate: by default, among the neighbours the label is less than half as
+        frequent as among all samples. It is compared with the base rate since a rare label is rare among anyone's
+        neighbours.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
         """
         _check_threshold(threshold)
         return (self.labels[rows] != 0) & (self.soft_labels[rows] < threshold * self.base_rates)
@@ -190,16 +162,37 @@ class LabelAudit:
     def suggested(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: labels that are not given and that the neighbours speak for.
+        """Which labels that are not given the neighbours speak for.
 
-        The mirror of `contradicted`: 1 - soft label < threshold * (1 - base rate). By default, to be without
-        the label is less than half as frequent among the neighbours as among all samples.
+        The mirror of `contradicted`: 1 - soft label < threshold * (1 - base rate). By default, to be without the label
+        is less than half as frequent among the neighbours as among all samples.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
         """
         _check_threshold(threshold)
         return (self.labels[rows] == 0) & (1 - self.soft_labels[rows] < threshold * (1 - self.base_rates))
 
     def samples(self, rows: NDArray[np.integer], threshold: float = 0.5) -> Iterator["SampleAudit"]:
-        """What the audit says of each of `rows` (k,)."""
+        """What the audit says of some samples, one after the other.
+
+        Args:
+            rows: (k,), of the samples, in the order wanted.
+            threshold: as in `contradicted` and `suggested`.
+
+        Yields:
+            One `SampleAudit` a row.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         contradicted, suggested = self.contradicted(threshold, rows), self.suggested(threshold, rows)
         for place, row in enumerate(rows.tolist()):
             yield SampleAudit(
@@ -219,6 +212,9 @@ class LabelAudit:
             limit: int >= 1, how many at most; None: all.
             by: "suspicion", the highest first; or "confidence", the lowest first.
 
+        Returns:
+            (min(limit, n),), int64.
+
         Raises:
             ValueError: limit or by is none of these.
         """
@@ -232,42 +228,77 @@ class LabelAudit:
     ) -> None:
         """Write all samples as CSV, the most doubtful first (rank 1).
 
-        Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with
-        CR LF (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash
-        goes before each backslash, semicolon and colon of a name. Text
-        that a spreadsheet would run as a formula, or a terminal obey, is written as `safe_text.csv_cell` says;
-        `safe_text.from_csv_cell` reads it back. An existing file is replaced as a whole.
+        Columns id, confidence, suspicion, labels, contradicted, suggested, rank; UTF-8, comma, lines end with CR LF
+        (RFC 4180). Labels stand as "sky;tree", doubts as "sky:0.0123;tree:0.0456", where a backslash goes before each
+        backslash, semicolon and colon of a name. Text that a spreadsheet would run as a formula, or a terminal obey,
+        is written as `safe_text.csv_cell` says; `safe_text.from_csv_cell` reads it back.
+
+        Args:
+            path: of the file; an existing one is replaced as a whole.
+            threshold: as in `contradicted` and `suggested`.
+            by: the order, as in `suspects`.
+
+        Raises:
+            ValueError: a threshold out of range, or another order.
         """
-        rows = self.suspects(None, by)
-        content = io.StringIO(newline="")
-        writer = csv.writer(content)
-        writer.writerow(_COLUMNS)
-        for rank, sample in enumerate(self.samples(rows, threshold), 1):
-            writer.writerow(
-                (
-                    csv_cell(sample.id),
-                    f"{sample.confidence:.6g}",
-                    f"{sample.suspicion:.6g}",
-                    csv_cell(";".join(_escaped(label) for label, _ in sample.given)),
-                    csv_cell(_with_soft(sample.contradicted)),
-                    csv_cell(_with_soft(sample.suggested)),
-                    rank,
-                )
-            )
-        with replaced(Path(path)) as file:
-            file.write(content.getvalue().encode())
+        write_audit_csv(self, Path(path), threshold, by)
+
+    def doubts(self, threshold: float = 0.5) -> Iterator[Doubt]:
+        """Every label that is doubted, the most doubtful sample first.
+
+        Args:
+            threshold: as in `contradicted` and `suggested`.
+
+        Yields:
+            One `Doubt` a label.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
+        return doubts_of(self, threshold)
+
+    def to_pandas(self, threshold: float = 0.5) -> Any:
+        """All samples as a DataFrame, the most doubtful first.
+
+        Args:
+            threshold: as in `contradicted` and `suggested`.
+
+        Returns:
+            With the ids as index and the columns row, confidence, suspicion, and as tuples of names labels,
+            contradicted and suggested.
+
+        Raises:
+            ImportError: pandas is not installed.
+            ValueError: a threshold out of range.
+        """
+        return frame_of(self, threshold)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
-        """How well the audit finds what is wrong, where the true labels (n, C) are known."""
+        """How well the audit finds what is wrong, where the true labels are known.
+
+        Args:
+            clean_labels: (n, C), 0/1.
+
+        Returns:
+            How the samples and the labels are ranked.
+
+        Raises:
+            ValueError: labels of another shape.
+        """
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
-        given, true = self.labels != 0, clean_labels != 0
-        corrupted = (given != true).any(axis=1)
+        present, true = self.labels != 0, clean_labels != 0
+        corrupted = (present != true).any(axis=1)
         return AuditScore(
             corrupted=corrupted,
-            by_suspicion=_ranking("sample", "corrupted", self.suspicion, corrupted),
-            by_confidence=_ranking("sample", "corrupted", -self.confidence, corrupted),
-            given_labels=_ranking("given label", "wrong", -self.evidence[given], ~true[given]),
-            missing_labels=_ranking("label that is not given", "true", self.evidence[~given], true[~given]),
+            by_suspicion=ranking("sample", "corrupted", self.suspicion, corrupted),
+            by_confidence=ranking("sample", "corrupted", -self.confidence, corrupted),
+            given_labels=ranking("given label", "wrong", -self.evidence[present], ~true[present]),
+            missing_labels=ranking(
+                "label that is not given", "true", self.evidence[~present], true[~present]
+            ),
         )
 
     def _named(self, row: int, chosen: NDArray[np.bool_], sign: int = 0) -> tuple[SoftLabel, ...]:
@@ -292,7 +323,7 @@ class PosteriorAudit(LabelAudit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checked_numbers("probabilities", self.probabilities, self.labels.shape)
+        checked_numbers("probabilities", self.probabilities, self.labels.shape)
         self._keep("probabilities", check_labels("probabilities", self.probabilities, soft=True))
 
     @property
@@ -308,130 +339,60 @@ class PosteriorAudit(LabelAudit):
     def contradicted(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: given labels with a probability below threshold, in (0, 1]."""
+        """Which given labels have a probability below a threshold.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         _check_threshold(threshold)
         return (self.labels[rows] != 0) & (self.probabilities[rows] < threshold)
 
     def suggested(
         self, threshold: float = 0.5, rows: slice | NDArray[np.integer] = _ALL
     ) -> NDArray[np.bool_]:
-        """(n, C), or of `rows` alone: labels that are not given, missing with a probability above 1 - threshold."""
+        """Which labels that are not given are missing with a probability above 1 - threshold.
+
+        Args:
+            threshold: in (0, 1]; the lower, the fewer and the surer.
+            rows: of the samples that are asked for; by default all n.
+
+        Returns:
+            (n, C), bool; of `rows` alone where they are named.
+
+        Raises:
+            ValueError: a threshold out of range.
+        """
         _check_threshold(threshold)
         return (self.labels[rows] == 0) & (1 - self.probabilities[rows] < threshold)
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:
-        """How well the audit finds what is wrong, and how reliable its probabilities are; see `LabelAudit.score`."""
+        """How well the audit finds what is wrong, and how reliable its probabilities are.
+
+        Args:
+            clean_labels: (n, C), 0/1.
+
+        Returns:
+            As of `LabelAudit.score`, with the reliability of the probabilities.
+
+        Raises:
+            ValueError: labels of another shape.
+        """
         clean_labels = check_labels("clean_labels", clean_labels, self.labels.shape[1], rows=len(self))
         score = super().score(clean_labels)
-        given, true = self.labels != 0, clean_labels != 0
+        present, true = self.labels != 0, clean_labels != 0
         return replace(
             score,
-            given_reliability=reliability(self.probabilities[given], true[given]),
-            missing_reliability=reliability(self.probabilities[~given], true[~given]),
+            given_reliability=reliability(self.probabilities[present], true[present]),
+            missing_reliability=reliability(self.probabilities[~present], true[~present]),
         )
-
-
-def reliability(probabilities: NDArray[np.floating], true: NDArray[np.bool_]) -> Reliability:
-    """Probabilities (n,), in [0, 1], and what is true (n,) -> the reliability curve."""
-    place = np.minimum((10 * probabilities).astype(int), 9)
-    count = np.bincount(place, minlength=10)
-    there = count > 0
-    probability, share = (
-        np.bincount(place, values, minlength=10)[there] / count[there] for values in (probabilities, true)
-    )
-    return Reliability(tuple(probability.tolist()), tuple(share.tolist()), tuple(count[there].tolist()))
-
-
-def auroc(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of the pairs of a wrong and a right item that doubt orders so.
-
-    Equal doubt counts half. In O(n log n), from ranks. At least one item must be wrong and one right.
-    """
-    count = int(wrong.sum())
-    above = _ranks(doubt)[wrong].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(wrong) - count)))
-
-
-def precision_at_wrong(doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first wrong.sum() by doubt.
-
-    Where these end inside a tie, its expected value over the orders of the tie. At least one must be wrong.
-    """
-    return precision_at(doubt, wrong, int(wrong.sum()))
-
-
-def precision_at(doubt: NDArray[Any], wrong: NDArray[np.bool_], k: int) -> float:
-    """Doubt (n,) and what is wrong (n,) -> share of wrong items among the first k by doubt, 1 <= k <= n.
-
-    Where these end inside a tie, its expected value over the orders of the tie.
-    """
-    last = np.partition(doubt, -k)[-k]
-    above, tied = doubt > last, doubt == last
-    hits = wrong[above].sum() + (k - above.sum()) * wrong[tied].mean()
-    return float(hits / k)
-
-
-def _ranking(item: str, wrong_is: str, doubt: NDArray[Any], wrong: NDArray[np.bool_]) -> Ranking:
-    count = int(wrong.sum())
-    if 0 < count < len(wrong):
-        first = tuple((k, precision_at(doubt, wrong, k)) for k in _FIRST if k <= len(wrong))
-        return Ranking(len(wrong), count, auroc(doubt, wrong), precision_at_wrong(doubt, wrong), first=first)
-    reason = f"{'every' if count else 'no'} {item} is {wrong_is}" if len(wrong) else f"there is no {item}"
-    return Ranking(len(wrong), count, None, None, reason)
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks 1..n of values (n,), the lowest first; ties share their mean rank."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (count.cumsum() - (count - 1) / 2)[place]
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([\\;:])", r"\\\1", name)
-
-
-def _with_soft(labels: tuple[SoftLabel, ...]) -> str:
-    return ";".join(f"{_escaped(label)}:{soft:.4f}" for label, soft in labels)
-
-
-def _check_ids(ids: Any, samples: int) -> None:
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "U" or ids.shape != (samples,):
-        raise ValueError(f"ids must be a numpy array of text of shape ({samples},); got {_describe(ids)}")
-    distinct, count = np.unique(ids, return_counts=True)
-    if len(distinct) < samples:
-        raise ValueError(f"ids must name each sample once; {str(distinct[count.argmax()])!r} comes twice")
-    _check_unicode("ids", ids.tolist())
-
-
-def _checked_numbers(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    values = as_array(name, values)
-    if values.dtype.kind in "biu" or values.shape != shape:
-        raise ValueError(f"{name} must be an array of floats of shape {shape}; got {_describe(values)}.")
-    check_features(name, values, ndim=len(shape))
-    return values
-
-
-def _check_names(names: Any, classes: int) -> None:
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"label_names must be a tuple or list of text, none of it empty; got {names!r}")
-    if len(names) != classes:
-        raise ValueError(f"label_names must name the {classes} columns of labels; got {len(names)} names")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"label_names must name each label once; {twice[0]!r} comes twice")
-    _check_unicode("label_names", names)
-
-
-def _check_unicode(name: str, texts: Sequence[str]) -> None:
-    for text in texts:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{name} must be text that UTF-8 can hold; {text!r} has half a surrogate pair")
 
 
 def _check_threshold(threshold: Any) -> None:
     share("threshold", threshold, above=True)
-
-
-def _describe(values: Any) -> str:
-    if isinstance(values, np.ndarray):
-        return f"{values.dtype} of shape {values.shape}"
-    return type(values).__name__

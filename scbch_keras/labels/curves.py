@@ -33,7 +33,9 @@ class NoiseFit:
     ):
         self.labels = labels.astype(np.float64)
         spread = scores.std(axis=1, keepdims=True, dtype=np.float64)
-        self.standardised = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+        centred = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+        # Of a modality that is the same in all rows, what is left of the mean is rounding alone.
+        self.standardised = np.where(spread > 1e-9, centred, 0)
         self.classes = labels.shape[1]
         # Expected labels a sample; kept away from the ends, where a rate would have nothing to divide by.
         cardinality = float(np.clip(self.labels.sum(axis=1).mean(), 0.05, self.classes - 0.05))
@@ -60,23 +62,23 @@ class NoiseFit:
         from scipy.optimize import minimize
 
         most = np.minimum(MAX_RATE, 0.49 / self.per_label)
-        found_rates = 0 if self.rates is not None else 2 if self.separate else 1
+        free_rates = 0 if self.rates is not None else 2 if self.separate else 1
         bounds = {
             0: [],
             1: [(MIN_RATE, float(most.min()))],
             2: [(MIN_RATE, top) for top in most],
-        }[found_rates]
-        found = minimize(
+        }[free_rates]
+        fit = minimize(
             self._loss,
-            np.concatenate([self.start, [0.2] * found_rates]),
+            np.concatenate([self.start, [0.2] * free_rates]),
             jac=True,
             method="L-BFGS-B",
             bounds=[(None, None)] * len(self.start) + bounds,
             options={"maxiter": steps, **self.ends},
         )
-        self.alpha, self.slope, rate = self._parts(found.x)
+        self.alpha, self.slope, rate = self._parts(fit.x)
         self.add, self.drop = (float(value) for value in self._add_drop(rate))
-        self.rate = float(rate.max()) if found_rates else np.nan
+        self.rate = float(rate.max()) if free_rates else np.nan
 
     def _parts(self, parameters: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         alpha, slope, rate = np.split(parameters, [self.classes, len(self.start)])

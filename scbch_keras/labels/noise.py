@@ -17,8 +17,10 @@ from scbch_keras.labels.matrix import check_labels
 class NoisyLabels(NamedTuple):
     """Labels after noise, and what the noise changed.
 
-    labels: uint8 (n, C), 0/1. changed: bool (n, C), where labels differ from the clean ones.
-    corrupted: bool (n,), the samples in which a label changed.
+    Attributes:
+        labels: (n, C), uint8, 0/1.
+        corrupted: (n,), bool, the samples in which a label changed.
+        changed: (n, C), bool, where labels differ from the clean ones.
     """
 
     labels: NDArray[np.uint8]
@@ -27,32 +29,61 @@ class NoisyLabels(NamedTuple):
 
 
 def mixed_symmetric(labels: NDArray[Any], rate: float, seed: int | np.random.Generator) -> NoisyLabels:
-    """Labels 0/1 (n, C) -> `NoisyLabels`: in round(rate * n) random samples one label dropped, one added.
+    """In each of round(rate * n) random samples one label is dropped and one added.
 
-    The dropped label is drawn evenly from those that are present, the added one from those that are absent. A
-    sample without labels only gains one, a sample with all labels only loses one; in any other the number of
-    labels stays the same. This is the noise of the paper's experiments, at rates .2, .5 and .8.
-    rate: in [0, 1]. seed: an integer >= 0, with which the noise is always the same, or a numpy Generator to
-    draw from. `labels` is left as it is. Raises ValueError if labels are not 0/1 (n, C), and for a rate or a
-    seed that is none.
+    The dropped label is drawn evenly from those that are present, the added one from those that are absent. A sample
+    without labels only gains one, a sample with all labels only loses one; in any other the number of labels stays
+    the same. This is the noise of the paper's experiments, at rates .2, .5 and .8.
+
+    Args:
+        labels: (n, C), 0/1; left as they are.
+        rate: in [0, 1], the share of samples that are drawn.
+        seed: an int >= 0, with which the noise is always the same, or a numpy Generator to draw from.
+
+    Returns:
+        The noisy labels, and what was changed.
+
+    Raises:
+        ValueError: labels that are not 0/1 (n, C), or a rate or seed out of range.
     """
     return _corrupt(labels, rate, seed, drop=True, add=True)
 
 
 def additive(labels: NDArray[Any], rate: float, seed: int | np.random.Generator) -> NoisyLabels:
-    """Labels 0/1 (n, C) -> `NoisyLabels`: in round(rate * n) random samples one absent label is added.
+    """In each of round(rate * n) random samples one absent label is added.
 
-    A drawn sample that has all labels stays as it is and is not counted as corrupted. The rest is as in
-    `mixed_symmetric`.
+    A drawn sample that has all labels stays as it is and is not counted as corrupted.
+
+    Args:
+        labels: (n, C), 0/1; left as they are.
+        rate: in [0, 1], the share of samples that are drawn.
+        seed: an int >= 0, with which the noise is always the same, or a numpy Generator to draw from.
+
+    Returns:
+        The noisy labels, and what was changed.
+
+    Raises:
+        ValueError: as `mixed_symmetric`.
     """
     return _corrupt(labels, rate, seed, drop=False, add=True)
 
 
 def subtractive(labels: NDArray[Any], rate: float, seed: int | np.random.Generator) -> NoisyLabels:
-    """Labels 0/1 (n, C) -> `NoisyLabels`: in round(rate * n) random samples one present label is dropped.
+    """In each of round(rate * n) random samples one present label is dropped.
 
-    A drawn sample without labels stays as it is and is not counted as corrupted; one with a single label is
-    left with none. The rest is as in `mixed_symmetric`.
+    A drawn sample without labels stays as it is and is not counted as corrupted; one with a single label is left with
+    none.
+
+    Args:
+        labels: (n, C), 0/1; left as they are.
+        rate: in [0, 1], the share of samples that are drawn.
+        seed: an int >= 0, with which the noise is always the same, or a numpy Generator to draw from.
+
+    Returns:
+        The noisy labels, and what was changed.
+
+    Raises:
+        ValueError: as `mixed_symmetric`.
     """
     return _corrupt(labels, rate, seed, drop=True, add=False)
 

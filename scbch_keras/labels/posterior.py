@@ -1,4 +1,4 @@
-"""What the labels probably are, before any training: a posterior from features that label noise cannot touch.
+"""The probability that each label is true, estimated before any training from features that saw no labels.
 
 A frozen backbone's features and a text's words know nothing of wrong labels. Ridge regression of the given labels on
 both, each sample predicted without itself, scores every label of every sample; a noise model turns scores and given
@@ -6,10 +6,10 @@ labels into the probability that a label is truly there. It is computed once, no
 paper. numpy and scipy only.
 """
 
-import json
 import warnings
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, blocks
 from scbch_keras.checks import flag, one_of, shown
-from scbch_keras.files import replaced
-from scbch_keras.labels.counts import CURVE_TOLERANCE, counted_table, fit_table
+from scbch_keras.files import loads, replaced
+from scbch_keras.labels.counts import CURVE_TOLERANCE, Fitted, counted_table, fit_likelier, fit_table
 from scbch_keras.labels.curves import NoiseFit, independent, swap
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.labels.noise_words import rates_in_words, table_in_words
+from scbch_keras.labels.noise_words import exchanges_in_words, rates_in_words, table_in_words
+from scbch_keras.labels.proposals import Proposal, ProposedBy, propose
 from scbch_keras.labels.scores import (
     BLOCK,
     BOTH,
@@ -35,17 +36,23 @@ from scbch_keras.labels.scores import (
     leave_one_out,
     predictions,
 )
+from scbch_keras.npz import load_npz
+from scbch_keras.stored import FileKind, json_array
 
-__all__ = ["LabelPosterior", "NoiseModel", "estimate", "leave_one_out"]
+__all__ = [
+    "Exchanges", "LabelPosterior", "NoiseModel", "Proposal", "ProposedBy", "estimate", "leave_one_out", "propose",
+]  # fmt: skip
 
 NoiseModel = Literal["count", "independent", "swap"]
-_FORMAT = "scbch posterior 1"
-_ARRAYS = ("probabilities", "scores", "noise")
+Exchanges = Literal["even", "by_class", "likelier"]
+_STORED = FileKind("a file of LabelPosterior.save", "format", ("scbch posterior 1",))
+_OPTIONAL = ("noise", "exchanges")
+_ARRAYS = ("probabilities", "scores", *_OPTIONAL)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPosterior:
-    """Probabilities of labels, and how they came about. Made by `estimate`, or by hand from probabilities of one's own.
+    """Probabilities of labels, and how they were estimated: by `estimate`, or made from probabilities of one's own.
 
     Args:
         probabilities: (n, C), in [0, 1]: that the label is truly there.
@@ -57,6 +64,7 @@ class LabelPosterior:
         noise_model: "count", "independent" or "swap".
         text_kind: "words" or "dense": how the texts' features were transformed.
         noise: (dropped + 1, added + 1), the share of samples with j labels dropped and k added; "count" only.
+        exchanges: (C, C), where label c gave way to another, the share in which that was label c'; None: to all alike.
     """
 
     probabilities: NDArray[np.float32]
@@ -68,6 +76,7 @@ class LabelPosterior:
     noise_model: NoiseModel
     text_kind: TextKind = "words"
     noise: NDArray[np.float64] | None = None
+    exchanges: NDArray[np.float64] | None = None
 
     @property
     def noise_in_words(self) -> str:
@@ -76,27 +85,42 @@ class LabelPosterior:
             return table_in_words(self.noise)
         return rates_in_words(self.noise_rate, self.add_rate, self.drop_rate)
 
+    def in_words(self, label_names: Sequence[str]) -> str:
+        """`noise_in_words`, and which labels give way to which, where that was estimated."""
+        if self.exchanges is None:
+            return self.noise_in_words
+        return f"{self.noise_in_words} {exchanges_in_words(self.exchanges, label_names)}"
+
     def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all."""
+        """Write one .npz file, whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS if getattr(self, name) is not None}
         settings = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
-        stored = np.frombuffer(json.dumps({"format": _FORMAT, **settings}).encode(), np.uint8)
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, settings=stored, **arrays)
+            np.savez(file, allow_pickle=False, settings=json_array(_STORED.marked(settings)), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "LabelPosterior":
-        """What `save` wrote. Raises ValueError for a file that is missing, damaged or another kind."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                settings = json.loads(file["settings"].tobytes())
-                if settings.pop("format") != _FORMAT:
-                    raise ValueError("it has another format")
-                # Files of models without a table hold none.
-                noise = file.get("noise")
-                return cls(file["probabilities"], file["scores"], **settings, noise=noise)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: expected a file of LabelPosterior.save: {error}") from error
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The posterior that was saved.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another kind.
+        """
+        with _STORED.reading(path):
+            arrays = load_npz(path)
+            settings = _STORED.unmarked(loads(arrays.pop("settings").tobytes()))
+            # Files of models without a table hold none.
+            optional: dict[str, Any] = {name: arrays.get(name) for name in _OPTIONAL}
+            return cls(arrays["probabilities"], arrays["scores"], **settings, **optional)
 
 
 def estimate(
@@ -109,6 +133,7 @@ def estimate(
     block_size: int = BLOCK,
     text_kind: TextKind | None = None,
     checked: tuple[NDArray[np.integer], NDArray[Any]] | None = None,
+    exchanges: Exchanges = "even",
 ) -> LabelPosterior:
     """Posterior of the labels of a training set.
 
@@ -135,6 +160,13 @@ def estimate(
         checked: rows (m,), each once, and their true labels (m, C), looked up by hand: rows drawn at random, since a, d
             and the table are counted on them in place of being estimated. Their probabilities are their true
             labels, also for the other rows of their groups. Not for "swap".
+        exchanges: of "count" without checked rows. Where one label gave way to another: "even": to all alike;
+            "by_class": which gives way to which is learned too, for noise such as sea for lake; it costs a little
+            where there is no such noise. "likelier": both are fitted, and the one is taken that makes labels likelier
+            that its exchanges were not estimated from.
+
+    Returns:
+        The probability of each label of each sample, and the noise that was estimated.
 
     Raises:
         ValueError: arrays that `scbch_keras.arrays` refuses, shapes that do not fit, features that are not finite or
@@ -149,6 +181,13 @@ def estimate(
     one_of("text_kind", text_kind, get_args(TextKind), optional=True)
     if flag("separate_rates", separate_rates) and noise_model != "independent":
         raise ValueError("separate_rates goes with noise_model='independent'.")
+    if one_of("exchanges", exchanges, get_args(Exchanges)) != "even":
+        if noise_model != "count":
+            raise ValueError(f"exchanges={exchanges!r} goes with noise_model='count'; got {noise_model!r}.")
+        if checked is not None:
+            raise ValueError(
+                f"exchanges={exchanges!r} is not for checked rows, from which the table is counted."
+            )
     if not any(block.any() for _, block in blocks(labels)):
         warnings.warn("labels hold no label at all: the posterior has nothing to learn from.", stacklevel=2)
     first, item = items_of(groups, labels)
@@ -159,12 +198,14 @@ def estimate(
         known = _checked_rows(checked, labels, first, item)
     image, text, text_kind = checked_features(image, text, len(labels), text_kind)
     features = Features(image, text, item, block_size, text_kind)
-    table = None
+    table = pairs = None
     if noise_model == "count":
-        probabilities, table, scores, ridge = _count(features, labels, first, item, block_size, known)
-        given, expected = labels[first] != 0, probabilities.sum()
-        add = float(np.where(given, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
-        drop = float(np.where(given, 0, probabilities).sum() / max(expected, 1e-9))
+        (probabilities, table, pairs), scores, ridge = _count(
+            features, labels, first, item, block_size, known, exchanges
+        )
+        noisy, expected = labels[first] != 0, probabilities.sum()
+        add = float(np.where(noisy, 1 - probabilities, 0).sum() / max(probabilities.size - expected, 1e-9))
+        drop = float(np.where(noisy, 0, probabilities).sum() / max(expected, 1e-9))
         rate = 1 - float(table[0, 0])
     else:
         scores, ridge = predictions(features, labels, item)
@@ -174,7 +215,8 @@ def estimate(
     if known is not None:
         probabilities[known.rows] = known.labels[known.rows]
     of_rows = probabilities.astype(np.float32)[item]
-    return LabelPosterior(of_rows, scores, add, drop, rate, ridge, noise_model, text_kind, table)
+    shares = None if pairs is None else pairs / np.maximum(pairs.sum(axis=1, keepdims=True), 1e-300)
+    return LabelPosterior(of_rows, scores, add, drop, rate, ridge, noise_model, text_kind, table, shares)
 
 
 class _Known(NamedTuple):
@@ -184,23 +226,23 @@ class _Known(NamedTuple):
     """(items,), which they are."""
     labels: NDArray[Any]
     """(items, C): their true labels; of the others the given ones."""
-    given: NDArray[Any]
+    noisy: NDArray[Any]
     """(items, C)."""
 
     @property
     def pair(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Given and true labels of the known items."""
-        return self.given[self.rows] != 0, self.labels[self.rows] != 0
+        return self.noisy[self.rows] != 0, self.labels[self.rows] != 0
 
     def rates(self) -> tuple[float, float]:
         """Added over absent labels, dropped over present ones."""
-        given, true = self.pair
+        noisy, true = self.pair
         if true.all() or not true.any():
             raise ValueError(
                 "checked must hold labels that are there and labels that are not; "
                 f"got {int(true.sum())} of {true.size}."
             )
-        add, drop = float(given[~true].mean()), float((~given)[true].mean())
+        add, drop = float(noisy[~true].mean()), float((~noisy)[true].mean())
         if add + drop >= 1:
             raise ValueError(
                 f"checked: the given labels say nothing of the true ones: {drop:.0%} of these were dropped, and "
@@ -248,8 +290,8 @@ def _rates(
             return swap(eta, labels, rate), fit.add, fit.drop, rate
     else:
         fit = NoiseFit(scores, known.labels, rates=known.rates(), true_rows=known.rows)
-        given, true = known.pair
-        eta, rate = fit.clean_probability(), float((given != true).any(axis=1).mean())
+        noisy, true = known.pair
+        eta, rate = fit.clean_probability(), float((noisy != true).any(axis=1).mean())
     return independent(eta, labels, fit.add, fit.drop), fit.add, fit.drop, rate
 
 
@@ -260,22 +302,29 @@ def _count(
     item: NDArray[np.int64],
     block_size: int,
     known: _Known | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], float]:
-    """Probabilities of the items by three scores a label, the table, and score and lambda of both modalities."""
+    exchanges: Exchanges,
+) -> tuple[Fitted, NDArray[np.float32], float]:
+    """Probabilities of the items by three scores a label with the table; score and lambda of both modalities."""
     sides: tuple[Modalities, ...] = (BOTH, ("image",), ("text",))
-    found = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
-    scores = np.stack([score[first] for score, _ in found])
-    given = labels[first]
+    predicted = [predictions(features, labels, item, side, (0.03, *RIDGES)) for side in sides]
+    scores = np.stack([score[first] for score, _ in predicted])
+    noisy = labels[first]
     if known is None:
-        # From one rate that keeps the number of labels, labels that were only added can end as untouched.
-        probabilities, table = fit_table(
-            NoiseFit(scores, given, separate=True, tolerance=CURVE_TOLERANCE), given, block_size
+        # From one rate that keeps the number of labels, as exchanges do, labels that were only added can end as
+        # untouched; from two, labels that were always exchanged in the same way can end as dropped.
+        even, by_class = (
+            partial(NoiseFit, scores, noisy, separate=separate, tolerance=CURVE_TOLERANCE)
+            for separate in (True, False)
         )
+        if exchanges == "even":
+            fitted = fit_table(even(), noisy, block_size)
+        elif exchanges == "by_class":
+            fitted = fit_table(by_class(), noisy, block_size, exchanges=True)
+        else:
+            fitted = fit_likelier(even(), by_class(), noisy, block_size)
     else:
         fit = NoiseFit(
             scores, known.labels, rates=known.rates(), true_rows=known.rows, tolerance=CURVE_TOLERANCE
         )
-        probabilities, table = fit_table(
-            fit, given, block_size, counted_table(*known.pair), (known.rows, known.labels)
-        )
-    return probabilities, table, *found[0]
+        fitted = fit_table(fit, noisy, block_size, counted_table(*known.pair), (known.rows, known.labels))
+    return fitted, *predicted[0]

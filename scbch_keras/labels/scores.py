@@ -1,6 +1,6 @@
 """Leave-one-out ridge regression of labels on the features of two modalities, in blocks. numpy and scipy only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,13 @@ def checked_features(
     image: Any, text: Any, rows: int, text_kind: TextKind | None
 ) -> tuple[NDArray[Any], NDArray[Any], TextKind]:
     """Both as arrays, and the kind that the texts' features are of."""
+    for name, features in (("image", image), ("text", text)):
+        if isinstance(features, Mapping):
+            raise ValueError(
+                f"{name} must be one array (n, d) of features that rows are compared by; got a dict of "
+                f"{', '.join(map(repr, features))}. Give features apart from what the branch reads: of texts counts "
+                "of words or embeddings of an encoder that is not trained; fit then takes the probabilities as labels."
+            )
     image, text = as_array("image", image), as_array("text", text)
     check_features("image", image, ndim=2, rows=rows)
     check_features("text", text, ndim=2, rows=rows)
@@ -134,8 +141,8 @@ class Features:
         # In blocks of whole items, whose rows are side by side.
         self.order = np.argsort(item, kind="stable")
         ends = np.flatnonzero(np.diff(item[self.order], append=-1)) + 1
-        wanted = np.arange(block_size, len(image) + block_size, block_size)
-        self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
+        targets = np.arange(block_size, len(image) + block_size, block_size)
+        self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, targets), len(ends) - 1)])
         total, of_text = np.zeros(image.shape[1]), np.zeros(text.shape[1])
         for rows in self._rows():
             total += _signed_root(image[rows]).sum(axis=0)

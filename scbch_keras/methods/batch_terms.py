@@ -1,4 +1,4 @@
-"""What the terms of several methods are made of, over the rows of a batch, with keras.ops.
+"""Parts that the loss terms of several methods share, computed over the rows of a batch with keras.ops.
 
 Codes are continuous, (n, bits), one matrix a modality, rows paired. A `sample_weight` (n,) weighs the terms of single
 samples, and a pair by the product of its two samples, under unchanged denominators. Inside a softmax it counts how

@@ -62,6 +62,8 @@ class DGCPN(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
+    COMPARES_FEATURES = True
+
     def __init__(
         self,
         bits: int,

@@ -49,6 +49,8 @@ class DJSRH(CrossModalHashing):
         ValueError: an argument out of range.
     """
 
+    COMPARES_FEATURES = True
+
     def __init__(
         self,
         bits: int,

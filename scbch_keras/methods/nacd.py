@@ -130,7 +130,7 @@ class NACD(CrossModalHashing):
         self.threshold.assign(np.full(self.num_classes, 0.5, "float32"))
 
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
-        """Ask the neighbours, and set the thresholds and how much of the confidence the steps keep."""
+        """Revise the confidence by the neighbours; set the class thresholds and how much the steps keep."""
         if epoch == 0:
             self._trust_all(pairs)
         elif epoch > self.warmup_epochs:
@@ -247,5 +247,5 @@ def revise(
 
 def class_thresholds(confidence: NDArray[Any]) -> Any:
     """The mean of each class' confidence (N, C) that is greater than 0: (C,), 0 where there is none."""
-    there = confidence > 0
-    return (confidence * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    positive = confidence > 0
+    return (confidence * positive).sum(axis=0) / np.maximum(positive.sum(axis=0), 1)

@@ -140,7 +140,19 @@ class SCBCH(CrossModalHashing):
 
     @classmethod
     def for_benchmark(cls, name: str, bits: int = 64, **settings: Any) -> "SCBCH":
-        """The authors' settings for "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12"; others on top."""
+        """A model with the authors' settings for a benchmark.
+
+        Args:
+            name: "mirflickr", "nus-wide", "ms-coco" or "iapr-tc12".
+            bits: int >= 1, code length.
+            **settings: other arguments of `SCBCH`, which replace the authors'.
+
+        Returns:
+            A model that is not compiled.
+
+        Raises:
+            ValueError: another name, or a wrong argument.
+        """
         one_of("name", name, BENCHMARKS)
         return cls(bits=bits, **{**BENCHMARKS[name], **settings})
 
@@ -150,7 +162,15 @@ class SCBCH(CrossModalHashing):
             self._classifier(modality).build((None, self.bits))
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
-        """Codes and label logits of the modalities in `inputs`."""
+        """Codes and label logits of the modalities in `inputs`.
+
+        Args:
+            inputs: {"image": (n, ...), "text": (n, ...)}, or one of them.
+            training: whether the branches train.
+
+        Returns:
+            Codes (n, bits) by modality, and with `classification` logits (n, C) as "image_logits" and "text_logits".
+        """
         codes = super().call(inputs, training)
         if not self.classification:
             return codes
@@ -264,5 +284,5 @@ class SCBCH(CrossModalHashing):
             ids = np.arange(pairs.num_samples).astype(str)
         if label_names is None:
             label_names = tuple(map(str, range(self.num_classes)))
-        found = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
-        return LabelAudit(*found) if probabilities is None else PosteriorAudit(*found, probabilities)
+        fields = (ids, weights, pairs.labels, soft_labels, tuple(label_names))
+        return LabelAudit(*fields) if probabilities is None else PosteriorAudit(*fields, probabilities)

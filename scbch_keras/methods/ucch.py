@@ -100,10 +100,14 @@ class UCCH(CrossModalHashing):
         self._written = self._written and self.memory is before
 
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
-        """Choose from the batch in the first epoch, which writes the bank, and from the bank then."""
+        """Contrast with the batch in the first epoch, which fills the bank, and with the bank afterwards."""
         if self.draws is not None:
             self.banked.assign(float(epoch > 0 and self._written))
             self._written = True
+
+    def variables_restored(self) -> None:
+        """The bank is one that was written."""
+        self._written = True
 
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool

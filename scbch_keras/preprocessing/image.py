@@ -1,6 +1,5 @@
 """Pictures -> feature rows, as a release does it: a size and a backbone. Keras is imported only with a backbone."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import loads, opened, replaced
+from scbch_keras.files import loads, opened
 from scbch_keras.preprocessing.pictures import PREPARATION, Size, blocks, checked_pictures, grey_features
+from scbch_keras.stored import FileKind, write_json
 
 PIPELINE_FILE = "image_pipeline.json"
 BACKBONE_FILE = "image_backbone.keras"
-_SCHEMA = 1
+_STORED = FileKind("a file of ImagePipeline.save", "schema", (1,))
 _ROWS = 32
 
 
@@ -49,34 +49,51 @@ class ImagePipeline:
 
         Raises ValueError for anything else, and for a picture that cannot be read: its place is named.
         """
-        found = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
-        return np.concatenate([np.empty((0, self.dimensions), np.float32), *found])
+        features = [self.compute(block) for block in blocks(checked_pictures(pictures), self.size, _ROWS)]
+        return np.concatenate([np.empty((0, self.dimensions), np.float32), *features])
 
     def compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels uint8 (b, height, width, 3), b >= 1 -> (b, dimensions), at once."""
+        """Features of pictures that already have the pipeline's size.
+
+        Args:
+            pixels: (b, height, width, 3), uint8, b >= 1; they go through the backbone together.
+
+        Returns:
+            (b, dimensions), float32.
+        """
         if self.backbone is None:
             return grey_features(pixels)
         return np.asarray(self.backbone.predict_on_batch(pixels.astype(self.backbone.inputs[0].dtype)))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write image_pipeline.json into `folder`, and a backbone as image_backbone.keras."""
+        """Write image_pipeline.json and, where there is a backbone, image_backbone.keras.
+
+        Args:
+            folder: an existing folder.
+        """
         if self.backbone is not None:
             self.backbone.save(Path(folder, BACKBONE_FILE))
         stored = {
-            "schema": _SCHEMA,
             "preparation": PREPARATION["name"],
             "size": self.size,
             "features": "grey" if self.backbone is None else "backbone",
             "dimensions": self.dimensions,
         }
-        with replaced(Path(folder, PIPELINE_FILE)) as file:
-            file.write(json.dumps(stored).encode())
+        write_json(Path(folder, PIPELINE_FILE), _STORED.marked(stored))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """What `save` wrote, or a release has; a backbone computes in float32 and may not bring code of its own.
+        """Read what `save` wrote, or a release has; a backbone computes in float32 and may not bring code of its own.
 
-        Raises ValueError if it is something else, FileNotFoundError if there is nothing.
+        Args:
+            folder: where the files are.
+
+        Returns:
+            The pipeline that was saved.
+
+        Raises:
+            ValueError: the files are something else, or damaged.
+            FileNotFoundError: there is no such file.
         """
         path = Path(folder, PIPELINE_FILE)
         with opened(path) as file:
@@ -99,19 +116,16 @@ def read_settings(content: bytes, source: str) -> dict[str, Any]:
 
     Raises ValueError if it is something else.
     """
-    try:
-        stored = loads(content)
-        form = (stored["schema"], stored["preparation"])
-        if form != (_SCHEMA, PREPARATION["name"]):
-            raise ValueError(f"its schema and preparation are {form}")
+    with _STORED.reading(source):
+        stored = _STORED.unmarked(loads(content))
+        if stored["preparation"] != PREPARATION["name"]:
+            raise ValueError(f"its preparation is {stored['preparation']!r}")
         if stored["features"] not in ("grey", "backbone"):
             raise ValueError(f"its features are {stored['features']!r}")
         numbers = (*stored["size"], stored["dimensions"])
         if len(numbers) != 3 or any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"its size and dimensions are {numbers}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{source}: expected a file of ImagePipeline.save: {error}") from error
-    return stored
+        return stored
 
 
 def _dimensions(backbone: Any, size: Size) -> int:
@@ -124,7 +138,7 @@ def _dimensions(backbone: Any, size: Size) -> int:
         )
     shape, output = inputs[0].shape, outputs[0].shape
     sizes = zip(shape[1:], (*size, 3), strict=False)
-    if len(shape) != 4 or any(side not in (None, wanted) for side, wanted in sizes):
+    if len(shape) != 4 or any(side not in (None, expected) for side, expected in sizes):
         raise ValueError(f"backbone must take (n, {size[0]}, {size[1]}, 3), got {shape}")
     if len(output) != 2 or output[1] is None:
         raise ValueError(f"backbone must give features (n, d), got {output}")

@@ -87,7 +87,7 @@ def check_header(
 
 @contextmanager
 def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str, Any]]:
-    """(what messages call it, Pillow's picture); what goes wrong while it is read becomes a ValueError."""
+    """(the picture's name in messages, Pillow's picture); any failure to read it becomes a ValueError."""
     pillow = _pillow()
     source: Any = path_or_bytes
     if isinstance(path_or_bytes, bytes):

@@ -1,6 +1,5 @@
 """Texts -> words -> feature rows, said once: training, serving and exported graphs use this. numpy only."""
 
-import json
 import os
 import re
 from collections import Counter
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.checks import one_of
-from scbch_keras.files import loads, opened, replaced
+from scbch_keras.files import loads, opened
 from scbch_keras.preprocessing.normalization import CURRENT, check_rule, words
+from scbch_keras.stored import FileKind, write_json
 
 Weighting = Literal["presence", "counts", "tfidf"]
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SCHEMA = 1
+_STORED = FileKind("a file of TextPipeline.save", "schema", (1,))
 _FRACTION = 2.0**16
 
 
@@ -36,9 +36,9 @@ def checked(texts: Any) -> list[str]:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"texts must be strings, got {type(text).__name__} at {row}")
-        if not text.isascii() and (found := _SURROGATE.search(text)):
+        if not text.isascii() and (match := _SURROGATE.search(text)):
             raise ValueError(
-                f"texts must be valid Unicode, got the lone surrogate U+{ord(found[0]):04X} at {row}"
+                f"texts must be valid Unicode, got the lone surrogate U+{ord(match[0]):04X} at {row}"
             )
     return texts
 
@@ -86,13 +86,13 @@ class TextPipeline:
             raise ValueError(f'idf is for "tfidf" and needed there, got {idf!r} for {weighting!r}')
         self.idf: NDArray[np.float64] | None = None
         if idf is not None:
-            given = np.asarray(idf, np.float64)
-            if given.shape != (self.dimensions,) or not ((given >= 0) & (given <= 1024)).all():
+            weights = np.asarray(idf, np.float64)
+            if weights.shape != (self.dimensions,) or not ((weights >= 0) & (weights <= 1024)).all():
                 raise ValueError(
                     f"idf must be numbers from 0 to 1024, one for each of the {self.dimensions} words, "
-                    f"got shape {given.shape}: {given!r}"
+                    f"got shape {weights.shape}: {weights!r}"
                 )
-            self.idf = np.round(given * _FRACTION) / _FRACTION
+            self.idf = np.round(weights * _FRACTION) / _FRACTION
 
     @property
     def dimensions(self) -> int:
@@ -100,29 +100,59 @@ class TextPipeline:
         return len(self.vocabulary)
 
     def words(self, text: str) -> list[str]:
-        """The words of one text by the pipeline's rule, in their order. No lone surrogates (`checked`)."""
+        """The words of one text by the pipeline's rule, in their order.
+
+        Args:
+            text: without lone surrogates; see `checked`.
+
+        Returns:
+            Words, each as often as it stands in the text.
+        """
         return words(text, self.normalization)
 
     def unknown(self, texts: Sequence[str]) -> list[list[str]]:
-        """Texts (n) -> the words of each that the vocabulary lacks, each once, in their order.
+        """The words of each text that the vocabulary lacks.
 
-        Raises ValueError as `checked` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            n lists, each word once, in the order of the text.
+
+        Raises:
+            ValueError: as `checked`.
         """
-        given = [dict.fromkeys(self.words(text)) for text in checked(texts)]
-        return [[word for word in row if word not in self._columns] for row in given]
+        distinct = [dict.fromkeys(self.words(text)) for text in checked(texts)]
+        return [[word for word in row if word not in self._columns] for row in distinct]
 
     def known(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Texts (n) -> how many different words of the vocabulary each has, (n,).
+        """How many different words of the vocabulary each text has.
 
-        The code of a text that has none says nothing of it. Raises ValueError as `checked` does.
+        The code of a text that has none says nothing of it.
+
+        Args:
+            texts: n strings.
+
+        Returns:
+            (n,), int64.
+
+        Raises:
+            ValueError: as `checked`.
         """
-        given = [set(self.words(text)) for text in checked(texts)]
-        return np.array([len(row & self._columns.keys()) for row in given], np.int64)
+        distinct = [set(self.words(text)) for text in checked(texts)]
+        return np.array([len(row & self._columns.keys()) for row in distinct], np.int64)
 
     def normalize(self, texts: Sequence[str]) -> NDArray[np.object_]:
-        """Texts (n) -> what `text_raw.onnx` takes: their words joined by one space, as an array of str objects.
+        """Texts as `text_raw.onnx` takes them: their words joined by one space.
 
-        Raises ValueError as `checked` does.
+        Args:
+            texts: n strings.
+
+        Returns:
+            (n,), an array of str objects.
+
+        Raises:
+            ValueError: as `checked`.
         """
         normal = np.empty(len(texts := checked(texts)), object)
         normal[:] = [" ".join(self.words(text)) for text in texts]
@@ -144,32 +174,52 @@ class TextPipeline:
         return features.astype(np.float32, copy=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, from which `load` makes the same again."""
+        """Write the pipeline as JSON, from which `load` makes the same again.
+
+        Args:
+            path: of the file; an existing one is replaced as a whole.
+        """
         stored = {
-            "schema": _SCHEMA,
             "normalization": self.normalization,
             "weighting": self.weighting,
             "vocabulary": self.vocabulary,
             "idf": None if self.idf is None else self.idf.tolist(),
         }
-        with replaced(Path(path)) as file:
-            file.write(json.dumps(stored).encode())
+        write_json(Path(path), _STORED.marked(stored))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """What `save` wrote. Raises ValueError if it is something else, FileNotFoundError if there is nothing."""
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The pipeline that was saved.
+
+        Raises:
+            ValueError: the file is something else, or damaged.
+            FileNotFoundError: there is no such file.
+        """
         with opened(Path(path)) as file:
             return cls.from_json(file.read(), str(path))
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Self:
-        """What `save` wrote to the file `source`, from its bytes. Raises ValueError if it is something else."""
-        try:
-            stored = loads(content)
-            if stored["schema"] != _SCHEMA:
-                raise ValueError(f"its schema is {stored['schema']!r}")
+        """Read the content of a file that `save` wrote.
+
+        Args:
+            content: its bytes.
+            source: the name of the file, for messages.
+
+        Returns:
+            The pipeline that was saved.
+
+        Raises:
+            ValueError: the content is something else, or damaged.
+        """
+        with _STORED.reading(source):
+            stored = _STORED.unmarked(loads(content))
             if not isinstance(stored["vocabulary"], list):
                 raise ValueError(f"its vocabulary is a {type(stored['vocabulary']).__name__}")
             return cls(*(stored[key] for key in ("vocabulary", "weighting", "idf", "normalization")))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{source}: expected a file of TextPipeline.save: {error}") from error

@@ -10,13 +10,8 @@ pytestmark = pytest.mark.numpy_only
 
 
 @pytest.fixture(scope="module")
-def data():
-    """400 pairs of 10 labels that show in both modalities."""
-    rng = np.random.default_rng(0)
-    labels = (rng.random((400, 10)) < 0.2).astype("uint8")
-    image = labels @ rng.standard_normal((10, 40)) + 0.7 * rng.standard_normal((400, 40))
-    text = rng.poisson(0.05 + labels @ (rng.random((10, 30)) < 0.2))
-    return image.astype("float32"), text.astype("float32"), labels
+def data(draw_pairs):
+    return draw_pairs(0.2)
 
 
 def kernel_of(image, text):

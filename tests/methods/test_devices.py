@@ -61,6 +61,8 @@ CLUSTER = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "w
     ids=["torchrun", "another rank", "a cluster of TensorFlow"],
 )
 def test_a_process_of_several_is_refused(environment, small_model, pairs, monkeypatch):
+    if BACKEND == "torch" and "WORLD_SIZE" in environment:
+        pytest.skip("PyTorch joins them: test_processes.py")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RuntimeError, match=r"one of [28] processes .* What works: one process"):
@@ -84,50 +86,52 @@ def test_one_process_trains_whatever_launched_it(environment, small_model, pairs
     small_model().fit(*pairs, epochs=0, verbose=0)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
-def test_a_process_group_of_pytorch_is_refused():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    code = (
-        "import torch\n"
-        f"torch.distributed.init_process_group('gloo', init_method='tcp://localhost:{port}', "
-        "world_size=2, rank=int(sys.argv[1]))" + REFUSED.format(model="model()")
-    )
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ranks = [
+def outputs_of_two(code, **environment):
+    """What two processes print that run the code with their rank as argument."""
+    processes = [
         subprocess.Popen(
-            [sys.executable, "-c", MODEL + code, str(rank)],
+            [sys.executable, "-c", code, str(rank)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=env,
+            env={**os.environ, **environment},
         )
         for rank in range(2)
     ]
-    for rank in ranks:
-        out, err = rank.communicate(timeout=300)
-        assert rank.returncode == 0, err
-        assert "torch.distributed has 2 processes" in out
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        yield out
+
+
+STRATEGIES = ("MirroredStrategy(['/cpu:0', '/cpu:1'])", "OneDeviceStrategy('/cpu:0')")
+WHERE = ("made", "fitted", "both")
+
+
+@pytest.fixture(scope="module")
+def said_to_strategies():
+    """What is said to a model that is made or fitted under a strategy, all of them in one process."""
+    code = "import contextlib, tensorflow as tf\n"
+    code += "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], "
+    code += "[tf.config.LogicalDeviceConfiguration()] * 2)\n"
+    for strategy in STRATEGIES:
+        code += f"strategy = tf.distribute.{strategy}\n"
+        for where in WHERE:
+            made, fitted = (
+                "strategy.scope()" if where in (here, "both") else "contextlib.nullcontext()"
+                for here in ("made", "fitted")
+            )
+            refused = REFUSED.format(model="made").replace("\n", "\n    ")
+            code += f"with {made}:\n    made = model()\nwith {fitted}:{refused}\n"
+    lines = run(code).splitlines()
+    return dict(zip(((strategy, where) for strategy in STRATEGIES for where in WHERE), lines, strict=True))
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
-@pytest.mark.parametrize("where", ["made", "fitted", "both"])
-@pytest.mark.parametrize(
-    "strategy", ["MirroredStrategy(['/cpu:0', '/cpu:1'])", "OneDeviceStrategy('/cpu:0')"]
-)
-def test_a_strategy_of_tensorflow_is_refused(strategy, where):
-    code = "import tensorflow as tf\n"
-    code += "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], "
-    code += "[tf.config.LogicalDeviceConfiguration()] * 2)\n"
-    code += f"strategy = tf.distribute.{strategy}\n"
-    if where == "made":
-        code += "with strategy.scope():\n    made = model()" + REFUSED.format(model="made")
-    else:
-        made = "" if where == "both" else "made = model()\n"
-        refused = REFUSED.format(model="model()" if where == "both" else "made").replace("\n", "\n    ")
-        code += f"{made}with strategy.scope():{refused}"
-    assert "is not supported: each replica" in run(code)
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_of_tensorflow_is_refused(said_to_strategies, strategy, where):
+    assert "is not supported: each replica" in said_to_strategies[strategy, where]
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has them")
@@ -142,7 +146,7 @@ def test_a_distribution_that_keras_would_ignore_is_refused(small_model, pairs):
         keras.distribution.set_distribution(None)
 
 
-TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+TWO = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"}
 DISTRIBUTIONS = {
     "data": "keras.distribution.DataParallel(devices=keras.distribution.list_devices())",
     "model": """keras.distribution.ModelParallel(layout_map=keras.distribution.LayoutMap(
@@ -151,15 +155,11 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_several_devices_of_one_process_train_the_same_model_on_jax(name):
-    code = f"distribution = {DISTRIBUTIONS[name]}\n"
-    code += """
+TRAINED = """
 assert len(keras.distribution.list_devices()) == 2
-results = []
-for chosen in (None, distribution):
-    keras.distribution.set_distribution(chosen)
+plain = None
+for name, distribution in {None: None, **distributions}.items():
+    keras.distribution.set_distribution(distribution)
     rng = np.random.default_rng(0)
     made = model()
     query = data(41)
@@ -169,18 +169,17 @@ for chosen in (None, distribution):
     assert made.encode_text(query[0]["text"][:1], verbose=0).shape == (1, 2)
     metrics = made.evaluate_retrieval(query, data(55))
     codes = made.codes_of(sk.PairDataset(**query[0], labels=query[1]))
-    results.append((history["loss"], history["val_loss"], list(metrics.values()), *codes))
-for one, two in zip(*results):
-    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
-print("same")
+    results = (history["loss"], history["val_loss"], list(metrics.values()), *codes)
+    if name is None:
+        plain = results
+        continue
+    for one, two in zip(plain, results):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    print("the same model:", name)
 """
-    assert "same" in run(code, **TWO)
-
-
-@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
-def test_batches_that_devices_cannot_share_are_refused_before_the_first_step():
-    code = f"keras.distribution.set_distribution({DISTRIBUTIONS['data']})\n"
-    code += """
+UNEVEN = """
+keras.distribution.set_distribution(distributions["data"])
+steps.clear()
 x, y = data(41)
 def loader(n, size):
     return [({**{k: v[i:min(i + size, n)] for k, v in x.items()}, "index": np.arange(i, min(i + size, n))},
@@ -203,9 +202,15 @@ for name, case in cases.items():
     else:
         sys.exit(name + " trained")
 model().fit(loader(40, 20), epochs=1, verbose=0)
-print("refused")
+print("refused: uneven batches")
 """
-    assert "refused" in run(code, **TWO)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has them")
+def test_devices_of_one_process_train_the_same_model_on_jax_and_refuse_batches_that_they_cannot_share():
+    distributions = ", ".join(f"{name!r}: {made}" for name, made in DISTRIBUTIONS.items())
+    said = run(f"distributions = {{{distributions}}}\n{TRAINED}{UNEVEN}", **TWO)
+    assert said.splitlines() == ["the same model: data", "the same model: model", "refused: uneven batches"]
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
@@ -215,18 +220,5 @@ def test_several_processes_of_jax_are_refused():
         port = probe.getsockname()[1]
     start = f"import sys, jax\njax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
     code = start + MODEL + "assert jax.process_count() == 2" + REFUSED.format(model="model()")
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    for out in outputs_of_two(code, JAX_PLATFORMS="cpu"):
         assert "JAX runs in 2 processes" in out

@@ -12,6 +12,11 @@ import scbch_keras as sk
 from scbch_keras.registration import REGISTERED
 from tests.methods import BASELINES
 
+# The order of imports is Python's business, on whatever backend.
+once = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
+)
+
 LOAD = """
 import sys
 {imports}
@@ -65,7 +70,9 @@ def saved(tmp_path_factory):
     return lines
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "order", [order if order == "keras first" else pytest.param(order, marks=once) for order in ORDERS]
+)
 def test_every_class_loads_after_a_plain_import(saved, order):
     """One process a file would show the first load of each alone; the reverse order shows the others."""
     paths = (
@@ -78,6 +85,7 @@ def test_every_class_loads_after_a_plain_import(saved, order):
         assert float(total) == pytest.approx(float(saved[path][1]), abs=2e-3)
 
 
+@once
 @pytest.mark.parametrize("name", ["layers", "pack"])
 def test_a_branch_saved_alone_loads_first(saved, name):
     (path,) = (path for path in saved if path.stem == name)
@@ -97,6 +105,7 @@ def test_every_registered_class_is_in_the_table():
         assert registered[name].__module__ == f"scbch_keras.{module}"
 
 
+@once
 def test_importing_the_package_leaves_the_import_of_keras_as_it_was():
     code = (
         "import sys, scbch_keras; assert 'keras' not in sys.modules\n"
@@ -110,6 +119,7 @@ def test_importing_the_package_leaves_the_import_of_keras_as_it_was():
     assert done.returncode == 0, done.stderr
 
 
+@once
 def test_the_package_imports_where_keras_cannot_be(tmp_path):
     (tmp_path / "keras.py").write_text("raise ImportError('broken here')")
     code = (

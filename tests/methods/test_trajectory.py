@@ -6,8 +6,10 @@ import pytest
 from keras import ops
 
 import scbch_keras as sk
+from scbch_keras.backend import JIT
 
 pytestmark = pytest.mark.onednn
+optimised = pytest.mark.optimised
 
 
 class PyTorchAdam(keras.optimizers.Adam):
@@ -91,7 +93,15 @@ def replay(trajectory, optimizer, **compile_with):
     return np.array(recorder.losses), np.array(recorder.confidence[2:]), np.array(codes)
 
 
-@pytest.mark.parametrize("eager", [False, True], ids=["as compiled", "eager"])
+@pytest.mark.parametrize(
+    "eager",
+    [
+        pytest.param(False, id="as compiled", marks=optimised),
+        pytest.param(
+            True, id="eager", marks=pytest.mark.skipif(not JIT, reason="nothing is compiled on this backend")
+        ),
+    ],
+)
 def test_with_pytorchs_adam_every_step_is_the_authors(trajectory, eager):
     optimizer = PyTorchAdam(1e-3, epsilon=1e-8)
     losses, confidence, _ = replay(trajectory, optimizer, run_eagerly=eager)
@@ -99,6 +109,7 @@ def test_with_pytorchs_adam_every_step_is_the_authors(trajectory, eager):
     np.testing.assert_allclose(confidence, trajectory["confidence_weights"], atol=1e-4)
 
 
+@optimised
 def test_with_keras_adam_the_training_is_the_same_but_for_epsilon(trajectory):
     losses, confidence, codes = replay(trajectory, keras.optimizers.Adam(1e-3, epsilon=1e-9))
     np.testing.assert_allclose(losses, trajectory["losses"], rtol=1e-3)

@@ -40,8 +40,8 @@ Settings = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"scbch_keras {__version__}")
         raise typer.Exit()
 

@@ -1,6 +1,5 @@
 """The commands around data, before any training: describe, features, noise."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from scbch_keras.files import replaced
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
+from scbch_keras.stored import write_json
 from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
 from scbch_keras.training.runs.recipe import resolve
 
@@ -86,8 +86,7 @@ def features(
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
-        with replaced(out.with_suffix(".image.json")) as config:
-            config.write(json.dumps(backbone.config(), indent=1).encode())
+        write_json(out.with_suffix(".image.json"), backbone.config(), indent=1)
         arrays = {
             "image": images,
             "text": texts,
@@ -137,8 +136,8 @@ def noise(
                 ids=own.ids,
                 label_names=np.array(own.label_names),
             )
-    told = (
+    message = (
         f"{out}: {noisy.corrupted.sum():,} of {len(noisy.labels):,} samples corrupted, "
         f"{noisy.changed.sum():,} labels changed"
     )
-    typer.echo(terminal(told))
+    typer.echo(terminal(message))

@@ -86,13 +86,13 @@ def validate(
     from scbch_keras.export import validate as validate_release
 
     with bad_input_ends():
-        found = validate_release(
+        validation = validate_release(
             folder / ("latest" if version is None else str(version)),
             evaluation=None if evaluation is None else Evaluation.load(evaluation),
             min_map=min_map,
             max_map_loss=max_map_loss,
         )
-    _end(found.infra, found.quality)
+    _end(validation.infra, validation.quality)
 
 
 @release.command()

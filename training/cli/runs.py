@@ -1,4 +1,4 @@
-"""The commands around a run: train, evaluate, audit, figures, reproduce."""
+"""The commands around a run: train, evaluate, figures, reproduce."""
 
 import os
 from collections.abc import Iterator
@@ -48,6 +48,10 @@ def train(
     ] = None,
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    checked: Annotated[
+        Path | None,
+        typer.Option(help="Table of ids and labels that were checked by hand; posterior variants."),
+    ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -68,14 +72,15 @@ def train(
         "image_features": image_features,
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
+        "checked": None if checked is None else str(checked),
     }
     with bad_input_ends(), ended_in_time():
         if resume:
             run = RunFolder.open(out)
-            given = [name for name, value in flags.items() if value is not None]
-            if given or config or settings:
+            passed = [name for name, value in flags.items() if value is not None]
+            if passed or config or settings:
                 raise ValueError(
-                    f"--resume takes the run's own settings; {(given or ['config'])[0]} was given too"
+                    f"--resume takes the run's own settings; {(passed or ['config'])[0]} was given too"
                 )
             recipe = run.recipe
         else:
@@ -99,8 +104,8 @@ def train(
         try:
             training.train(run, pairs)
         except training.RunStopped as stopped:
-            told = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
-            console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+            message = f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}"
+            console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
             raise typer.Exit(stopped.status) from stopped
     show_metrics(console, run.state["metrics"], run.state["data"])
     console.print(terminal(f"Run: {out.resolve()}"), soft_wrap=True, markup=False, highlight=False)
@@ -111,6 +116,9 @@ def evaluate(
     run: RunPath,
     data: Annotated[Path | None, typer.Option(help="Other data of your own, with the run's labels.")] = None,
     backend: Backend = None,
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Metrics of relevance in degrees too: nDCG, ACG, weighted mAP.")
+    ] = False,
 ) -> None:
     """Encode queries and database with a run's model and print every retrieval metric."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -134,23 +142,9 @@ def evaluate(
             {name: pack_codes(codes) for name, codes in encode(model, part).items()}
             for part in (pairs.query, pairs.database)
         )
-        metrics = retrieval_metrics(query, database, pairs.query.labels, pairs.database.labels, model.bits)
+        labels = pairs.query.labels, pairs.database.labels
+        metrics = retrieval_metrics(query, database, *labels, model.bits, graded or bool(recipe.graded))
     show_metrics(console, metrics, stored.state["data"])
-
-
-@app.command()
-def audit(
-    run: RunPath,
-    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
-) -> None:
-    """List the samples whose labels the neighbours contradict: audit.csv and audit.html in the run's folder."""
-    from scbch_keras.training.pages.audit_run import audit_run
-
-    with bad_input_ends():
-        audited = audit_run(run, limit)
-    console = Console()
-    for line in audited.told:
-        console.print(terminal(line), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -235,15 +229,16 @@ def show_sources(console: Console, data: Any) -> None:
 
 def show_metrics(console: Console, metrics: dict[str, Any], data: dict[str, Any]) -> None:
     """Print the metrics of both directions; a run holds those of the version that trained it."""
-    from scbch_keras.training.runs.evaluate import METRICS
+    from scbch_keras.training.runs.evaluate import GRADED, METRICS
 
+    titles = {name: metric.title for name, metric in {**METRICS, **GRADED}.items()}
     table = Table(title=Text(terminal(f"{data['title']}, last epoch")), title_justify="left")
     table.add_column("metric")
     for modalities in DIRECTIONS.values():
         table.add_column(" to ".join(modalities), justify="right")
-    for key in (key for key in METRICS if key in metrics["i2t"]):
+    for key in (key for key in titles if key in metrics["i2t"]):
         values = (metrics[direction][key] for direction in DIRECTIONS)
-        table.add_row(METRICS[key].title, *(f"{value:.4f}" for value in values))
+        table.add_row(titles[key], *(f"{value:.4f}" for value in values))
     for n in metrics["i2t"]["precision_at"]:
         values = (metrics[direction]["precision_at"][n] for direction in DIRECTIONS)
         table.add_row(f"precision@{n}", *(f"{value:.4f}" for value in values))

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.export import HashEncoder
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES
-from scbch_keras.training.data.problems import short
 
 _SHOWN = 5
 
@@ -23,24 +23,24 @@ def modalities_of(queries: Sequence[str], modality: str | None) -> tuple[list[st
     """
     if modality is not None:
         return [modality] * len(queries), []
-    found, notes = [], []
+    modalities, notes = [], []
     for query in queries:
-        is_file, is_there = _looked_up(query)
+        is_file, exists = _looked_up(query)
         is_named = Path(query).suffix.lower() in PICTURE_SUFFIXES
-        if is_named and not is_there and len(query.split()) == 1:
+        if is_named and not exists and len(query.split()) == 1:
             raise ValueError(
-                f"query {short(query)} is named like a picture, and there is no such file; --modality text "
+                f"query {shown(query)} is named like a picture, and there is no such file; --modality text "
                 "searches for its words"
             )
-        found.append("image" if is_file and is_named else "text")
+        modalities.append("image" if is_file and is_named else "text")
         if is_file and is_named:
             notes.append(f"{query} is searched for as a picture; --modality text searches for its words")
-        elif is_there:
+        elif exists:
             what = "a file, but named like no picture" if is_file else "a folder"
             notes.append(
                 f"{query} is also {what}: searched for as text; --modality image takes it as a picture"
             )
-    return found, notes
+    return modalities, notes
 
 
 def _looked_up(query: str) -> tuple[bool, bool]:
@@ -107,7 +107,7 @@ class KnownWords:
         self._lost += len(lost)
 
     def warning(self) -> str | None:
-        """What is to be said when all blocks have passed."""
+        """The warning for the texts without a known word, once all blocks have passed; None if there were none."""
         if not self._lost:
             return None
         more = ", ..." if self._lost > len(self._first) else ""
@@ -123,4 +123,4 @@ def _are_texts(inputs: Any) -> bool:
 
 def _listed(words: Sequence[str]) -> str:
     more = f" and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else ""
-    return ", ".join(short(word) for word in words[:_SHOWN]) + more
+    return ", ".join(shown(word) for word in words[:_SHOWN]) + more

@@ -164,8 +164,8 @@ def search(
             with replaced(out) as file:
                 file.write(_WRITERS[out.suffix](results).encode())
     console = Console()
-    told = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
-    console.print(terminal(told), soft_wrap=True, markup=False, highlight=False)
+    message = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
+    console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
     _show(console, results)
     if out is not None:
         console.print(terminal(f"Results: {out}"), soft_wrap=True, markup=False, highlight=False)
@@ -188,11 +188,11 @@ def _check_model(codes: Path, index: "HammingIndex", what: str, source: "Source"
     if index.source is not None:
         source.check_same_model(what, index.source, str(codes))
     else:
-        told = (
+        message = (
             f"Warning: {codes} does not say which model made its codes; only their length is compared with "
             f"that of {what}. HammingIndex(bits, source=Source.of(encoder)) keeps it."
         )
-        typer.echo(terminal(told), err=True)
+        typer.echo(terminal(message), err=True)
 
 
 def _results(
@@ -202,8 +202,8 @@ def _results(
     ids, distances = (array.tolist() for array in index.search(packed, k))
     return [
         {"query": query, "rank": rank, "id": names[id] if names else id, "distance": distance}
-        for query, found, far in zip(queries, ids, distances, strict=True)
-        for rank, (id, distance) in enumerate(zip(found, far, strict=True), 1)
+        for query, nearest, far in zip(queries, ids, distances, strict=True)
+        for rank, (id, distance) in enumerate(zip(nearest, far, strict=True), 1)
     ]
 
 

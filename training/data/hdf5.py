@@ -57,18 +57,18 @@ def dataset_in(group: h5py.Group, name: str) -> h5py.Dataset:
         raise KeyError(f"there is no dataset {name!r}")
     if not isinstance(link, h5py.HardLink):
         raise ValueError("it is a link to another file or place, which is not followed")
-    found = group[name]
-    if not isinstance(found, h5py.Dataset):
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset):
         raise ValueError("it is a group, expected an array")
-    if found.external or found.is_virtual:
+    if dataset.external or dataset.is_virtual:
         raise ValueError("its values lie in other files, which are not read")
-    if found.shape is None:
+    if dataset.shape is None:
         raise ValueError("it is an empty dataset")
-    stored = found.file.id.get_filesize()
-    check_unfolded(name, math.prod(found.shape) * found.dtype.itemsize, stored)
+    stored = dataset.file.id.get_filesize()
+    check_unfolded(name, math.prod(dataset.shape) * dataset.dtype.itemsize, stored)
     # a chunk is unpacked as a whole, even for one value
-    check_unfolded(f"a chunk of {name}", math.prod(found.chunks or (0,)) * found.dtype.itemsize, stored)
-    return found
+    check_unfolded(f"a chunk of {name}", math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize, stored)
+    return dataset
 
 
 def strings_in(dataset: h5py.Dataset) -> NDArray[np.str_]:

@@ -56,7 +56,7 @@ class Variable(NamedTuple):
 
 def variables(path: Path) -> dict[str, Variable]:
     """The matrices of a file by name. ValueError for one that is damaged, or that has a name twice."""
-    found: dict[str, Variable] = {}
+    by_name: dict[str, Variable] = {}
     with path.open("rb") as file:
         order = _byte_order(file)
         for compressed, start, size in _elements(file, order):
@@ -70,10 +70,10 @@ def variables(path: Path) -> dict[str, Variable]:
                 continue  # an empty matrix without a name
             parts = _parts(memoryview(head), order)
             kind, is_complex, shape, name = _described(parts, order)
-            if name in found:
+            if name in by_name:
                 raise ValueError(f"the variable {name} stands there twice")
-            found[name] = Variable(name, kind, is_complex, shape, compressed, start, size)
-    return found
+            by_name[name] = Variable(name, kind, is_complex, shape, compressed, start, size)
+    return by_name
 
 
 def read(path: Path, variable: Variable) -> Any:

@@ -1,25 +1,19 @@
-"""What can be wrong with a user's rows, and how it is told; the checks that every kind of data shares."""
+"""What can be wrong with a user's rows, and how it is reported; the checks that every kind of data shares."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.files import sha256_of
 from scbch_keras.training.data.pairs import SourceFile
 
 SPLITS = ("train", "query", "database")
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, which numpy's strings lose at their end, and halves of surrogate pairs, which UTF-8 has not."""
-CORRUPT = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
-)
-"""What numpy, zipfile and h5py raise for files that are damaged."""
 
 
 class Problem(NamedTuple):
@@ -35,15 +29,13 @@ Place = Callable[[int], str]
 """Row (from 0) -> where it is, as messages say it."""
 
 
+class RefusedError(ValueError):
+    """A problem that was raised."""
+
+
 def refuse(problem: Problem) -> None:
-    """The report that raises each problem as a ValueError."""
-    raise ValueError(problem.message)
-
-
-def short(value: Any) -> str:
-    """A value as messages show it: its repr, cut where it is long."""
-    told = repr(value)
-    return told if len(told) <= 80 else f"{told[:77]}..."
+    """The report that raises each problem."""
+    raise RefusedError(problem.message)
 
 
 def check_ids(place: Place, ids: Iterable[str], report: Report) -> None:
@@ -51,7 +43,7 @@ def check_ids(place: Place, ids: Iterable[str], report: Report) -> None:
     first: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name in first and name:
-            message = f"{place(row)}: the id {short(name)} is already that of {place(first[name])}"
+            message = f"{place(row)}: the id {shown(name)} is already that of {place(first[name])}"
             report(Problem("duplicated id", message, row))
         first.setdefault(name, row)
 
@@ -60,7 +52,7 @@ def check_split(file: str, place: Place, split: Sequence[str], report: Report) -
     """Report what is none of `SPLITS`, and those of them that no row has."""
     for row, part in enumerate(split):
         if part not in SPLITS:
-            message = f"{place(row)}: split: expected train, query or database, got {short(part)}"
+            message = f"{place(row)}: split: expected train, query or database, got {shown(part)}"
             report(Problem("unknown split", message, row))
     for part in SPLITS:
         if part not in split:

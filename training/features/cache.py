@@ -22,11 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scbch_keras.files import hidden_sibling, sync
 from scbch_keras.preprocessing.pictures import read_picture
 from scbch_keras.safe_text import terminal
+from scbch_keras.stored import CORRUPT, FileKind
 from scbch_keras.training.data.hdf5 import dataset_in
-from scbch_keras.training.data.problems import CORRUPT
 from scbch_keras.training.features.images import ImageFeatures
 
-_FORMAT = 1
+_STORED = FileKind("a file of `extract`", "scbch_features", (1,))
 _READERS = min(8, os.cpu_count() or 1)
 
 
@@ -172,7 +172,7 @@ def _picture(source: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: dict[str, Any]) -> None:
-    """Lay the file out with all its bytes taken from the disk, beside `path`, and move it there."""
+    """Create the file beside `path` with all of its space allocated on the disk, and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = hidden_sibling(path)
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -180,10 +180,10 @@ def _create(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config:
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     try:
-        # h5py cannot close a file that finds no room: it is asked for before, and taken after
+        # h5py cannot close a file that the disk has no room for, so that the room is reserved before.
         _reserve(beside, shape[0] * (shape[1] * 4 + 32))
         with h5py.File(beside, "w") as file:
-            file.attrs.update({"scbch_features": _FORMAT, "config": json.dumps(config)})
+            file.attrs.update(_STORED.marked({"config": json.dumps(config)}))
             file.create_dataset("done", data=np.array([0], "<i8"))
             file.create_dataset("keys", data=keys)
             space = h5py.h5s.create_simple(shape)
@@ -212,14 +212,13 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
     another = "give another path, or delete it if it is not needed any more"
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs["scbch_features"] != _FORMAT:
-                raise ValueError("it has another format")
+            _STORED.check(int(file.attrs[_STORED.key]))
             stored = json.loads(file.attrs["config"])
             parts = [dataset_in(file, name) for name in ("features", "keys", "done")]
             places = [part.id.get_offset() for part in parts]  # None where there is none
-            there, done = parts[0].shape, int(parts[2][0])
+            stored_shape, done = parts[0].shape, int(parts[2][0])
             types = [part.dtype.str for part in parts]
-            if None in places or types != ["<f4", "|u1", "<i8"] or not 0 <= done <= there[0]:
+            if None in places or types != ["<f4", "|u1", "<i8"] or not 0 <= done <= stored_shape[0]:
                 raise ValueError("its datasets are not as they were made")
             if path.stat().st_size < places[0] + parts[0].nbytes:
                 raise ValueError("it is cut off")
@@ -228,8 +227,10 @@ def _open(path: Path, shape: tuple[int, int], keys: NDArray[np.uint8], config: d
         raise ValueError(f"path: {path} is no file of `extract`, or damaged ({error}); {another}") from error
     if _content(stored) != _content(config):
         raise ValueError(f"path: {path} holds other features: {stored}, expected {config}; {another}")
-    if there != shape:
-        raise ValueError(f"path: {path} holds features of {there[0]} sources, got {shape[0]}; {another}")
+    if stored_shape != shape:
+        raise ValueError(
+            f"path: {path} holds features of {stored_shape[0]} sources, got {shape[0]}; {another}"
+        )
     changed = np.flatnonzero((finished != keys[:done]).any(axis=1))
     if changed.size:
         raise ValueError(
@@ -275,10 +276,10 @@ def _picture_key(source: Any) -> str:
 def _key(source: Any) -> str:
     if isinstance(source, os.PathLike):
         try:
-            found = os.stat(source)
+            status = os.stat(source)
         except OSError as error:
             raise ValueError(f"sources: cannot read {os.fspath(source)}: {error.strerror}") from error
-        return f"file {os.path.abspath(source)} {found.st_size} {found.st_mtime_ns}"
+        return f"file {os.path.abspath(source)} {status.st_size} {status.st_mtime_ns}"
     if isinstance(source, bytes):
         return f"bytes {hashlib.sha256(source).hexdigest()}"
     if isinstance(source, str):

@@ -55,9 +55,9 @@ class ImageFeatures:
         if not isinstance(pictures, np.ndarray):
             raise ValueError(f"pictures must be an array, got {type(pictures).__name__}")
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (*self.size, 3):
-            wanted = "{} x {}".format(*self.size)
+            expected = "{} x {}".format(*self.size)
             raise ValueError(
-                f"pictures must be uint8 (n, height, width, 3) of {wanted}, got {pictures.dtype} {pictures.shape}"
+                f"pictures must be uint8 (n, height, width, 3) of {expected}, got {pictures.dtype} {pictures.shape}"
             )
         features = np.empty((len(pictures), self.dimensions), np.float32)
         for start in range(0, len(pictures), self.batch):
@@ -87,6 +87,9 @@ def image_backbone(
         weights: for a name: the path of a weights file; "random" for a check of shapes; None for the
             pre-trained ones, taken from the Keras cache or downloaded into it.
         size: height and width, where the backbone leaves them free; None: its usual size.
+
+    Returns:
+        Pictures -> features, with what a release needs to make the same ones.
 
     Raises:
         ValueError: an unknown kind, or a file that is missing, does not fit or cannot be read; the message for
@@ -173,10 +176,10 @@ def settings(
     return {"kind": kind, "weights": weights, "path": None if path is None else str(path), "sha256": sha256}
 
 
-def check_size(name: str, asked: Size | None, fixed: Size) -> None:
-    """Raise a ValueError if another size is asked for than the one that there is."""
-    if asked not in (None, fixed):
-        raise ValueError(f"size: {name} takes pictures of {fixed[0]} x {fixed[1]}, got {asked}")
+def check_size(name: str, requested: Size | None, fixed: Size) -> None:
+    """Raise a ValueError if another size is requested than the one that the backbone takes."""
+    if requested not in (None, fixed):
+        raise ValueError(f"size: {name} takes pictures of {fixed[0]} x {fixed[1]}, got {requested}")
 
 
 def _without_weights(name: str, weights: str | None, build: Callable[[], ImageFeatures]) -> ImageFeatures:

@@ -61,14 +61,14 @@ def from_file(path: Path, size: Size | None) -> ImageFeatures:
     return ImageFeatures(size, probe.shape[1], described, compute, batch=batch)
 
 
-def _size(path: Path, shape: list[Any], asked: Size | None) -> Size:
-    """The size in the file, where it has one, else the one that is asked for."""
+def _size(path: Path, shape: list[Any], requested: Size | None) -> Size:
+    """The size in the file, where it has one, else the requested one."""
     if all(isinstance(side, int) for side in shape):
         fixed = (shape[0], shape[1])
-        check_size(str(path), asked, fixed)
+        check_size(str(path), requested, fixed)
         return fixed
-    if asked is None:
+    if requested is None:
         raise ValueError(
             f"size: {path} takes pictures of any size ({shape}); say which with size=(height, width)"
         )
-    return asked
+    return requested

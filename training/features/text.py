@@ -15,15 +15,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced
+from scbch_keras.files import loads, replaced
 from scbch_keras.npz import load_npz
 from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION, check_rule, words
 from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked
-from scbch_keras.training.data.problems import CORRUPT
+from scbch_keras.stored import FileKind, json_array
 
 Kind = Literal["bow", "tfidf", "doc2vec"]
 KINDS = ("bow", "tfidf", "doc2vec")
-_FORMAT = 2
+_STORED = FileKind("a file of TextFeatures.save", "format", (2,), "save the features again")
 
 
 class TextFeatures:
@@ -97,16 +97,22 @@ class TextFeatures:
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn the vocabulary, and what else the kind learns, from texts. A function is tried on the first one.
 
-        Raises ValueError if there are no texts, if one is no string or holds a lone surrogate, or if no word is
-        left.
+        Args:
+            texts: at least one string.
+
+        Returns:
+            These features.
+
+        Raises:
+            ValueError: no text; one that is no string or holds a lone surrogate; or no word is left.
         """
-        given: list[str] = checked(texts)
-        if not given:
+        valid_texts: list[str] = checked(texts)
+        if not valid_texts:
             raise ValueError("texts must not be empty")
         if callable(self.kind):
-            self._dimensions = self._called(given[:1]).shape[1]
+            self._dimensions = self._called(valid_texts[:1]).shape[1]
             return self
-        tokens = [words(text, self.normalization) for text in given]
+        tokens = [words(text, self.normalization) for text in valid_texts]
         frequency = Counter(word for row in tokens for word in row)
         kept = [word for word, count in frequency.items() if count >= self._settings["min_count"]]
         kept.sort(key=lambda word: (-frequency[word], word))
@@ -127,7 +133,7 @@ class TextFeatures:
         idf = None
         if self.kind == "tfidf":
             holding = Counter(word for row in tokens for word in set(row))
-            idf = np.log((1 + len(given)) / (1 + np.array([holding[word] for word in kept]))) + 1
+            idf = np.log((1 + len(valid_texts)) / (1 + np.array([holding[word] for word in kept]))) + 1
         self._count(kept, idf)
         return self
 
@@ -136,14 +142,14 @@ class TextFeatures:
 
         Raises ValueError before `fit`, and if a text is no string or holds a lone surrogate.
         """
-        given: list[str] = checked(texts)
+        valid_texts: list[str] = checked(texts)
         dimensions = self.dimensions
         if callable(self.kind):
-            return self._called(given) if given else np.zeros((0, dimensions), np.float32)
+            return self._called(valid_texts) if valid_texts else np.zeros((0, dimensions), np.float32)
         if self._pipeline is not None:
-            return self._pipeline(given)
-        features, known = np.zeros((len(given), dimensions)), set(self.vocabulary)
-        for row, text in enumerate(given):
+            return self._pipeline(valid_texts)
+        features, known = np.zeros((len(valid_texts), dimensions)), set(self.vocabulary)
+        for row, text in enumerate(valid_texts):
             tokens = words(text, self.normalization)
             features[row] = self._doc2vec.infer([word for word in tokens if word in known])
         return features.astype(np.float32)
@@ -151,7 +157,11 @@ class TextFeatures:
     def pipeline(self) -> TextPipeline:
         """The same features for a release: `scbch_keras.export.release(model, folder, text=...)`.
 
-        Raises ValueError before `fit`, and for kinds that are no count of words: "doc2vec" and functions.
+        Returns:
+            The pipeline of the vocabulary that was learned.
+
+        Raises:
+            ValueError: before `fit`; or the kind is no count of words: "doc2vec" and functions.
         """
         if self._pipeline is not None:
             return self._pipeline
@@ -161,9 +171,12 @@ class TextFeatures:
         raise ValueError(f'a release takes the text features "bow" and "tfidf", got {kind}')
 
     def config(self) -> dict[str, Any]:
-        """What these features are, JSON-able: kind, settings, rule, dimensions, and the sha256 of all that was learned.
+        """What these features are: kind, settings, rule, dimensions, and the sha256 of all that was learned.
 
         The former rule is not named: what was recorded while it was the only one stays valid.
+
+        Returns:
+            Values that JSON can hold.
         """
         if callable(self.kind):
             name = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
@@ -186,23 +199,34 @@ class TextFeatures:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to one .npz file: arrays, with the settings and the vocabulary as JSON within, no pickle.
 
-        Raises ValueError before `fit`, and for a function, which stays code.
+        Args:
+            path: of the file; an existing one is replaced as a whole.
+
+        Raises:
+            ValueError: before `fit`, and for a function, which stays code.
         """
         if callable(self.kind):
             raise ValueError(f"features of a function cannot be saved: {self.config()['name']} stays code")
-        stored = {"format": _FORMAT, **self.config(), "vocabulary": self.vocabulary}
-        text = np.frombuffer(json.dumps(stored).encode(), np.uint8)
+        stored = _STORED.marked({**self.config(), "vocabulary": self.vocabulary})
         with replaced(Path(path)) as file:
-            np.savez(file, allow_pickle=False, json=text, **self._arrays)
+            np.savez(file, allow_pickle=False, json=json_array(stored), **self._arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """What `save` wrote. Raises ValueError if the file is missing, damaged or something else."""
-        try:
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The features that were saved.
+
+        Raises:
+            ValueError: the file is missing, damaged or something else.
+        """
+        with _STORED.reading(path):
             arrays = load_npz(path)
-            stored = json.loads(arrays.pop("json").tobytes())
-            if stored.pop("format") != _FORMAT:
-                raise ValueError("it has another format")
+            stored = _STORED.unmarked(loads(arrays.pop("json").tobytes()))
             stored.setdefault("normalization", WITH_PUNCTUATION)
             kind, dimensions, sha256 = stored.pop("kind"), stored.pop("dimensions"), stored.pop("sha256")
             vocabulary = stored.pop("vocabulary")
@@ -219,12 +243,6 @@ class TextFeatures:
 
                 settings = stored["epochs"], stored["seed"]
                 features._doc2vec = Doc2Vec.restored(vocabulary, arrays, dimensions, *settings)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: there is no such file") from error
-        except (*CORRUPT, AssertionError) as error:
-            raise ValueError(
-                f"{path}: expected a file of TextFeatures.save: {error}; save the features again"
-            ) from error
         return features
 
     def _count(self, vocabulary: Sequence[str], idf: NDArray[np.float64] | None) -> None:

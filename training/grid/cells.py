@@ -3,37 +3,53 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass
+
+from scbch_keras import checks
+from scbch_keras.checks import flag, one_of, refuse, shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.modalities import DIRECTIONS
-from scbch_keras.training.data.problems import short
+from scbch_keras.training.runs.evaluate import GRADED
+from scbch_keras.training.typed import STRICT, Count, Natural, Seconds, Share, by, typed
 
 
-@dataclass(frozen=True)
+def _name(name: str, value: Any) -> Any:
+    if not isinstance(value, str) or not value.strip():
+        refuse(name, "a name", value)
+    return value
+
+
+_Name = Annotated[str, by(_name)]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Cell:
     """One training of the grid. An epoch of `history` has both "i2t" and "t2i", or it was not evaluated."""
 
-    dataset: str
-    title: str
-    stand_in: bool
-    noise: float
-    bits: int
-    seed: int
-    variant: str
-    backend: str
-    epochs: int
+    dataset: _Name
+    title: _Name
+    stand_in: Annotated[bool, by(flag)]
+    noise: Annotated[Share, AfterValidator(float)]
+    bits: Count
+    seed: Natural
+    variant: Annotated[str, by(one_of, VARIANTS)]
+    backend: _Name
+    epochs: Count
     versions: dict[str, str]
     data_checksum: str
     history: tuple[dict[str, Any], ...]
-    seconds: float
+    seconds: Seconds
     settings: dict[str, Any]
-    chance: float | None
+    chance: float | None = None
     """Precision of a random order, the share of relevant items: mean of both directions, None if it is not known."""
+    graded: dict[str, float] | None = None
+    """Metrics of relevance in degrees after the last epoch, means of both directions; None: not measured."""
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -85,8 +101,8 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
                 )
                 break
             text = line.decode(errors="replace")
-            raise ValueError(f"{where}: expected a JSON object, got {short(text)}") from error
-        cell = _cell(content, where)
+            raise ValueError(f"{where}: expected a JSON object, got {shown(text)}") from error
+        cell = _cell(content, line, where)
         key = (*cell.place, cell.seed)
         if key not in places:
             places[key] = number, cell
@@ -104,25 +120,14 @@ def _result(cell: Cell) -> Cell:
     return replace(cell, seconds=0, versions={})
 
 
-def _cell(content: Any, where: str) -> Cell:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {short(content)}")
-    for name, (wanted, fits) in _FIELDS.items():
-        if name not in content:
-            raise ValueError(f"{where}: expected the field {name!r}, got only {sorted(content)}")
-        if not fits(content[name]):
-            raise ValueError(f"{where}: expected {name} to be {wanted}, got {short(content[name])}")
-    history, epochs = content["history"], content["epochs"]
-    if len(history) != epochs:
-        raise ValueError(f"{where}: expected history to have {epochs} epochs, got {len(history)}")
-    for number, epoch in enumerate(history, 1):
-        _check_epoch(epoch, number, number == epochs, where)
-    return Cell(
-        **{name: content[name] for name in _FIELDS if name not in ("history", "noise")},
-        history=tuple(history),
-        noise=float(content["noise"]),
-        chance=_chance(content.get("metrics") or {}, where),
-    )
+def _cell(content: Any, line: bytes, where: str) -> Cell:
+    cell = typed(Cell, line, f"{where}: ")
+    if len(cell.history) != cell.epochs:
+        raise ValueError(f"{where}: expected history to have {cell.epochs} epochs, got {len(cell.history)}")
+    for number, epoch in enumerate(cell.history, 1):
+        _check_epoch(epoch, number, number == cell.epochs, where)
+    metrics = content.get("metrics") or {}
+    return replace(cell, chance=_chance(metrics, where), graded=_graded(metrics, where))
 
 
 def _chance(metrics: Any, where: str) -> float | None:
@@ -133,52 +138,40 @@ def _chance(metrics: Any, where: str) -> float | None:
         ends = [metrics[direction]["precision"][-1] for direction in DIRECTIONS]
     except (KeyError, IndexError, TypeError):
         ends = [None]
-    if not all(_is_number(end, 0, 1) for end in ends):
+    if not all(_is_share(end) for end in ends):
         raise ValueError(
-            f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {short(metrics)}"
+            f"{where}: expected metrics to have precision from 0 to 1 of {', '.join(DIRECTIONS)}, got {shown(metrics)}"
         )
     return sum(ends) / len(ends)
 
 
+def _graded(metrics: Any, where: str) -> dict[str, float] | None:
+    """Those of `GRADED` that were measured, in both directions or in none."""
+    if not isinstance(metrics, dict):
+        return None
+    sides = {direction: metrics.get(direction) or {} for direction in DIRECTIONS}
+    means = {}
+    for name in (name for name in GRADED if any(name in side for side in sides.values())):
+        values = [
+            checks.number(f"{where}: {name} of {direction}", side.get(name), 0)
+            for direction, side in sides.items()
+        ]
+        means[name] = sum(values) / len(values)
+    return means or None
+
+
 def _check_epoch(epoch: Any, number: int, last: bool, where: str) -> None:
     if not isinstance(epoch, dict) or epoch.get("epoch") != number:
-        raise ValueError(f"{where}: expected history to have epoch {number} in its place, got {short(epoch)}")
+        raise ValueError(f"{where}: expected history to have epoch {number} in its place, got {shown(epoch)}")
     scores = [epoch.get(name) for name in CrossModalMAP._fields]
     if scores == [None, None] and not last:
         return
     for name, score in zip(CrossModalMAP._fields, scores, strict=True):
-        if not _is_number(score, 0, 1):
+        if not _is_share(score):
             raise ValueError(
-                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {short(score)}"
+                f"{where}: expected {name} of epoch {number} to be a share from 0 to 1, got {shown(score)}"
             )
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-# what a field must be, in words and as a check
-_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "dataset": ("a name", _is_name),
-    "title": ("a name", _is_name),
-    "stand_in": ("true or false", lambda value: isinstance(value, bool)),
-    "noise": ("a share from 0 to 1", lambda value: _is_number(value, 0, 1)),
-    "bits": ("a whole number of at least 1", lambda value: _is_whole(value, 1)),
-    "seed": ("a whole number of at least 0", lambda value: _is_whole(value, 0)),
-    "variant": (f"one of {', '.join(VARIANTS)}", lambda value: isinstance(value, str) and value in VARIANTS),
-    "backend": ("a name", _is_name),
-    "epochs": ("a whole number of at least 1", lambda value: _is_whole(value, 1)),
-    "versions": ("an object", lambda value: isinstance(value, dict)),
-    "data_checksum": ("text", lambda value: isinstance(value, str)),
-    "history": ("a list", lambda value: isinstance(value, list)),
-    "seconds": ("a number of at least 0", lambda value: _is_number(value, 0, 1e12)),
-    "settings": ("an object", lambda value: isinstance(value, dict)),
-}
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

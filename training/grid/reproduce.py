@@ -11,12 +11,12 @@ from typing import Any
 
 import keras
 
-from scbch_keras.files import no_room_told, sync
+from scbch_keras.files import explained_full_disk, sync
 from scbch_keras.training.environment import versions
 from scbch_keras.training.runs.folder import STATE, RunError, RunFolder, held_by_this_process
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import Recipe, resolve
-from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
+from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training.runs.train import train
 
 CELLS = "cells.jsonl"
@@ -69,7 +69,7 @@ def reproduce(
     """
     out.mkdir(parents=True, exist_ok=True)
     cells = out / CELLS
-    with held_by_this_process(out, "grid"), stop_when_asked() as asked:
+    with held_by_this_process(out, "grid"), stopped_by_signals() as stop:
         done = _finished(cells)
         for number, recipe in enumerate(recipes):
             name = cell_name(recipe)
@@ -80,15 +80,15 @@ def reproduce(
                         f"{cells}: the cell {name} was run with other settings; name another folder"
                     )
                 continue
-            if asked.is_set():
-                raise RunStopped(f"stopped before the cell {name}", asked.number)
+            if stop.is_set():
+                raise RunStopped(f"stopped before the cell {name}", stop.number)
             try:
-                run = _run(recipe, out / "runs" / name, out / "features", progress, asked)
-                with asked.held():
+                run = _run(recipe, out / "runs" / name, out / "features", progress, stop)
+                with stop.held():
                     _append(cells, _cell(run))
                 keras.utils.clear_session()
             except Stopping:
-                raise RunStopped(f"stopped in the cell {name}", asked.number) from None
+                raise RunStopped(f"stopped in the cell {name}", stop.number) from None
     advance(len(recipes), len(recipes), "")
     return cells
 
@@ -102,7 +102,7 @@ def cell_name(recipe: Recipe) -> str:
 
 
 def _run(
-    recipe: Recipe, path: Path, features: Path, progress: Callable[[int, int], None], asked: Stop
+    recipe: Recipe, path: Path, features: Path, progress: Callable[[int, int], None], stop: Stop
 ) -> RunFolder:
     if (path / STATE).is_file():
         run = RunFolder.open(path)
@@ -115,7 +115,7 @@ def _run(
             on_epoch_end=lambda epoch, logs: progress(epoch + 1, recipe.epochs)
         )
         data = open_data(recipe, path, features)
-        train(run, data, verbose=0, keep_model=False, callbacks=[shown], asked=asked)
+        train(run, data, verbose=0, keep_model=False, callbacks=[shown], stop=stop)
     return run
 
 
@@ -169,7 +169,7 @@ def _append(cells: Path, cell: dict[str, Any]) -> None:
     """Add a line and flush it to the disk, or leave the file as it was."""
     new = not cells.exists()
     line = memoryview(json.dumps(cell, allow_nan=False).encode() + b"\n")
-    with no_room_told(cells):
+    with explained_full_disk(cells):
         handle = os.open(cells, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         size = os.fstat(handle).st_size
         try:

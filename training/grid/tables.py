@@ -2,18 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from scbch_keras.checks import shown
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.safe_text import csv_cell, markdown
-from scbch_keras.training.data.problems import short
 from scbch_keras.training.grid.cells import Cell, read_cells
 from scbch_keras.training.grid.published import BENCHMARKS, Published, ablation, comparison
+from scbch_keras.training.runs.evaluate import GRADED
 
 __all__ = [
     "BEST", "LAST", "NOT_A_BENCHMARK", "VARIANTS", "Cell", "Line", "Moments", "Row", "Summary", "Table",
@@ -61,6 +62,8 @@ class Row:
     last: Summary
     best: Summary
     chance: float | None
+    graded: Mapping[str, Moments] | None = None
+    """Metrics of relevance in degrees after the last epoch; None: not all cells have them."""
 
     @property
     def place(self) -> Place:
@@ -78,9 +81,9 @@ class Row:
         if change and self.variant not in _TABLE_3:
             return None
         results = ablation() if change else comparison()
-        wanted = self.benchmark, method
+        row = self.benchmark, method
         return next(
-            (one.percent.get(self.place) for one in results if (one.dataset, one.method) == wanted), None
+            (one.percent.get(self.place) for one in results if (one.dataset, one.method) == row), None
         )
 
 
@@ -179,6 +182,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             if any(row.variant in _TABLE_3[:-1] for row in chosen):
                 made.append(_ablations(chosen, benchmark))
         made.append(_by_direction(chosen))
+        if any(row.graded for row in chosen):
+            made.append(_graded(chosen))
     return made
 
 
@@ -260,6 +265,33 @@ def _by_direction(rows: list[Row]) -> Table:
     )
 
 
+def _graded(rows: list[Row]) -> Table:
+    lines = (
+        Line(
+            f"{method_name(row.variant)}, noise {row.noise:g}, {row.bits} bits ({row.backend}, {row.epochs} epochs)",
+            tuple(_told((row.graded or {}).get(name)) for name in GRADED),
+            row.variant == "full",
+        )
+        for row in rows
+    )
+    return Table(
+        f"{rows[0].benchmark or rows[0].title}: relevance in degrees",
+        "By the number of labels that query and item share; last epoch, mean of I2T and T2I, and deviation over seeds. "
+        "ACG is a number of labels, weighted mAP not bounded by 1.",
+        (("", len(GRADED)),),
+        tuple(metric.title for metric in GRADED.values()),
+        tuple(lines),
+        detail=True,
+    )
+
+
+def _told(value: Moments | None) -> str | None:
+    if value is None:
+        return None
+    spread = "" if value.deviation is None else f" {_PLUS_MINUS}{value.deviation:.3f}"
+    return f"{value.mean:.3f}{spread}"
+
+
 def _columns(rows: Iterable[Row], published: Iterable[Published]) -> list[Place]:
     return sorted({row.place for row in rows}.union(*(one.percent for one in published)))
 
@@ -286,14 +318,14 @@ def _measured(rows: list[Row], columns: list[Place]) -> list[Line]:
     last = {row.place: row.last.mean for row in rows}
     best = {row.place: row.best.mean for row in rows}
     return [
-        Line(f"{name}, {epoch}", tuple(map(found.get, columns)), first.variant == "full")
-        for epoch, found in ((LAST, last), (BEST, best))
+        Line(f"{name}, {epoch}", tuple(map(means.get, columns)), first.variant == "full")
+        for epoch, means in ((LAST, last), (BEST, best))
     ]
 
 
 def _published(name: str, one: Published, columns: list[Place]) -> Line:
-    found = {place: f"{number:.1f}" for place, number in one.percent.items()}
-    return Line(name, tuple(map(found.get, columns)), ours=False)
+    cells = {place: f"{number:.1f}" for place, number in one.percent.items()}
+    return Line(name, tuple(map(cells.get, columns)), ours=False)
 
 
 def _difference(rows: list[Row], columns: list[Place]) -> Line:
@@ -302,9 +334,9 @@ def _difference(rows: list[Row], columns: list[Place]) -> Line:
         for row in rows
         if row.published is not None
     }
-    found = {place: f"{gain + 0.0:+.1f}" for place, gain in gains.items()}  # + 0.0: no "-0.0"
+    cells = {place: f"{gain + 0.0:+.1f}" for place, gain in gains.items()}  # + 0.0: no "-0.0"
     name = f"SCBCH, measured ({rows[0].backend}) minus published, both at the {BEST}"
-    return Line(name, tuple(map(found.get, columns)), ours=False)
+    return Line(name, tuple(map(cells.get, columns)), ours=False)
 
 
 def _markdown(table: Table) -> str:
@@ -327,8 +359,8 @@ def _row(cells: list[Cell]) -> Row:
         for cell, value in zip(cells, values, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"cells: expected the same {name} for every seed of {first.place}, got {short(values[0])} "
-                    f"for seed {first.seed} and {short(value)} for seed {cell.seed}"
+                    f"cells: expected the same {name} for every seed of {first.place}, got {shown(values[0])} "
+                    f"for seed {first.seed} and {shown(value)} for seed {cell.seed}"
                 )
     seeds = tuple(cell.seed for cell in cells)
     if len(set(seeds)) < len(seeds):
@@ -346,11 +378,20 @@ def _row(cells: list[Cell]) -> Row:
         _summary([cell.last for cell in cells]),
         _summary([cell.best for cell in cells]),
         next((cell.chance for cell in cells if cell.chance is not None), None),
+        _graded_moments([cell.graded for cell in cells]),
     )
 
 
 def _summary(scores: list[CrossModalMAP]) -> Summary:
     return Summary(*(_moments([getattr(one, name) for one in scores]) for name in Summary._fields))
+
+
+def _graded_moments(cells: Sequence[Mapping[str, float] | None]) -> dict[str, Moments] | None:
+    measured = [cell for cell in cells if cell is not None]
+    names = [name for name in GRADED if all(name in cell for cell in measured)]
+    if not measured or len(measured) < len(cells):
+        return None
+    return {name: _moments([cell[name] for cell in measured]) for name in names}
 
 
 def _moments(values: list[float]) -> Moments:

@@ -1,25 +1,28 @@
 """The page of a label audit: the samples whose labels are most doubtful, to look through and to correct."""
 
 import base64
+import hashlib
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from PIL import Image
 
 from scbch_keras.files import replaced
-from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit
+from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, SampleAudit
 from scbch_keras.preprocessing.pictures import decoded
 from scbch_keras.training.pages import plots
 from scbch_keras.training.pages.frame import percent, render
 
-THUMBNAIL = 160
-"""Longest side of a picture on the page, in pixels."""
+LONGEST_SIDE = 480
+"""Of a picture on the page, in pixels: it is shown small, and can be enlarged."""
 TEXT_LENGTH = 280
 """Characters of a text that are shown."""
 RANKED = {
@@ -44,6 +47,18 @@ class _Words(NamedTuple):
     footer: str
 
 
+NEIGHBORS = "the labels of its nearest neighbours"
+KEYS = {
+    "A": "accept the doubt: the label goes, or comes",
+    "K": "keep the label as it is",
+    "E": "edit all labels of the sample",
+    "U": "undo what was decided on the sample",
+    "N": "next doubt",
+    "P": "previous doubt",
+    "Z": "enlarge the picture",
+    "S": "save corrections.csv",
+}
+"""What a key does on the page; after A and K the next doubt that is undecided is at hand."""
 _BY_NEIGHBORS = _Words(
     lead="Each sample was compared with its nearest neighbours, by picture and by text. Where its labels disagree "
     "with theirs, one of its labels may be wrong, or one may be missing.",
@@ -58,7 +73,7 @@ _BY_NEIGHBORS = _Words(
     "where to look, not a proof: a rare but true label is doubted too.",
 )
 _BY_POSTERIOR = _Words(
-    lead="For each label of each sample it was estimated, from picture and text and from the labels of all other "
+    lead="For each label of each sample it was estimated, from what the sample shows and from the labels of all other "
     "samples, how probable it is that the label is true.",
     contradicted="given labels that are probably wrong",
     suggested="labels that are not given and are probably missing",
@@ -80,19 +95,26 @@ def write_audit_page(
     score: AuditScore | None = None,
     noise: str | None = None,
     limit: int = 100,
+    basis: str | None = None,
+    agreement: str = NEIGHBORS,
 ) -> None:
     """Write the page of an audit: one HTML file that loads nothing, for light and dark and for a phone.
+
+    On the page each doubt is accepted or kept, or the labels of a sample are edited, by mouse or by `KEYS`; what was
+    decided stays in the browser's storage and is saved as a CSV file, which `scbch fix` takes.
 
     Args:
         audit: the audit.
         path: the file; one that is there is replaced as a whole.
         title: what was audited, such as the name of the data; the page is headed "Label audit: " and this.
         pictures: a picture file a sample, n, such as `scbch_keras.preprocessing.pictures.decoded` reads; those of
-            the samples shown are opened, and go onto the page with 160 pixels on their longer side.
+            the samples shown are opened, and go onto the page with at most `LONGEST_SIDE` pixels on a side.
         texts: a text a sample, n.
         score: what `audit.score` gave, where the true labels are known.
         noise: how the labels went wrong, in words, where it was estimated: `LabelPosterior.noise_in_words`.
         limit: how many samples are shown, the most suspicious first.
+        basis: what the audit rests on, in words that follow "It rests on".
+        agreement: what a sample's confidence compares its labels with, in words.
 
     Raises:
         ValueError: an argument that does not fit the audit, or a picture that cannot be read. Nothing is
@@ -106,11 +128,19 @@ def write_audit_page(
     _check_entries("texts", texts, len(audit), str)
     rows = audit.suspects(limit)
     words = _BY_POSTERIOR if isinstance(audit, PosteriorAudit) else _BY_NEIGHBORS
+    samples = list(audit.samples(rows))
+    script = Markup((Path(__file__).parent / "templates" / "audit.js").read_text(encoding="utf-8"))  # noqa: S704 (ours)
     html = render(
         "audit.html",
         title=f"Label audit: {title}",
         words=words,
         noise=noise,
+        basis=basis,
+        agreement=agreement,
+        keys=KEYS.items(),
+        content=_content(audit, samples),
+        script=script,
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         facts=_facts(audit, words, score),
         by_label=_by_label(audit),
         shown=[
@@ -120,13 +150,36 @@ def write_audit_page(
                 None if texts is None else _shortened(texts[sample.row]),
                 None if score is None else bool(score.corrupted[sample.row]),
             )
-            for sample in audit.samples(rows)
+            for sample in samples
         ],
-        **_confidence(audit, rows, score),
+        **_confidence(audit, rows, score, agreement),
         **({"score": None} if score is None else _scores(score)),
     )
     with replaced(Path(path)) as file:
         file.write(html.encode())
+
+
+def _content(audit: LabelAudit, samples: Sequence[SampleAudit]) -> Markup:
+    """What the page's script works on, as JSON that no HTML parser takes for a tag."""
+    shown: list[dict[str, Any]] = [
+        {
+            "id": sample.id,
+            "confidence": sample.confidence,
+            "given": [label.label for label in sample.given],
+            "doubts": [
+                *({"label": label.label, "kind": "added"} for label in sample.contradicted),
+                *({"label": label.label, "kind": "missing"} for label in sample.suggested),
+            ]
+            or [{"label": "", "kind": "whole"}],
+        }
+        for sample in samples
+    ]
+    content: dict[str, Any] = {"names": list(audit.label_names), "samples": shown}
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    text = json.dumps({"key": f"scbch-audit-{digest}", **content})
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 (ASCII without signs of markup)
 
 
 def thumbnail(path: Path) -> str:
@@ -139,16 +192,16 @@ def thumbnail(path: Path) -> str:
         picture = Image.fromarray(decoded(path))
     except ValueError as error:
         raise ValueError(f"pictures: {error}") from error
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     content = io.BytesIO()
     picture.save(content, "jpeg", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _facts(audit: LabelAudit, words: _Words, score: AuditScore | None) -> list[tuple[str, str]]:
-    given = int((audit.labels != 0).sum())
+    count = int((audit.labels != 0).sum())
     facts = [
-        (f"{len(audit):,}", f"samples with {given:,} labels of {len(audit.label_names)} kinds"),
+        (f"{len(audit):,}", f"samples with {count:,} labels of {len(audit.label_names)} kinds"),
         (f"{int(audit.contradicted().sum()):,}", words.contradicted),
         (f"{int(audit.suggested().sum()):,}", words.suggested),
     ]
@@ -160,7 +213,9 @@ def _facts(audit: LabelAudit, words: _Words, score: AuditScore | None) -> list[t
     return facts
 
 
-def _confidence(audit: LabelAudit, rows: NDArray[np.int64], score: AuditScore | None) -> dict[str, Any]:
+def _confidence(
+    audit: LabelAudit, rows: NDArray[np.int64], score: AuditScore | None, agreement: str
+) -> dict[str, Any]:
     """The histogram and its legend: groups of (name, style, how it is drawn, samples)."""
     if score is None:
         marked, names = np.isin(np.arange(len(audit)), rows), ("all others", "shown below")
@@ -170,11 +225,11 @@ def _confidence(audit: LabelAudit, rows: NDArray[np.int64], score: AuditScore | 
     counts = (int((~marked).sum()), int(marked.sum()))
     return {
         "groups": list(zip(names, ("plain", "marked"), looks, counts, strict=True)),
-        "histogram": confidence_histogram(audit.confidence, marked),
+        "histogram": confidence_histogram(audit.confidence, marked, f"Agreement with {agreement}"),
     }
 
 
-def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bool_]) -> str:
+def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bool_], title: str) -> str:
     """Shares of two groups of samples by confidence (n,), as SVG: marked (n,) hatched, the others filled."""
 
     def plot(axes: Axes) -> None:
@@ -184,12 +239,12 @@ def confidence_histogram(confidence: NDArray[np.floating], marked: NDArray[np.bo
         plots.two_histograms(axes, confidence, marked, edges)
         axes.set(xlabel="confidence", ylabel="share of samples", xlim=(edges[0], edges[-1]))
 
-    return plots.draw("audit-confidence", "Agreement with the neighbours", plot)
+    return plots.draw("audit-confidence", title, plot)
 
 
 def _scores(score: AuditScore) -> dict[str, Any]:
-    given, missing = score.given_reliability, score.missing_reliability
-    curves = {"labels that are given": given, "labels that are not": missing}
+    present, missing = score.given_reliability, score.missing_reliability
+    curves = {"labels that are given": present, "labels that are not": missing}
     known = {name: curve for name, curve in curves.items() if curve is not None}
     return {
         "score": score,

@@ -279,7 +279,7 @@ def _merged(records: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     for record in records:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
-    return [(name, _all(found)) for name, found in values.items() if name != "seed"]
+    return [(name, _all(choices)) for name, choices in values.items() if name != "seed"]
 
 
 def _all(values: Iterable[Any]) -> str:

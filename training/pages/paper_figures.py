@@ -280,8 +280,8 @@ def _cosine(name: str, codes: Any, samples: int) -> NDArray[np.float64]:
     if not isinstance(codes, tuple | list) or len(codes) != 2:
         raise ValueError(f"{name} must be (image codes, text codes), got {type(codes).__name__}")
     unit = []
-    for side, given in zip(("image", "text"), codes, strict=True):
-        values = np.asarray(given)
+    for side, array in zip(("image", "text"), codes, strict=True):
+        values = np.asarray(array)
         if values.ndim != 2 or len(values) != samples or not np.issubdtype(values.dtype, np.floating):
             raise ValueError(
                 f"{name}: expected {side} codes of floats with shape ({samples}, bits), "
@@ -327,11 +327,11 @@ def _check_curve(name: str, curve: Any) -> Curve:
             f"curves: expected recall and precision of equal length for {name}, got {recall.shape} "
             f"and {precision.shape}"
         )
-    there = ~np.isnan(precision)
-    for what, values in (("recall", recall), ("precision", precision[there])):
+    defined = ~np.isnan(precision)
+    for what, values in (("recall", recall), ("precision", precision[defined])):
         if not ((values >= 0) & (values <= 1 + 1e-9)).all():
             raise ValueError(f"curves: expected {what} of {name} in [0, 1]")
-    return recall[there], precision[there]
+    return recall[defined], precision[defined]
 
 
 def _check_weights(early: Any, last: Any, corrupted: Any) -> list[NDArray[np.float64]]:
@@ -343,8 +343,8 @@ def _check_weights(early: Any, last: Any, corrupted: Any) -> list[NDArray[np.flo
     ):
         raise ValueError(f"corrupted must be a bool array (n,), got {corrupted!r:.80}")
     checked = []
-    for name, given in (("early", early), ("last", last)):
-        values = np.asarray(given, np.float64)
+    for name, array in (("early", early), ("last", last)):
+        values = np.asarray(array, np.float64)
         if values.shape != corrupted.shape:
             raise ValueError(
                 f"{name} must have a weight for each of {len(corrupted)} samples, got {values.shape}"

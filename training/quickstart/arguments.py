@@ -1,4 +1,4 @@
-"""What may be asked of a quickstart, and where it may write. Needs no keras: mistakes are told at once."""
+"""The arguments of a quickstart, and where it may write. Needs no keras: mistakes are reported at once."""
 
 import os
 from pathlib import Path

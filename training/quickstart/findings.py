@@ -44,8 +44,8 @@ def retrieval(
     scores: dict[str, float] = {}
     precision: dict[str, tuple[float, ...]] = {}
     recall: dict[str, tuple[float, ...]] = {}
-    for direction, (asked, answered) in DIRECTIONS.items():
-        both = (query_codes[asked], database_codes[answered], query.labels, database.labels)
+    for direction, (source, target) in DIRECTIONS.items():
+        both = (query_codes[source], database_codes[target], query.labels, database.labels)
         scores[direction] = mean_average_precision(*both, bits=bits)
         curve = precision_recall_curve(*both, bits=bits, ranks=ranks)
         precision[direction], recall[direction] = (tuple(values.tolist()) for values in curve)
@@ -110,18 +110,22 @@ def trust(
     )
 
 
-def posterior(icons: IconSet, training: IconPairs, noisy: NoisyLabels, found: LabelPosterior) -> Posterior:
+def posterior(icons: IconSet, training: IconPairs, noisy: NoisyLabels, estimate: LabelPosterior) -> Posterior:
     """What the posterior knows of the wrong labels, an icon counted once."""
     rows = np.unique(training.icon, return_index=True)[1]
-    probabilities, given, true = found.probabilities[rows], noisy.labels != 0, icons.labels[icons.train] != 0
+    probabilities, present, true = (
+        estimate.probabilities[rows],
+        noisy.labels != 0,
+        icons.labels[icons.train] != 0,
+    )
 
     def separation(doubt: NDArray[np.float32], wrong: NDArray[np.bool_]) -> float | None:
         return round(auroc(doubt, wrong), 4) if 0 < wrong.sum() < len(wrong) else None
 
     return Posterior(
-        noise_rate=round(found.noise_rate, 4),
-        wrong=separation(-probabilities[given], ~true[given]),
-        missing=separation(probabilities[~given], true[~given]),
+        noise_rate=round(estimate.noise_rate, 4),
+        wrong=separation(-probabilities[present], ~true[present]),
+        missing=separation(probabilities[~present], true[~present]),
     )
 
 
@@ -136,14 +140,14 @@ def draw_queries(icons: IconSet, seed: int, each: int = 10) -> dict[Direction, N
 
 
 def searches(
-    icons: IconSet, query: IconPairs, database: IconPairs, found: FreshSearch, seed: int
+    icons: IconSet, query: IconPairs, database: IconPairs, fresh: FreshSearch, seed: int
 ) -> tuple[Search, ...]:
     """The shown searches with their hits, right ones told by the categories that they share."""
     shown = []
     for direction, places in draw_queries(icons, seed).items():
         for place in places:
             hits = []
-            nearest = zip(found.ids[direction][place], found.distances[direction][place], strict=True)
+            nearest = zip(fresh.ids[direction][place], fresh.distances[direction][place], strict=True)
             for answer, distance in nearest:
                 shared = np.flatnonzero(query.labels[place] & database.labels[answer])
                 name = icons.names[database.icon[answer]]
@@ -153,7 +157,7 @@ def searches(
 
 
 def compare_codes(
-    release: str, found: FreshSearch, packed: Codes, continuous: dict[str, NDArray[np.float32]], bits: int
+    release: str, fresh: FreshSearch, packed: Codes, continuous: dict[str, NDArray[np.float32]], bits: int
 ) -> Served:
     """The fresh process's codes beside the model's own.
 
@@ -162,7 +166,7 @@ def compare_codes(
     """
     total = equal = near_zero = codes = 0
     for name, mine in packed.items():
-        differ = np.unpackbits(mine ^ found.codes[name], axis=1, count=bits).astype(bool)
+        differ = np.unpackbits(mine ^ fresh.codes[name], axis=1, count=bits).astype(bool)
         excused = differ & (np.abs(continuous[name]) <= ZERO_TOLERANCE)
         wrong = int(differ.sum() - excused.sum())
         if wrong:
@@ -173,7 +177,7 @@ def compare_codes(
         total += differ.size
         equal += int((~differ).sum())
         near_zero += int(excused.sum())
-    return Served(release, codes, total, equal, near_zero, ZERO_TOLERANCE, round(found.seconds, 3))
+    return Served(release, codes, total, equal, near_zero, ZERO_TOLERANCE, round(fresh.seconds, 3))
 
 
 def summary(icons: IconSet, training: IconPairs, corrupted: int) -> DataSummary:

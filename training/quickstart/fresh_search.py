@@ -59,10 +59,10 @@ def search_in_fresh_process(
         RuntimeError: the process failed, or had imported a training package.
     """
     with TemporaryDirectory(prefix="scbch-") as exchange:
-        asked, answered = Path(exchange, "asked.npz"), Path(exchange, "answered.npz")
+        request, response = Path(exchange, "request.npz"), Path(exchange, "response.npz")
         arrays: dict[str, Any] = {f"query_{name}": array for name, array in query.items()}
         arrays |= {f"database_{name}": array for name, array in database.items()}
-        np.savez(asked, k=np.array(k), **arrays)
+        np.savez(request, k=np.array(k), **arrays)
         # -P: a file called numpy.py in the folder where the user happens to be must not be imported.
         command = [
             sys.executable,
@@ -70,8 +70,8 @@ def search_in_fresh_process(
             "-m",
             "scbch_keras.training.quickstart.fresh_search",
             release,
-            asked,
-            answered,
+            request,
+            response,
             folder,
         ]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)  # noqa: S603 (our own module)
@@ -79,7 +79,7 @@ def search_in_fresh_process(
             raise RuntimeError(
                 f"the fresh process could not search {release}:\n{done.stderr.strip()[-4000:]}"
             )
-        with np.load(answered, allow_pickle=False) as answer:
+        with np.load(response, allow_pickle=False) as answer:
             return FreshSearch(
                 codes={name: answer[name] for name in arrays},
                 ids={direction: answer[f"{direction}_ids"] for direction in DIRECTIONS},
@@ -88,15 +88,15 @@ def search_in_fresh_process(
             )
 
 
-def main(release: str, asked: str, answered: str, folder: str) -> None:
-    """The fresh process: read `asked`, write `answered`."""
+def main(release: str, request: str, response: str, folder: str) -> None:
+    """The fresh process: read `request`, write `response`."""
     started = time.perf_counter()
     encoder = HashEncoder(release)
     encode = {"image": encoder.image, "text": encoder.text}
-    with np.load(asked, allow_pickle=False) as question:
-        k = int(question["k"])
+    with np.load(request, allow_pickle=False) as inputs:
+        k = int(inputs["k"])
         codes = {
-            f"{part}_{name}": encode[name](question[f"{part}_{name}"])
+            f"{part}_{name}": encode[name](inputs[f"{part}_{name}"])
             for part in ("query", "database")
             for name in encode
         }
@@ -109,7 +109,7 @@ def main(release: str, asked: str, answered: str, folder: str) -> None:
         )
         index.save(Path(folder, {"image": "pictures", "text": "texts"}[database] + ".index"))
     answer["seconds"] = np.array(time.perf_counter() - started)
-    np.savez(answered, **answer)
+    np.savez(response, **answer)
     imported = [name for name in _TRAINING_PACKAGES if name in sys.modules]
     if imported:
         sys.exit(f"serving imported {imported}, which it must do without")

@@ -119,10 +119,10 @@ def quickstart(
             )
         with steps("Searching in a fresh process") as advance:
             shown = min(_SHOWN_HITS, len(database.icon))
-            found = search_in_fresh_process(released.path, query.inputs, database.inputs, shown, folder)
+            fresh = search_in_fresh_process(released.path, query.inputs, database.inputs, shown, folder)
             served = findings.compare_codes(
                 released.path.relative_to(folder).as_posix(),
-                found,
+                fresh,
                 *_codes_and_coordinates(model, query, database),
                 bits,
             )
@@ -130,7 +130,7 @@ def quickstart(
         confidence = findings.trust(
             icons, training, noisy, watches["full"].first, watches["full"].last, settings.warmup_epochs + 1
         )
-        searches = findings.searches(icons, query, database, found, seed)
+        searches = findings.searches(icons, query, database, fresh, seed)
         sample = findings.example(icons, seed)
         random_map, random_precision = findings.random_ranking(query, database)
         results = Results(

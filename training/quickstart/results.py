@@ -1,20 +1,21 @@
 """What a quickstart found, as plain data: written to results.json, and all that the report is drawn from."""
 
-import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
-from scbch_keras.files import replaced
+from pydantic.dataclasses import dataclass
+
+from scbch_keras.files import stored_json
 from scbch_keras.modalities import Direction
+from scbch_keras.stored import FileKind, write_json
+from scbch_keras.training.typed import EXACT, typed
 
-FORMAT = 2
+STORED = FileKind("results of a quickstart", "format", (2,), "run the quickstart again")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Settings:
     """Everything that decides the numbers, with the backend that computed them."""
 
@@ -33,7 +34,7 @@ class Settings:
     icon_limit: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class DataSummary:
     """Counts of the data set; the names are what could not be used."""
 
@@ -53,7 +54,7 @@ class DataSummary:
     wordless_icons: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Run:
     """One training.
 
@@ -78,7 +79,7 @@ class Run:
         return sum(self.map.values()) / len(self.map)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Suspect:
     """A training icon that the confidence weights doubt."""
 
@@ -89,7 +90,7 @@ class Suspect:
     corrupted: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Confidence:
     """Confidence weights of the full method on the training pictures.
 
@@ -113,7 +114,7 @@ class Confidence:
     suspects: tuple[Suspect, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Posterior:
     """What was estimated of the training icons' labels before any training.
 
@@ -130,7 +131,7 @@ class Posterior:
     missing: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Hit:
     """One retrieved icon: its Hamming distance, and the categories that it shares with the query."""
 
@@ -139,7 +140,7 @@ class Hit:
     shared: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Search:
     """One query, by the words ("t2i") or the picture ("i2t") of a held-out icon; nearest hits first."""
 
@@ -148,7 +149,7 @@ class Search:
     hits: tuple[Hit, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Served:
     """What the fresh process found, which had numpy and onnxruntime but no keras.
 
@@ -170,7 +171,7 @@ class Served:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Icon:
     """An icon as the report shows it."""
 
@@ -179,7 +180,7 @@ class Icon:
     categories: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Example:
     """One training icon as the model sees it: a PNG of each weight (base64), and its known words."""
 
@@ -188,7 +189,7 @@ class Example:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Results:
     """Everything: settings, versions, every metric by epoch, and what the report shows."""
 
@@ -212,9 +213,7 @@ class Results:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON, all or nothing."""
-        content = {"format": FORMAT, **dataclasses.asdict(self)}
-        with replaced(Path(path)) as file:
-            file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        write_json(Path(path), STORED.marked(asdict(self)), indent=1, end="\n")
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Results":
@@ -223,25 +222,6 @@ class Results:
         Raises:
             ValueError: the file holds something else.
         """
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-            raise ValueError(f"path: expected results of a quickstart in format {FORMAT}, got {path}")
-        results: Results = _build(Results, content)
-        return results
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """`value`, fresh from JSON, as the annotated type `kind`."""
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        if not isinstance(value, dict) or value.keys() != hints.keys():
-            raise ValueError(f"expected the fields {sorted(hints)} of {kind}, got {value!r:.80}")
-        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})  # type: ignore[operator]
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        return tuple(_build(arguments[0], item) for item in value)
-    if origin is dict:
-        return {name: _build(arguments[1], item) for name, item in value.items()}
-    if origin is UnionType:
-        return None if value is None else _build(arguments[0], value)
-    return value
+        with STORED.reading(path):
+            content = STORED.unmarked(stored_json(Path(path)))
+            return typed(Results, json.dumps(content).encode())

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.text import Text
 from scbch_keras.preprocessing.normalization import words
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.fixed_data import correction_notes
 from scbch_keras.training.data.own.groups import shared_items
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import gather
@@ -23,6 +25,7 @@ from scbch_keras.training.data.own.vocabulary import alike, near_duplicates
 from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import SPLITS, Problem
 from scbch_keras.training.progress import display as progress_display
+from scbch_keras.training.runs.own_audit import doubts_in_words
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -82,6 +85,10 @@ class Description:
     """Of the training that was asked for, as far as they bear on the data."""
     obstacles: tuple[Problem, ...]
     """What a training with these settings refuses of data that can be read."""
+    corrected: str | None
+    """What `scbch fix` changed, in words; None: it did not write this data."""
+    doubts: tuple[str, ...]
+    """Estimated noise and most doubtful labels, in words; or why these are left out."""
 
     @property
     def usable(self) -> bool:
@@ -150,6 +157,8 @@ def describe(
         split_items=_split_items(pairs),
         settings=_settings(recipe, pairs),
         obstacles=tuple(obstacles),
+        corrected=correction_notes(Path(path)).get("corrected labels"),
+        doubts=() if problems else doubts_in_words(pairs, recipe.text_features),
         **special,
     )
 
@@ -162,16 +171,16 @@ def _split_items(pairs: RawPairs | ArrayPairs) -> int:
 
 
 def _settings(recipe: Recipe, pairs: RawPairs | ArrayPairs) -> str:
-    told = {"variant": recipe.variant, "neighbors": recipe.neighbors}
+    settings = {"variant": recipe.variant, "neighbors": recipe.neighbors}
     if pairs.split is None:
-        told |= {"queries": recipe.queries, "seed": recipe.seed}
+        settings |= {"queries": recipe.queries, "seed": recipe.seed}
     if isinstance(pairs, RawPairs):
-        told["text_features"] = recipe.text_features
-    return ", ".join(f"{name}={value}" for name, value in told.items())
+        settings["text_features"] = recipe.text_features
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, Any]:
-    said = [
+    fingerprints = [
         (text, labels.tobytes()) if text.strip() else None
         for text, labels in zip(pairs.texts, pairs.labels, strict=True)
     ]
@@ -181,7 +190,7 @@ def _of_pictures(pairs: RawPairs, digests: Sequence[str | None]) -> dict[str, An
         "duplicates": {
             "id": _alike_rows(name or None for name in pairs.ids.tolist()),
             "picture": _alike_rows(digests),
-            "text and labels": _alike_rows(said),
+            "text and labels": _alike_rows(fingerprints),
         },
         "constant_columns": {},
     }
@@ -268,6 +277,8 @@ def show(description: Description, console: Console) -> None:
     for table in (_overview(description), _labels(description), _oddities(description)):
         if table.row_count:
             console.print(table)
+    for line in description.doubts:
+        console.print(_plain(line), soft_wrap=True)
     _show_problems(description, console)
 
 
@@ -275,17 +286,19 @@ def _overview(description: Description) -> Table:
     table = Table(title=_plain(description.source.name), title_justify="left", show_header=False)
     mean, least, most = description.cardinality
     table.add_row("rows", f"{description.rows:,}")
-    for name, told in description.source.arrays.items():
+    for name, shape in description.source.arrays.items():
         if name != "rows":
-            table.add_row(_plain(name), _plain(told))
+            table.add_row(_plain(name), _plain(shape))
     table.add_row("classes", f"{len(description.label_counts):,}")
     table.add_row("labels a row", f"mean {mean:.2f}, from {least} to {most}")
     if description.splits is not None:
-        told = ", ".join(f"{part} {count:,}" for part, count in description.splits.items())
-        table.add_row("split", told)
+        counts = ", ".join(f"{part} {count:,}" for part, count in description.splits.items())
+        table.add_row("split", counts)
     if description.items is not None:
         count, origin = description.items
         table.add_row("items", _plain(f"{count:,}, by {origin}; a split keeps the rows of an item together"))
+    if description.corrected is not None:
+        table.add_row("corrected labels", _plain(description.corrected))
     if description.differing is not None:
         table.add_row("labels not as clean ones", f"{len(description.differing):,} rows")
     if description.ignored_columns:
@@ -311,18 +324,18 @@ def _oddities(description: Description) -> Table:
     table.add_column("count", justify="right")
     table.add_column("where")
 
-    def add(what: str, found: Sequence[Any], where: Callable[[Any], str], unit: str) -> None:
-        if found:
-            told = "; ".join(where(one) for one in found[:_ROWS_SHOWN])
-            more = f" and {len(found) - _ROWS_SHOWN:,} more" if len(found) > _ROWS_SHOWN else ""
-            table.add_row(what, f"{len(found):,} {unit}", _plain(told + more))
+    def add(what: str, items: Sequence[Any], where: Callable[[Any], str], unit: str) -> None:
+        if items:
+            places = "; ".join(where(one) for one in items[:_ROWS_SHOWN])
+            more = f" and {len(items) - _ROWS_SHOWN:,} more" if len(items) > _ROWS_SHOWN else ""
+            table.add_row(what, f"{len(items):,} {unit}", _plain(places + more))
 
     def row(number: int) -> str:
         return str(number + description.first_row)
 
     def group(numbers: Rows) -> str:
-        told = " = ".join(map(row, numbers[:_ROWS_SHOWN]))
-        return told if len(numbers) <= _ROWS_SHOWN else f"{told} = ..."
+        places = " = ".join(map(row, numbers[:_ROWS_SHOWN]))
+        return places if len(numbers) <= _ROWS_SHOWN else f"{places} = ..."
 
     add("without labels", description.unlabelled, row, "rows")
     add("empty text", description.empty_texts, row, "rows")
@@ -350,16 +363,16 @@ def _everywhere(description: Description) -> list[str]:
 
 def _show_problems(description: Description, console: Console) -> None:
     problems = (*description.problems, *description.obstacles)
-    asked = f"({description.settings})"
+    settings = f"({description.settings})"
     if not problems:
-        console.print(Text(f"Nothing stands in the way of training {asked}."), soft_wrap=True)
+        console.print(Text(f"Nothing stands in the way of training {settings}."), soft_wrap=True)
         return
     kinds: dict[str, list[str]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem.message)
     head = f"To be mended before training: {len(problems):,}"
-    told = f"{head} {asked}" if description.obstacles else head
-    console.print(Text(told, style="bold"), soft_wrap=True)
+    headline = f"{head} {settings}" if description.obstacles else head
+    console.print(Text(headline, style="bold"), soft_wrap=True)
     for kind, messages in kinds.items():
         console.print(Text(f"{_plain(kind)} ({len(messages):,})", style="bold"))
         for message in messages[:_MESSAGES_SHOWN]:

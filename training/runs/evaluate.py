@@ -7,6 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.comparison import compared_once
+from scbch_keras.graded_metrics import (
+    acg_at_k,
+    ndcg_at_k,
+    precision_with_all_labels,
+    weighted_mean_average_precision,
+)
 from scbch_keras.metrics import (
     mean_average_precision,
     precision_at_n,
@@ -44,6 +50,23 @@ METRICS = {
 }
 """What is measured in each direction, beside curves, in the order in which it is shown."""
 
+GRADED = {
+    "ndcg_at_100": Metric("nDCG@100", lambda *codes, bits: _at(100, codes, ndcg_at_k, bits)),
+    "acg_at_100": Metric("ACG@100", lambda *codes, bits: _at(100, codes, acg_at_k, bits)),
+    "weighted_map": Metric("weighted mAP", weighted_mean_average_precision),
+    "all_labels_at_10": Metric(
+        "precision@10 with all labels of the query",
+        lambda *codes, bits: float(
+            precision_with_all_labels(*codes, bits=bits, n=[min(10, len(codes[1]))])[0]
+        ),
+    ),
+}
+"""Of relevance in degrees; measured where that is asked for."""
+
+
+def _at(rank: int, codes: tuple[Any, ...], metric: Callable[..., NDArray[np.float64]], bits: int) -> float:
+    return float(metric(*codes, bits=bits, k=[min(rank, len(codes[1]))])[0])
+
 
 def encode(model: Any, pairs: Pairs) -> dict[str, NDArray[np.float32]]:
     """Continuous codes of both modalities."""
@@ -59,8 +82,9 @@ def retrieval_metrics(
     query_labels: NDArray[np.uint8],
     database_labels: NDArray[np.uint8],
     bits: int,
+    graded: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Every retrieval metric of packed codes by direction: `METRICS`, curve, precisions.
+    """Every retrieval metric of packed codes by direction: `METRICS`, curve, precisions, and `GRADED`.
 
     Args:
         query: {"image": (q, w), "text": (q, w)}, uint8.
@@ -68,16 +92,18 @@ def retrieval_metrics(
         query_labels: (q, C), 0/1.
         database_labels: (n, C), 0/1.
         bits: code length.
+        graded: whether those of relevance in degrees are measured too.
     """
     size = len(database_labels)
     curve_ranks = np.unique(np.linspace(1, size, CURVE_POINTS).astype(int))
+    measured = {**METRICS, **(GRADED if graded else {})}
     results: dict[str, dict[str, Any]] = {}
     with compared_once():
-        for direction, (asked, searched) in DIRECTIONS.items():
-            codes = (query[asked], database[searched], query_labels, database_labels)
+        for direction, (source, target) in DIRECTIONS.items():
+            codes = (query[source], database[target], query_labels, database_labels)
             precision, recall = precision_recall_curve(*codes, bits=bits, ranks=curve_ranks)
             results[direction] = {
-                **{name: metric.measure(*codes, bits=bits) for name, metric in METRICS.items()},
+                **{name: metric.measure(*codes, bits=bits) for name, metric in measured.items()},
                 "precision": precision.tolist(),
                 "recall": recall.tolist(),
                 "precision_at": {

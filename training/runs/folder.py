@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.releasing.locks import held_alone
 from scbch_keras.files import NO_ROOM, hidden_sibling, replaced, sync
+from scbch_keras.stored import write_json
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.runs.recipe import Recipe, resolve
-from scbch_keras.training.runs.state import FORMAT, RunError, read_state
+from scbch_keras.training.runs.state import STORED, RunError, read_state
 
 __all__ = ["LOCK", "POSTERIOR", "STATE", "RunError", "RunFolder", "describe_data", "held_by_this_process"]
 
@@ -65,8 +66,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         if (path / RECIPE).exists():
             (path / RECIPE).replace(path / f"before-{RECIPE}")
-        state = {
-            "format": FORMAT,
+        state: dict[str, Any] = {
             "status": "preparing",
             "recipe": recipe.as_dict(),
             "data": None,
@@ -75,7 +75,7 @@ class RunFolder:
             "model": None,
             "seconds": 0.0,
         }
-        run = cls(path, state)
+        run = cls(path, STORED.marked(state))
         # First of all what makes it a run: killed at any moment, the folder is one, or as good as empty.
         run.save_state()
         run._save_recipe()
@@ -155,8 +155,7 @@ class RunFolder:
 
     def save_state(self) -> None:
         """Replace run.json."""
-        with replaced(self.path / STATE) as file:
-            file.write(json.dumps(self.state, indent=1, allow_nan=False).encode())
+        write_json(self.path / STATE, self.state, indent=1)
 
     def save_model(self, model: Any, name: str) -> None:
         """Write the model, make run.json name it, then drop the file it named before."""
@@ -172,8 +171,8 @@ class RunFolder:
             kept = f"{before} is still there" if before else "no earlier one is there"
             number = getattr(error, "errno", None)
             why = "" if number is not None and number not in NO_ROOM else ": make room and resume the run"
-            told = f"{self.path / name} could not be written ({error}); {kept}, {free / 1e6:,.0f} MB are free{why}"
-            raise OSError(number, told) from error
+            message = f"{self.path / name} could not be written ({error}); {kept}, {free / 1e6:,.0f} MB are free{why}"
+            raise OSError(number, message) from error
         finally:
             beside.unlink(missing_ok=True)
         self.state["model"] = name
@@ -207,8 +206,8 @@ class RunFolder:
         try:
             values: NDArray[Any] = np.load(file, allow_pickle=False)
         except FileNotFoundError:
-            told = "a file was lost" if self.finished else "the run is not finished: resume it"
-            raise RunError(f"{self.path}: {file.name} is missing; {told}") from None
+            reason = "a file was lost" if self.finished else "the run is not finished: resume it"
+            raise RunError(f"{self.path}: {file.name} is missing; {reason}") from None
         except Exception as error:  # numpy raises nearly anything for a damaged file
             raise RunError(
                 f"{file} is damaged: {error}; take it from a backup, or train the run anew"

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.files import replaced, stored_json
+from scbch_keras.files import stored_json
 from scbch_keras.labels.noise import mixed_symmetric
+from scbch_keras.methods import VARIANTS
+from scbch_keras.stored import write_json
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.checked import Checked, read_checked
+from scbch_keras.training.data.own.fixed_data import correction_notes
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_data, split_own
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
@@ -21,6 +25,7 @@ from scbch_keras.training.data.problems import refuse
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.runs.folder import POSTERIOR
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -28,7 +33,7 @@ LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
 
 
 def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> RetrievalData:
-    """The pairs that a recipe names, with its noise in the training labels.
+    """The pairs that a recipe names, with its noise in the training labels; its checked rows are looked at.
 
     Args:
         recipe: of the run.
@@ -39,6 +44,24 @@ def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> Retrie
     Raises:
         ValueError: files that are missing or damaged; the message says what belongs where.
     """
+    data = _open(recipe, run, features)
+    # A run that has its posterior reads the file no more.
+    if recipe.checked is None or (run / POSTERIOR).is_file():
+        return data
+    if VARIANTS[recipe.variant].settings.get("labels") != "posterior":
+        raise ValueError(
+            f"checked: checked rows are for the variants on posterior labels; got variant={recipe.variant}. For others "
+            "correct the labels in the data"
+        )
+    return replace(data, notes={**data.notes, "checked by hand": checked_rows(recipe, data).origin})
+
+
+def checked_rows(recipe: Recipe, data: RetrievalData) -> Checked:
+    """The rows of the training set whose labels a recipe's file gives. ValueError for other rows or labels."""
+    return read_checked(Path(str(recipe.checked)), data.train.ids, data.label_names, recipe.separator)
+
+
+def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
     if recipe.data in ("icons", "icons-regular"):
         return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
     if recipe.is_named:
@@ -86,8 +109,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         )
     if not (run / IMAGE).is_file():
         backbone = image_backbone(recipe.image_features, recipe.image_weights)
-        with replaced(run / IMAGE) as file:
-            file.write(json.dumps(backbone.config(), indent=1).encode())
+        write_json(run / IMAGE, backbone.config(), indent=1)
     if not (run / TEXT).is_file():
         TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
 
@@ -95,6 +117,7 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
 def _with_features(
     own: RawPairs | ArrayPairs, split: OwnSplit, path: Path, run: Path, features: Path
 ) -> RetrievalData:
+    split = split._replace(notes={**split.notes, **correction_notes(path)})
     if isinstance(own, ArrayPairs):
         return retrieval_data(own, split, path.name)
     backbone = stored_backbone(run)
@@ -111,14 +134,14 @@ def _with_features(
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:
     """Noise in the training labels; the rows of an item, which share their labels, share the wrong ones too."""
-    train, given = data.train, data.train.labels
+    train, labels = data.train, data.train.labels
     unit = "samples"
     if train.groups is None:
-        noisy = mixed_symmetric(given, rate, seed).labels
+        noisy = mixed_symmetric(labels, rate, seed).labels
     else:
         _, first, item = np.unique(train.groups, return_index=True, return_inverse=True)
-        noisy, unit = mixed_symmetric(given[first], rate, seed).labels[item], "items"
-    clean = given if train.clean_labels is None else train.clean_labels
+        noisy, unit = mixed_symmetric(labels[first], rate, seed).labels[item], "items"
+    clean = labels if train.clean_labels is None else train.clean_labels
     note = f"generated on top of the given labels: mixed symmetric, {rate:g} of the {unit}, seed {seed}"
     train = replace(train, labels=noisy, clean_labels=clean)
     return replace(data, train=train, notes={**data.notes, "noise": note})

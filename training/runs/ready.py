@@ -1,4 +1,4 @@
-"""What training asks of a user's data beyond that it can be read, said once: `describe` and `train` both ask it."""
+"""What training needs of a user's data besides being readable: `describe` and `train` both check it here."""
 
 from importlib.util import find_spec
 

@@ -2,14 +2,30 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from scbch_keras.checks import number, one_of, share, text, whole, widths
+from pydantic.dataclasses import dataclass
+
+from scbch_keras.checks import one_of
 from scbch_keras.methods import VARIANTS
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.training.environment import BACKENDS
+from scbch_keras.training.typed import (
+    EXACT,
+    Count,
+    Flag,
+    Natural,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    Text,
+    Widths,
+    by,
+    typed,
+)
 
 # The authors' settings by benchmark, and those of the small sets beside them.
 _NARROW = {"image_units": (1024, 1024), "text_units": (1024,)}
@@ -23,68 +39,50 @@ SETTINGS: dict[str, dict[str, Any]] = {
         for name, settings in BENCHMARKS.items()
     },
     "mirflickr-subset": _NARROW,
+    "mirflickr-tags": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
     "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACT)
 class Recipe:
     """A training run, resolved. What is None follows from the data or from the backend that is installed."""
 
-    data: str
+    data: Text
     """A name of `SETTINGS`, or the path of the user's own data."""
-    folder: str | None = None
+    folder: Text | None = None
     """Where a benchmark's files are."""
-    backend: str | None = None
-    seed: int = 0
-    noise: float = 0.0
-    bits: int = 64
-    variant: str = "full"
-    epochs: int = 50
-    batch_size: int = 128
-    learning_rate: float = 1e-4
-    warmup_epochs: int = 5
-    neighbors: int = 20
-    margin: float = 0.15
-    shift: float = 0.8
-    alpha: float = 0.7
-    beta: float = 0.3
-    gamma: float = 0.5
-    l2: float = 1e-5
-    image_units: tuple[int, ...] = (1024, 1024)
-    text_units: tuple[int, ...] = (1024,)
-    evaluate_every: int = 1
-    queries: float = 0.1
+    backend: Annotated[str | None, by(one_of, BACKENDS, optional=True)] = None
+    seed: Natural = 0
+    noise: Share = 0.0
+    bits: Count = 64
+    variant: Annotated[str, by(one_of, VARIANTS)] = "full"
+    epochs: Count = 50
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-4
+    warmup_epochs: Natural = 5
+    neighbors: Count = 20
+    margin: Number = 0.15
+    shift: Number = 0.8
+    alpha: NotNegative = 0.7
+    beta: NotNegative = 0.3
+    gamma: Share = 0.5
+    l2: NotNegative = 1e-5
+    image_units: Widths = (1024, 1024)
+    text_units: Widths = (1024,)
+    evaluate_every: Count = 1
+    queries: Positive = 0.1
     """Own data without a split: this share (below 1) or number of rows is held out as queries."""
-    separator: str = ";"
-    image_features: str | None = None
+    separator: Text = ";"
+    image_features: Text | None = None
     """Own pictures: a backbone, see `scbch features`."""
-    image_weights: str | None = None
-    text_features: str = "bow"
-
-    def __post_init__(self) -> None:
-        for name in ("data", "separator", "text_features"):
-            text(name, getattr(self, name))
-        for name in ("folder", "image_features", "image_weights"):
-            if getattr(self, name) is not None:
-                text(name, getattr(self, name))
-        for name in ("seed", "warmup_epochs"):
-            whole(name, getattr(self, name), 0)
-        for name in ("bits", "epochs", "batch_size", "neighbors", "evaluate_every"):
-            whole(name, getattr(self, name), 1)
-        for name in ("learning_rate", "queries"):
-            number(name, getattr(self, name), 0, above=True)
-        for name in ("alpha", "beta", "l2"):
-            number(name, getattr(self, name), 0)
-        for name in ("margin", "shift"):
-            number(name, getattr(self, name))
-        for name in ("noise", "gamma"):
-            share(name, getattr(self, name))
-        for name in ("image_units", "text_units"):
-            widths(name, getattr(self, name))
-        one_of("variant", self.variant, VARIANTS)
-        one_of("backend", self.backend, BACKENDS, optional=True)
+    image_weights: Text | None = None
+    text_features: Text = "bow"
+    graded: Flag | None = None
+    """Whether metrics of relevance in degrees are measured too."""
+    checked: Text | None = None
+    """A table of rows that were checked by hand (`scbch_keras.training.data.own.checked`), for posterior labels."""
 
     @property
     def is_named(self) -> bool:
@@ -113,27 +111,23 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
         ValueError: an unknown setting, a value of another type or out of range, or no data named.
     """
     stored = _read_toml(file) if file is not None else {}
-    given = {**stored, **{name: value for name, value in flags.items() if value is not None}}
-    known = {field.name for field in fields(Recipe)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if "data" not in given:
+    values = {**stored, **{name: value for name, value in flags.items() if value is not None}}
+    if "data" not in values:
         raise ValueError("data: name a data set or the path of your own data")
-    text("data", given["data"])
-    defaults = SETTINGS.get(given["data"], {})
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    recipe = Recipe(**{**defaults, **lists})
+    defaults = SETTINGS.get(values["data"], {}) if isinstance(values["data"], str) else {}
+    recipe = typed(Recipe, {**defaults, **values})
     share = VARIANTS[recipe.variant].warmup_share
-    if share is None or "warmup_epochs" in given:
+    if share is None or "warmup_epochs" in values:
         return recipe
     return replace(recipe, warmup_epochs=round(share * recipe.epochs))
 
 
 def _read_toml(file: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        stored = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"config: there is no file {file}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested out of reason
         raise ValueError(f"config: {file} is not a TOML file: {error}") from error
+    typed(Recipe, {"data": "flags may name it", **stored}, f"config: {file}: ")
+    return stored

@@ -96,8 +96,8 @@ def _image_pipeline(path: Path) -> ImagePipeline | None:
 def _training(state: dict[str, Any]) -> dict[str, Any]:
     """What a manifest keeps of a run: the names of the labels stand there already, and curves are for figures."""
     metrics = {
-        direction: {name: value for name, value in found.items() if not isinstance(value, list)}
-        for direction, found in state["metrics"].items()
+        direction: {name: value for name, value in scores.items() if not isinstance(value, list)}
+        for direction, scores in state["metrics"].items()
     }
     data = {name: value for name, value in state["data"].items() if name != "label_names"}
     return {"recipe": state["recipe"], "data": data, "metrics": metrics, "epochs": len(state["history"])}

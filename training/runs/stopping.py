@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a training ends at once, leaves its last epoch behind, and its process tells by which signal."""
+"""SIGTERM and Ctrl-C: a training ends at once with a checkpoint, and the exit status names the signal."""
 
 import os
 import select
@@ -15,7 +15,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunStopped(Exception):  # noqa: N818 - not an error
-    """The run was stopped, and can be gone on with."""
+    """The run was stopped, and can be resumed."""
 
     def __init__(self, message: str, number: int | None = None):
         super().__init__(message)
@@ -24,14 +24,14 @@ class RunStopped(Exception):  # noqa: N818 - not an error
 
 
 class Stopping(BaseException):
-    """Unwinds a training that is to stop. No `except Exception` may take it for a fault of data."""
+    """Unwinds a training that is to stop; not an Exception, so that no handler mistakes it for a fault of the data."""
 
 
 class Stop(threading.Event):
     """Set when a training is to stop."""
 
     number: int | None = None
-    """The signal that came."""
+    """The signal that was received."""
     _held = False
 
     def check(self) -> None:
@@ -41,7 +41,7 @@ class Stop(threading.Event):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is done in the block is done to its end, if it does not last too long."""
+        """Do not interrupt the block: a signal is remembered, and raises `Stopping` at the next check."""
         before, self._held = self._held, True
         try:
             yield
@@ -56,23 +56,23 @@ class Stop(threading.Event):
 
 
 @contextmanager
-def stop_when_asked() -> Iterator[Stop]:
+def stopped_by_signals() -> Iterator[Stop]:
     """The first Ctrl-C or SIGTERM sets the event and raises `Stopping`; a second one acts as always."""
-    asked = Stop()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
     kept = {number: signal.getsignal(number) for number in _NUMBERS}
 
     def ask(number: int, frame: Any) -> None:
         for known, handler in kept.items():
             signal.signal(known, handler)
-        asked._ask(number)
+        stop._ask(number)
 
     for number in _NUMBERS:
         signal.signal(number, ask)
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -23,10 +23,12 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
+from scbch_keras.training.runs.open_data import checked_rows
 from scbch_keras.training.runs.recipe import Recipe
-from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stop_when_asked
+from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
+from scbch_keras.training_state import read_variables, variables_of, write_variables
 
-__all__ = ["RunStopped", "load_model", "new_model", "stop_when_asked", "train"]
+__all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
 
 CHECKPOINT_SECONDS = 60.0
 REMEMBERED_BYTES = 2**29
@@ -41,7 +43,7 @@ def train(
     verbose: Any = "auto",
     keep_model: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    asked: Stop | None = None,
+    stop: Stop | None = None,
 ) -> CrossModalHashing:
     """Train what is left of a run, and write everything that evaluation, figures and audit read.
 
@@ -53,7 +55,7 @@ def train(
         verbose: Keras' progress bar.
         keep_model: whether the finished run keeps its weights (model.keras).
         callbacks: others, for instance to show progress.
-        asked: set when the training shall stop, at its next batch; None: Ctrl-C and SIGTERM ask.
+        stop: set when the training shall stop, at its next batch; None: Ctrl-C and SIGTERM ask.
 
     Returns:
         The trained model.
@@ -63,13 +65,13 @@ def train(
         RunStopped: it was asked to stop. A checkpoint of the last finished epoch was written; of a model above
             `REMEMBERED_BYTES`, the last one stays that was on the disk.
     """
-    with run.in_use(), stop_when_asked() if asked is None else nullcontext(asked) as asked:
+    with run.in_use(), stopped_by_signals() if stop is None else nullcontext(stop) as stop:
         try:
-            asked.check()
-            return _train(run, data, verbose, keep_model, callbacks, asked)
+            stop.check()
+            return _train(run, data, verbose, keep_model, callbacks, stop)
         except Stopping:
-            told = f"stopped after epoch {run.epochs_done} of {run.recipe.epochs}"
-            raise RunStopped(told, asked.number) from None
+            message = f"stopped after epoch {run.epochs_done} of {run.recipe.epochs}"
+            raise RunStopped(message, stop.number) from None
 
 
 def _train(
@@ -78,7 +80,7 @@ def _train(
     verbose: Any,
     keep_model: bool,
     callbacks: Sequence[keras.callbacks.Callback],
-    asked: Stop,
+    stop: Stop,
 ) -> CrossModalHashing:
     recipe = run.recipe
     check_neighbors(recipe.neighbors, len(data.train))
@@ -89,13 +91,13 @@ def _train(
     train = data.train
     fresh = run.state["model"] is None
     model = new_model(recipe, train.labels.shape[1]) if fresh else load_model(run)
-    keeper = _Keeper(run, train, asked)
+    keeper = _Keeper(run, train, stop)
     evaluation = RetrievalMetrics(
         (data.query.inputs, data.query.labels),
         (data.database.inputs, data.database.labels),
         every=recipe.evaluate_every,
     )
-    targets = _probabilities(run, train) if model.soft_labels else train.labels
+    targets = _probabilities(run, data) if model.soft_labels else train.labels
     try:
         model.fit(
             PairDataset(
@@ -149,28 +151,34 @@ def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     return model
 
 
-def _probabilities(run: RunFolder, train: Pairs) -> NDArray[np.float32]:
+def _probabilities(run: RunFolder, data: RetrievalData) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
-    path = run.path / POSTERIOR
+    path, recipe, train = run.path / POSTERIOR, run.recipe, data.train
     if not path.is_file():
-        noise_model = VARIANTS[run.recipe.variant].noise_model
-        estimate(train.image, train.text, train.labels, noise_model, groups=train.groups).save(path)
+        estimate(
+            train.image,
+            train.text,
+            train.labels,
+            VARIANTS[recipe.variant].noise_model,
+            groups=train.groups,
+            checked=None if recipe.checked is None else checked_rows(recipe, data).pair,
+        ).save(path)
     return LabelPosterior.load(path).probabilities
 
 
 class _Keeper(keras.callbacks.Callback):
     """Keeps a run's history, its checkpoints, and what the figures compare: early and late."""
 
-    def __init__(self, run: RunFolder, train: Pairs, asked: Stop):
+    def __init__(self, run: RunFolder, train: Pairs, stop: Stop):
         super().__init__()
-        self.run, self.train, self.asked = run, train, asked
+        self.run, self.train, self.stop = run, train, stop
         self.history = list(run.state["history"])
         self.started = time.perf_counter() - run.state["seconds"]
         self.saved, self.pause = time.perf_counter(), CHECKPOINT_SECONDS
         self.last: list[NDArray[Any]] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.asked.check()
+        self.stop.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model = self.model
@@ -178,26 +186,25 @@ class _Keeper(keras.callbacks.Callback):
             _save_maps(self.run, model, self.train, "first")
         if epoch == model.warmup_epochs and model.confidence_weighting:
             self.run.save_array("confidence_early", keras.ops.convert_to_numpy(model.confidence))
-        with self.asked.held():
+        with self.stop.held():
             self.history.append({"epoch": epoch + 1, **_finite(logs or {})})
             self.last = self._remembered()
             last = epoch + 1 == self.params["epochs"]
             if last or time.perf_counter() - self.saved > self.pause:
                 self._checkpoint(model)
-        self.asked.check()
+        self.stop.check()
 
     def _remembered(self) -> list[NDArray[Any]]:
-        variables = _variables(self.model)
+        variables = variables_of(self.model)
         if sum(4 * math.prod(variable.shape) for variable in variables) > REMEMBERED_BYTES:
             return []
-        return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        return read_variables(variables)
 
     def save_last(self, model: CrossModalHashing) -> None:
         """Write the checkpoint of the last finished epoch, whatever came after it."""
         if self.last and len(self.history) > self.run.epochs_done:
-            for variable, value in zip(_variables(model), self.last, strict=True):
-                variable.assign(value)
-            with self.asked.held():
+            write_variables(variables_of(model), self.last)
+            with self.stop.held():
                 self._checkpoint(model)
 
     def _checkpoint(self, model: CrossModalHashing) -> None:
@@ -213,11 +220,6 @@ class _Keeper(keras.callbacks.Callback):
         self.saved = time.perf_counter()
         # At most a twentieth of the time goes into checkpoints of a large model.
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
-
-
-def _variables(model: CrossModalHashing) -> list[Any]:
-    """All that a checkpoint of the model holds."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:
@@ -245,7 +247,12 @@ def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_
             run.save_array(f"{part}_{name}_codes", values)
         run.save_array(f"{part}_labels", pairs.labels)
     run.state["metrics"] = retrieval_metrics(
-        packed["query"], packed["database"], data.query.labels, data.database.labels, model.bits
+        packed["query"],
+        packed["database"],
+        data.query.labels,
+        data.database.labels,
+        model.bits,
+        bool(recipe.graded),
     )
     run.state["status"] = "finished"
     if keep_model:

@@ -92,10 +92,10 @@ def _files(argument: str, patterns: Any) -> list[Path]:
     for pattern in patterns:
         if "://" in pattern:
             raise ValueError(f"{argument}: expected local paths, got {pattern!r}")
-        found = [Path(path) for path in sorted(glob.glob(pattern))]
-        if not found:
+        paths = [Path(path) for path in sorted(glob.glob(pattern))]
+        if not paths:
             raise ValueError(f"{argument}: there is no file {pattern}")
-        for file in found:
+        for file in paths:
             if not file.is_file():
                 raise ValueError(f"{argument}: expected files, got the folder {file} by {pattern}")
             if file in files:

@@ -51,16 +51,17 @@ class Arguments:
         """
         names = "train_files eval_files train_steps eval_steps serving_model_dir eval_model_dir model_run_dir"
         names += " base_model hyperparameters custom_config"
-        given = {name: getattr(fn_args, name, None) for name in names.split()}
-        config = _config(given["custom_config"])
-        optional = [name for name in ("eval_model_dir", "base_model") if given[name]]
+        values = {name: getattr(fn_args, name, None) for name in names.split()}
+        config = _config(values["custom_config"])
+        optional = [name for name in ("eval_model_dir", "base_model") if values[name]]
         paths = {
-            name: _local_path(name, given[name]) for name in ("model_run_dir", "serving_model_dir", *optional)
+            name: _local_path(name, values[name])
+            for name in ("model_run_dir", "serving_model_dir", *optional)
         }
-        steps = {name: _steps(name, given[name]) for name in ("train_steps", "eval_steps")}
+        steps = {name: _steps(name, values[name]) for name in ("train_steps", "eval_steps")}
         return cls(
-            train_files=given["train_files"],
-            eval_files=given["eval_files"],
+            train_files=values["train_files"],
+            eval_files=values["eval_files"],
             **steps,
             model_run_dir=paths["model_run_dir"],
             served=tuple(paths[name] for name in ("serving_model_dir", "eval_model_dir") if name in paths),
@@ -68,7 +69,7 @@ class Arguments:
             names={name: name for name in FEATURES} | dict(config.get("features") or {}),
             label_names=config.get("label_names"),
             formats=tuple(config.get("formats", manifests.FORMATS)),
-            recipe=_recipe(given, config.get("settings") or {}),
+            recipe=_recipe(values, config.get("settings") or {}),
         )
 
 
@@ -108,21 +109,21 @@ def _dict(name: str, value: Any) -> Mapping[str, Any]:
     return value or {}
 
 
-def _check_known(place: str, given: Mapping[str, Any], known: Any) -> None:
-    unknown = sorted(set(given) - set(known))
+def _check_known(place: str, values: Mapping[str, Any], known: Any) -> None:
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"{place}: unknown name {unknown[0]!r}; known are {', '.join(sorted(known))}")
 
 
-def _recipe(given: Mapping[str, Any], stored: Mapping[str, Any]) -> Recipe:
-    tuned = _values(given["hyperparameters"])
+def _recipe(values: Mapping[str, Any], stored: Mapping[str, Any]) -> Recipe:
+    tuned = _values(values["hyperparameters"])
     _check_known("hyperparameters", tuned, SETTINGS)
     settings = {**stored, **tuned}
-    if "epochs" in settings and given["train_steps"]:
+    if "epochs" in settings and values["train_steps"]:
         raise ValueError(
-            f"epochs: expected epochs or train_steps, got both: {settings['epochs']!r} and {given['train_steps']!r}"
+            f"epochs: expected epochs or train_steps, got both: {settings['epochs']!r} and {values['train_steps']!r}"
         )
-    return resolve(data=str(given["train_files"]), backend=keras.backend.backend(), **settings)
+    return resolve(data=str(values["train_files"]), backend=keras.backend.backend(), **settings)
 
 
 def _values(hyperparameters: Any) -> dict[str, Any]:

@@ -58,19 +58,19 @@ def run_fn(fn_args: Any) -> None:
         RunStopped: SIGTERM or Ctrl-C; a checkpoint was left.
         RuntimeError: the release could not be built or verified.
     """
-    given = Arguments.of(fn_args)
-    released = _released(given.model_run_dir / RELEASE)
-    for target in given.served:
+    arguments = Arguments.of(fn_args)
+    released = _released(arguments.model_run_dir / RELEASE)
+    for target in arguments.served:
         is_placed(target, released)
 
     _hide_gpu_from_tensorflow()
-    data = _data(given)
-    run = _run(given.model_run_dir / RUN, _with_epochs(given, len(data.train)))
-    model = _trained(run, data, given)
+    data = _data(arguments)
+    run = _run(arguments.model_run_dir / RUN, _with_epochs(arguments, len(data.train)))
+    model = _trained(run, data, arguments)
     if released is None:
-        out = given.model_run_dir / RELEASE
-        released = release_trained(run, model, data, out, formats=given.formats).path
-    for target in given.served:
+        out = arguments.model_run_dir / RELEASE
+        released = release_trained(run, model, data, out, formats=arguments.formats).path
+    for target in arguments.served:
         place(released, target)
 
 
@@ -84,16 +84,18 @@ def _hide_gpu_from_tensorflow() -> None:
             tf.config.set_visible_devices([], "GPU")
 
 
-def _data(given: Arguments) -> RetrievalData:
-    pairs, train_sources = read_examples("train_files", given.train_files, given.names)
-    queries, query_sources = read_examples("eval_files", given.eval_files, given.names, like=pairs)
+def _data(arguments: Arguments) -> RetrievalData:
+    pairs, train_sources = read_examples("train_files", arguments.train_files, arguments.names)
+    queries, query_sources = read_examples("eval_files", arguments.eval_files, arguments.names, like=pairs)
     classes = pairs.labels.shape[1]
     numbers = [str(number) for number in range(classes)]
-    label_names = check_names("label_names", numbers if given.label_names is None else given.label_names)
+    label_names = check_names(
+        "label_names", numbers if arguments.label_names is None else arguments.label_names
+    )
     if len(label_names) != classes:
         raise ValueError(f"label_names: expected {classes} names, one a label, got {len(label_names)}")
-    if given.eval_steps is not None:
-        queries = _first(queries, given.eval_steps * given.recipe.batch_size)
+    if arguments.eval_steps is not None:
+        queries = _first(queries, arguments.eval_steps * arguments.recipe.batch_size)
     notes = {
         "labels of queries and database": "the given ones, wrong ones included: no clean ones known",
         "split": "eval_files are the queries; train_files are trained on and searched",
@@ -114,10 +116,12 @@ def _first(pairs: Pairs, rows: int) -> Pairs:
     return Pairs(pairs.image[:rows], pairs.text[:rows], pairs.labels[:rows], pairs.ids[:rows])
 
 
-def _with_epochs(given: Arguments, rows: int) -> Recipe:
-    if given.train_steps is None:
-        return given.recipe
-    return replace(given.recipe, epochs=-(-given.train_steps // -(-rows // given.recipe.batch_size)))
+def _with_epochs(arguments: Arguments, rows: int) -> Recipe:
+    if arguments.train_steps is None:
+        return arguments.recipe
+    return replace(
+        arguments.recipe, epochs=-(-arguments.train_steps // -(-rows // arguments.recipe.batch_size))
+    )
 
 
 def _run(folder: Path, recipe: Recipe) -> RunFolder:
@@ -130,13 +134,13 @@ def _run(folder: Path, recipe: Recipe) -> RunFolder:
     return run
 
 
-def _trained(run: RunFolder, data: RetrievalData, given: Arguments) -> CrossModalHashing:
+def _trained(run: RunFolder, data: RetrievalData, arguments: Arguments) -> CrossModalHashing:
     if run.finished:
         run.check_data(data)
         return load_model(run)
-    if given.base_model is not None and run.state["model"] is None:
-        warm_start(run, data, given.base_model)
-    board = keras.callbacks.TensorBoard(str(given.model_run_dir / LOGS), write_graph=False)
+    if arguments.base_model is not None and run.state["model"] is None:
+        warm_start(run, data, arguments.base_model)
+    board = keras.callbacks.TensorBoard(str(arguments.model_run_dir / LOGS), write_graph=False)
     return train(run, data, verbose=2, callbacks=[board])
 
 

@@ -31,16 +31,16 @@ def warm_start(run: RunFolder, data: RetrievalData, base: Path) -> None:
     """
     model = new_model(run.recipe, data.train.labels.shape[1])
     model.build({name: features.shape for name, features in data.train.inputs.items()})
-    given = _load(base)
+    source = _load(base)
     ours, theirs = (
-        (type(each).__name__, [tuple(weight.shape) for weight in each.weights]) for each in (model, given)
+        (type(each).__name__, [tuple(weight.shape) for weight in each.weights]) for each in (model, source)
     )
     if ours != theirs:
         raise ValueError(
             f"base_model: expected {ours[0]} with weights {ours[1]}, as this run has, got {theirs[0]} with "
             f"{theirs[1]} in {base}"
         )
-    model.set_weights(given.get_weights())
+    model.set_weights(source.get_weights())
     # Else the file lacks the optimizer's slots, of which Keras warns when it is loaded.
     model.optimizer.build(model.trainable_variables)
     run.save_model(model, "checkpoint-0.keras")

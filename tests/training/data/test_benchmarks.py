@@ -394,6 +394,29 @@ def test_the_subset_is_the_benchmarks(mirflickr, rate, seed):
     assert not (mirflickr / ".scbch-cache").exists()
 
 
+def test_tags_are_labels_and_no_words_of_the_texts(mirflickr):
+    subset, tags = (
+        load_benchmark(name, mirflickr, 0.0, 3) for name in ("mirflickr-subset", "mirflickr-tags")
+    )
+    assert len(tags.label_names) == tags.train.labels.shape[1] == 21
+    np.testing.assert_array_equal(tags.train.image, subset.train.image, strict=True)
+    np.testing.assert_array_equal(tags.train.ids, subset.train.ids, strict=True)
+    for pairs in (tags.query, tags.database):
+        np.testing.assert_array_equal(pairs.labels, pairs.clean_labels, strict=True)
+    given, true = tags.train.labels != 0, tags.train.clean_labels != 0
+    # As people tag: hardly a wrong one, most missing, and of each concept more right than by chance.
+    assert (given & ~true).sum() < 0.25 * given.sum()
+    assert 0.8 < (true & ~given).sum() / true.sum() < 0.95
+    frequent = (given.sum(axis=0) >= 5) & (true.mean(axis=0) < 0.3)
+    right = (given & true).sum(axis=0) / np.maximum(given.sum(axis=0), 1)
+    assert (right > 2 * true.mean(axis=0))[frequent].all()
+    words = subset.train.text.sum() - tags.train.text.sum()
+    assert tags.train.text.shape[1] == 1386 - 25
+    assert words >= given.sum()
+    noisy = load_benchmark("mirflickr-tags", mirflickr, 0.5, 3).train.labels
+    assert (noisy != tags.train.labels).any(axis=1).mean() == pytest.approx(0.5, abs=0.01)
+
+
 def test_made_up_features_are_reproducible_and_tell_a_little_about_the_labels():
     labels = (np.random.default_rng(0).random((3000, 24)) < 0.2).astype("uint8")
     features = stand_in_features(labels, 5, 256)
@@ -530,7 +553,7 @@ def test_a_cache_folder_that_cannot_be_is_told(good, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mirflickr25k", "."), "name must be one of 'mirflickr', .*'mirflickr-subset'; got 'mirflickr25k'"),
+        (("mirflickr25k", "."), "name must be one of 'mirflickr', .*'mirflickr-tags'; got 'mirflickr25k'"),
         (("mirflickr", ".", 1.5), r"noise must be a number in \[0, 1\]; got 1.5"),
         (("mirflickr", ".", float("nan")), "noise must be .* got nan"),
         (("mirflickr", ".", True), "noise must be .* got True"),

@@ -249,7 +249,10 @@ def test_a_damaged_line_is_named(tmp_path, damaged):
     lines = [json.dumps(cell()).encode(), damaged.encode("latin-1"), json.dumps(cell(seed=1)).encode()]
     for kept in (lines, lines[:2]):
         path.write_bytes(b"".join(line + b"\n" for line in kept))
-        with pytest.raises(ValueError, match=r"cells.jsonl, line 2: expected"):
+        with pytest.raises(
+            ValueError,
+            match=r"cells.jsonl, line 2: (expected a JSON obj|it must be an obj|the field .dataset)",
+        ):
             read_cells(path)
 
 
@@ -260,13 +263,13 @@ def _epoch(number, **scores):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"variant": "no-such"}, "expected variant to be one of full, .*, got 'no-such'"),
-        ({"stand_in": 0}, "expected stand_in to be true or false, got 0"),
-        ({"noise": 1.5}, "expected noise to be a share from 0 to 1, got 1.5"),
-        ({"noise": float("nan")}, "expected noise .* got nan"),
-        ({"bits": True}, "expected bits .* got True"),
-        ({"seed": 0.5}, "expected seed .* got 0.5"),
-        ({"dataset": " "}, "expected dataset to be a name, got ' '"),
+        ({"variant": "no-such"}, "variant must be one of 'full', .*; got 'no-such'"),
+        ({"stand_in": 0}, "stand_in must be True or False; got 0"),
+        ({"noise": 1.5}, r"noise must be a number in \[0, 1\]; got 1.5"),
+        ({"noise": float("nan")}, "noise must be .* got nan"),
+        ({"bits": True}, "bits must be an int of at least 1; got True"),
+        ({"seed": 0.5}, "seed must be an int of at least 0; got 0.5"),
+        ({"dataset": " "}, "dataset must be a name; got ' '"),
         ({"epochs": 3}, "expected history to have 3 epochs, got 2"),
         ({"history": [_epoch(2), _epoch(1)]}, "expected history to have epoch 1 in its place"),
         ({"history": [_epoch(1), _epoch(2, t2i=77.0)]}, "expected t2i of epoch 2 .* got 77.0"),
@@ -283,7 +286,7 @@ def test_a_cell_out_of_range_is_refused(read, change, message):
 def test_a_missing_field_and_a_second_copy_are_refused(read):
     incomplete = cell()
     del incomplete["data_checksum"]
-    with pytest.raises(ValueError, match="line 1: expected the field 'data_checksum'"):
+    with pytest.raises(ValueError, match="line 1: the field 'data_checksum' is missing"):
         read(incomplete)
     with pytest.raises(ValueError, match=r"line 3: expected each cell once, got that of line 1 again"):
         read(cell(), cell(seed=1), cell(((0.1, 0.1),)))
@@ -378,3 +381,31 @@ def test_a_random_order_has_a_line_where_the_cells_know_it(read):
 def test_the_page_writes_out_what_turns_the_direction_of_writing(read):
     html = draw_page(read(cell(dataset="icons", title="a\u202eb", versions={"keras": "\u2066"})))
     assert not set(html) & set("\u202e\u2066")
+
+
+def test_relevance_in_degrees_has_a_table_where_all_seeds_measured_it(read):
+    def graded(seed, value):
+        side = {
+            "ndcg_at_100": value,
+            "acg_at_100": 2 * value,
+            "weighted_map": 3 * value,
+            "all_labels_at_10": 0.0,
+        }
+        side["precision"] = [0.5]
+        return cell(seed=seed, metrics={"i2t": side, "t2i": side})
+
+    rows = summarize(read(graded(0, 0.5), graded(1, 0.75)))
+    table = next(table for table in tables(rows) if "relevance in degrees" in table.title)
+    assert table.columns[:3] == ("nDCG@100", "ACG@100", "weighted mAP")
+    values = table.lines[0].values
+    assert [value.split()[0] for value in values] == ["0.625", "1.250", "1.875", "0.000"]
+    assert values[0].endswith("0.177")
+    assert "0.625" in to_markdown(rows)
+    rows = summarize(read(graded(0, 0.5), cell(seed=1)))
+    assert not any("relevance in degrees" in table.title for table in tables(rows))
+    broken = graded(0, 0.5)
+    broken["metrics"] = {"i2t": broken["metrics"]["i2t"], "t2i": {"precision": [0.5]}}
+    with pytest.raises(
+        ValueError, match="line 1: ndcg_at_100 of t2i must be a finite number of at least 0; got None"
+    ):
+        read(broken)

@@ -18,6 +18,9 @@ from scbch_keras.training.quickstart.quickstart import quickstart
 from scbch_keras.training.quickstart.report import draw_report
 from scbch_keras.training.quickstart.results import Results
 
+once = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
+)
 _FEW = {"bits": 20, "epochs": 4, "icon_limit": 100, "seed": 5}
 
 
@@ -114,9 +117,7 @@ def test_suspects_are_told_by_their_true_labels(results):
 
 
 @pytest.mark.release
-@pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="tests/test_model.py shows it on every backend"
-)
+@once
 def test_the_same_seed_gives_the_same_numbers_and_a_second_run_keeps_the_first_release(results, folder):
     (folder / "mine.txt").write_text("a file of the user's")
     again = quickstart(folder, noise=0.5, **_FEW)
@@ -147,6 +148,7 @@ def test_a_damaged_release_is_an_error_that_names_it(results, folder, tmp_path):
         (release / "away.onnx").rename(release / "image.onnx")
 
 
+@once
 def test_a_random_order_is_the_mean_over_random_orders():
     icons = load_icons(0, 20, 60)
     query, database = icons.queries, icons.database
@@ -177,6 +179,7 @@ def test_codes_that_differ_away_from_zero_are_an_error_and_near_zero_are_counted
         findings.compare_codes("releases/1", found(0b00010000), mine, coordinates, 4)
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -222,6 +225,7 @@ def _scbch(*arguments, code="from scbch_keras.training.cli.main import main; mai
     return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
 
 
+@once
 def test_help_and_version_do_not_import_keras():
     code = (
         "import sys; from scbch_keras.training.cli.main import main\n"
@@ -239,6 +243,7 @@ def test_help_and_version_do_not_import_keras():
         assert option in shown.stdout
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -276,6 +281,7 @@ def _without(*packages):
     )
 
 
+@once
 @pytest.mark.parametrize("package", ["typer", "rich", "resvg_py", "tf2onnx"])
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, tmp_path):
     done = _scbch("quickstart", "--out", str(tmp_path / "out"), code=_without(package))
@@ -286,12 +292,14 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@once
 def test_a_backend_that_is_not_installed_is_named_with_its_extra(tmp_path):
     done = _scbch("quickstart", "--backend", "jax", "--out", str(tmp_path / "out"), code=_without("jax"))
     assert done.returncode == 2
     assert "--backend: jax is not installed: pip install 'scbch_keras[jax]'" in done.stderr
 
 
+@once
 def test_the_backend_is_the_asked_one_then_the_variable_then_the_configured_then_the_first(
     tmp_path, monkeypatch
 ):

@@ -1,7 +1,6 @@
 """The report: drawn from the results alone, well formed, self-contained, and escaped."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -20,40 +19,12 @@ from scbch_keras.training.quickstart.results import (
     Settings,
     Suspect,
 )
+from tests.page import Page
 
 pytestmark = pytest.mark.numpy_only
 
-_VOID = {"meta", "img", "br", "hr", "link", "input"}
 _HOSTILE = "<script>alert('x')</script>&\""
 _BIDI = "a\u202eb\u2066"
-
-
-class _Page(HTMLParser):
-    """Tags that are closed in order, their attributes, and the text between them."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.open, self.errors, self.tags, self.text = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.errors.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def values(self, *names):
-        return [value for _, attrs in self.tags for name, value in attrs.items() if name in names]
 
 
 def _run(name, score):
@@ -111,7 +82,7 @@ def _results(name="acorn", noise=0.5):
 
 @pytest.fixture(scope="module")
 def page():
-    return _Page(draw_report(_results()))
+    return Page(draw_report(_results()))
 
 
 def test_every_tag_is_closed_in_order(page):
@@ -142,7 +113,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_what_comes_from_the_data_is_escaped():
     html = draw_report(_results(_HOSTILE))
-    page = _Page(html)
+    page = Page(html)
     assert "<script" not in html
     assert page.errors == []
     assert _HOSTILE in "".join(page.text)
@@ -184,7 +155,7 @@ def test_the_numbers_of_the_results_are_on_the_page(page):
 
 
 def test_without_noise_nothing_is_said_of_corrupted_labels():
-    page = _Page(draw_report(_results(noise=0.0)))
+    page = Page(draw_report(_results(noise=0.0)))
     text = "".join(page.text)
     assert page.errors == []
     assert "noise 0" in text

@@ -18,44 +18,14 @@ from scbch_keras.export import HashEncoder
 from scbch_keras.labels.posterior import LabelPosterior
 from scbch_keras.training.cli.main import commands
 from scbch_keras.training.data.own.read import read_own
-from scbch_keras.training.environment import versions
 from scbch_keras.training.grid.cells import read_cells
 from scbch_keras.training.grid.reproduce import CELLS, Grid, reproduce
 from scbch_keras.training.runs.folder import RunError, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.runs.train import RunStopped, load_model, train
+from scbch_keras.training.runs.train import RunStopped, load_model
 from tests.methods import BASELINES
-
-BACKEND = keras.backend.backend()
-# What knows of no backend runs on the one that starts quickest.
-once = pytest.mark.skipif(BACKEND != "torch", reason="the same on every backend; runs on torch")
-SMALL = {
-    "backend": BACKEND,
-    "bits": 16,
-    "image_units": [32],
-    "text_units": [32],
-    "neighbors": 10,
-    "warmup_epochs": 1,
-    "learning_rate": 1e-3,
-}
-
-
-@pytest.fixture(scope="module")
-def file(pairs, tmp_path_factory):
-    x, labels = pairs
-    path = tmp_path_factory.mktemp("data") / "pairs.npz"
-    np.savez(path, image=x["image"], text=x["text"].astype("float32"), labels=labels)
-    return path
-
-
-def begin(file, path, **settings):
-    recipe = resolve(data=str(file), **{"epochs": 4, "noise": 0.3, **SMALL, **settings})
-    return RunFolder.create(path, recipe, versions(BACKEND))
-
-
-def trained(run, **settings):
-    return train(run, open_data(run.recipe, run.path), verbose=0, **settings)
+from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -310,7 +280,7 @@ def test_data_that_changed_since_leaves_the_runs_vocabulary_alone(folder, tmp_pa
 
 @once
 @pytest.mark.parametrize(
-    ("variant", "noise_model"), [("posterior", "independent"), ("posterior-count", "count")]
+    ("variant", "noise_model"), [("posterior", "count"), ("posterior-independent", "independent")]
 )
 def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_path, variant, noise_model):
     trained(begin(file, tmp_path / "run", variant=variant, epochs=1, noise=0.5))
@@ -324,6 +294,35 @@ def test_a_run_on_posterior_labels_is_audited_by_its_probabilities(file, tmp_pat
     scores = json.loads((tmp_path / "run" / "audit.json").read_bytes())
     assert scores["by_suspicion"]["auroc"] > 0.8
     assert set(scores["reliability"]) == {"given labels", "missing labels"}
+
+
+@once
+def test_checked_rows_are_the_truth_and_degrees_of_relevance_are_measured_on_demand(file, pairs, tmp_path):
+    table = tmp_path / "checked.csv"
+    _, labels = pairs
+    recipe = resolve(data=str(file), queries=0.1)
+    rows = open_data(recipe, tmp_path).train.ids[:20]
+    lines = [f"{name},{';'.join(np.flatnonzero(labels[int(name)]).astype(str))}" for name in rows]
+    table.write_text("\n".join(["id,labels", *lines]), encoding="utf-8")
+    run, small = tmp_path / "run", [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+    command = ("train", file, "--out", run, "--epochs", 1, "--noise", 0.5, "--checked", table)
+    small = [setting for setting in small if "backend" not in setting]
+    status, told = run_command(*command, *small)
+    assert status == 2
+    assert "checked rows are for the variants on posterior labels; got variant=full" in " ".join(told.split())
+    assert not run.exists()
+    status, told = run_command(*command, "--variant", "posterior", "--set", "graded=true", *small)
+    assert status == 0, told
+    assert "checked by hand: 20 rows of checked.csv, SHA-256" in told
+    assert "nDCG@100" in told
+    posterior = LabelPosterior.load(run / "posterior.npz")
+    np.testing.assert_array_equal(posterior.probabilities[:20], labels[rows.astype(int)])
+    assert 0 < RunFolder.open(run).state["metrics"]["t2i"]["ndcg_at_100"] <= 1
+    # The posterior is kept with the run, which needs the file no more.
+    table.unlink()
+    status, told = run_command("evaluate", run, "--graded")
+    assert status == 0, told
+    assert "weighted mAP" in told
 
 
 @once

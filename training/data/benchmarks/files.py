@@ -60,7 +60,7 @@ class Reader:
     def __init__(self, cache: Path):
         self.cache = cache
         self._checksums: dict[Path, str] = {}
-        self._found: dict[Path, dict[str, str]] = {}
+        self._contents: dict[Path, dict[str, str]] = {}
         self._ledger: dict[str, dict[str, Any]] = {"files": {}, "arrays": {}}
         with suppress(OSError, ValueError, TypeError):
             self._ledger |= json.loads(self._ledger_file.read_text())
@@ -70,7 +70,7 @@ class Reader:
         """The files that were read so far, in the order of their first reading."""
         return tuple(
             SourceFile(path.name, self.sha256(path), path.stat().st_size, dict(arrays))
-            for path, arrays in self._found.items()
+            for path, arrays in self._contents.items()
         )
 
     def features(
@@ -150,9 +150,9 @@ class Reader:
             arrays = load_npz(path, shapes)
         for key, shape in shapes.items():
             if key not in arrays or arrays[key].shape != shape or arrays[key].dtype.kind not in "biuf":
-                came = f"{arrays[key].shape} {arrays[key].dtype}" if key in arrays else "no such array"
-                raise DataError(f"{key} in {path} must be numbers of shape {shape}, got {came}")
-        self._found[path] = {key: f"{array.shape} {array.dtype}" for key, array in arrays.items()}
+                actual = f"{arrays[key].shape} {arrays[key].dtype}" if key in arrays else "no such array"
+                raise DataError(f"{key} in {path} must be numbers of shape {shape}, got {actual}")
+        self._contents[path] = {key: f"{array.shape} {array.dtype}" for key, array in arrays.items()}
         return arrays
 
     def sha256(self, path: Path) -> str:
@@ -188,8 +188,8 @@ class Reader:
                 file.write(json.dumps(self._ledger, indent=1).encode())
 
     def _note(self, path: Path, arrays: "_RowsAndDtypes", columns: int) -> None:
-        found = {key: f"({rows}, {columns}) {dtype}" for key, (rows, dtype) in arrays.items()}
-        self._found.setdefault(path, {}).update(found)
+        contents = {key: f"({rows}, {columns}) {dtype}" for key, (rows, dtype) in arrays.items()}
+        self._contents.setdefault(path, {}).update(contents)
 
 
 _RowsAndDtypes = dict[str, list[Any]]
@@ -220,9 +220,9 @@ def _arrays(
     shapes = {key: (rows[i] if rows else None, columns) for i, key in enumerate(keys)}
     if _format(path) == "MATLAB 5":
         with _reading(path):
-            there = matlab5.variables(path)
-        _check_keys(path, keys, there)
-        yield {key: _in_matlab5(path, there[key], shape) for key, shape in shapes.items()}
+            stored = matlab5.variables(path)
+        _check_keys(path, keys, stored)
+        yield {key: _in_matlab5(path, stored[key], shape) for key, shape in shapes.items()}
     else:
         with _reading(path):
             file = h5py.File(path, "r")
@@ -248,8 +248,8 @@ def _format(path: Path) -> str:
     raise DataError(f"{path} is neither a MATLAB file (5 or 7.3) nor an HDF5 file: {content}")
 
 
-def _check_keys(path: Path, keys: Sequence[str], there: Iterable[str]) -> None:
-    names = list(there)
+def _check_keys(path: Path, keys: Sequence[str], stored: Iterable[str]) -> None:
+    names = list(stored)
     for key in keys:
         if key not in names:
             raise DataError(f"{path} has no array {key}; it holds {', '.join(sorted(names)) or 'nothing'}")
@@ -293,8 +293,8 @@ def _in_hdf5(path: Path, key: str, file: h5py.File, shape: _Shape) -> _Stored:
     )
 
 
-def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
-    rows, columns = wanted
+def _fits(shape: tuple[int, ...], expected: _Shape) -> bool:
+    rows, columns = expected
     return len(shape) == 2 and shape[0] == (rows or max(shape[0], 1)) and shape[1] == columns
 
 

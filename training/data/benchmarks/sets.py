@@ -7,7 +7,7 @@ whose first rows are the training set.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, share, whole
-from scbch_keras.labels.matrix import check_labels
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.training.data.benchmarks.files import DataError, Reader
-from scbch_keras.training.data.pairs import Pairs, RetrievalData
+from scbch_keras.training.data.benchmarks.rows import Rows, generated, listing, numbered_labels
+from scbch_keras.training.data.benchmarks.subset import CACHE, SUBSETS, load_subset
+from scbch_keras.training.data.pairs import RetrievalData
 
 IMAGE_COLUMNS = 4096
-CACHE = ".scbch-cache"
 STAND_IN = "STAND-IN.txt"
-
-SUBSET = "mirflickr-subset"
-SUBSET_FILE = "mirflickr_subset_724.npz"
-SUBSET_TITLE = "724 pairs of MIRFlickr"
-SUBSET_ROWS = 724
-SUBSET_QUERY = 124
-SUBSET_COLUMNS = {"image": 1280, "text": 1386, "label": 24}
 
 
 class Arrays(NamedTuple):
@@ -135,27 +128,7 @@ BENCHMARKS = {
         noise="IAPR-lall-noise_{rate}.h5",
     ),
 }
-NAMES = (*BENCHMARKS, SUBSET)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Pairs with clean labels, and their row numbers."""
-
-    image: NDArray[np.float32]
-    text: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    numbers: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "_Rows":
-        return _Rows(self.image[rows], self.text[rows], self.labels[rows], self.numbers[rows])
-
-    def pairs(self, labels: NDArray[np.uint8] | None = None) -> Pairs:
-        given = self.labels if labels is None else labels
-        return Pairs(self.image, self.text, given, self.numbers.astype(str), clean_labels=self.labels)
+NAMES = (*BENCHMARKS, *SUBSETS)
 
 
 def load_benchmark(
@@ -173,7 +146,8 @@ def load_benchmark(
 
     Args:
         name: "mirflickr", "nus-wide", "ms-coco", "iapr-tc12"; or "mirflickr-subset", 724 MIRFlickr pairs with
-            image features of their own, split at random from `seed`.
+            image features of their own, split at random from `seed`; or "mirflickr-tags", the same with their tags as
+            given labels of 21 concepts, where noise is drawn on top.
         folder: where the files lie. A file STAND-IN.txt there says that the features are made up.
         noise: share of the training rows whose labels are corrupted, in [0, 1].
         seed: an integer >= 0, of whatever is drawn at random.
@@ -187,8 +161,8 @@ def load_benchmark(
     """
     _check_arguments(name, noise, seed)
     folder = Path(folder)
-    if name == SUBSET:
-        return _load_subset(folder, noise, seed)
+    if name in SUBSETS:
+        return load_subset(name, folder, noise, seed)
     return read_benchmark(name, BENCHMARKS[name], folder, noise, seed, Path(cache or folder / CACHE))
 
 
@@ -211,7 +185,7 @@ def read_benchmark(
         train=train.pairs(noisy),
         query=query.pairs(),
         database=database.pairs(),
-        label_names=_label_names(benchmark.classes),
+        label_names=numbered_labels(benchmark.classes),
         sources=sources,
         stand_in=stand_in,
         notes={
@@ -228,27 +202,27 @@ def _check_arguments(name: Any, noise: Any, seed: Any) -> None:
     whole("seed", seed, 0)
 
 
-def _read(benchmark: Benchmark, folder: Path, reader: Reader) -> tuple[_Rows, _Rows]:
+def _read(benchmark: Benchmark, folder: Path, reader: Reader) -> tuple[Rows, Rows]:
     """Queries and database."""
     missing = [name for name in _files(benchmark) if not (folder / name).is_file()]
     if missing and (folder / benchmark.hdf5).is_file():
         return _read_hdf5(benchmark, folder / benchmark.hdf5, reader)
     if missing:
         raise DataError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in {folder}")
-    wanted = {
+    sources = {
         prefix: (folder / arrays.file, arrays.keys, columns)
         for prefix, (arrays, columns) in benchmark.parts.items()
     }
-    everything = _read_rows(reader, wanted, lambda rows: _check_rows(benchmark, rows))
+    everything = _read_rows(reader, sources, lambda rows: _check_rows(benchmark, rows))
     return everything[: benchmark.query], everything[benchmark.query :]
 
 
-def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[_Rows, _Rows]:
-    def side(name: str, check: Callable[[int], None], first: int = 0) -> _Rows:
-        wanted = {
+def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[Rows, Rows]:
+    def side(name: str, check: Callable[[int], None], first: int = 0) -> Rows:
+        sources = {
             prefix: (path, (prefix + name,), columns) for prefix, (_, columns) in benchmark.parts.items()
         }
-        return _read_rows(reader, wanted, check, first)
+        return _read_rows(reader, sources, check, first)
 
     def check_query(rows: int) -> None:
         if rows != benchmark.query:
@@ -270,16 +244,16 @@ def _read_hdf5(benchmark: Benchmark, path: Path, reader: Reader) -> tuple[_Rows,
 
 def _read_rows(
     reader: Reader,
-    wanted: Mapping[str, tuple[Path, tuple[str, ...], int]],
+    sources: Mapping[str, tuple[Path, tuple[str, ...], int]],
     check: Callable[[int], None],
     first: int = 0,
-) -> _Rows:
+) -> Rows:
     """Labels, whose number `check` looks at, and the features of as many rows; `first` numbers the first."""
-    labels = reader.labels(*wanted["Lab"])
+    labels = reader.labels(*sources["Lab"])
     rows = [len(part) for part in labels]
     check(sum(rows))
-    text, image = (reader.features(*wanted[prefix], rows) for prefix in ("Tag", "Img"))
-    return _Rows(image, text, np.concatenate(labels), np.arange(first, first + sum(rows)))
+    text, image = (reader.features(*sources[prefix], rows) for prefix in ("Tag", "Img"))
+    return Rows(image, text, np.concatenate(labels), np.arange(first, first + sum(rows)))
 
 
 def _check_rows(benchmark: Benchmark, rows: int) -> None:
@@ -301,7 +275,7 @@ def _noisy_labels(
         return clean, "none"
     path = folder / benchmark.noise.format(rate=float(noise))
     if not path.exists():
-        return mixed_symmetric(clean, noise, seed).labels, _generated(noise, seed)
+        return mixed_symmetric(clean, noise, seed).labels, generated(noise, seed)
     true, noisy = reader.labels(path, ("True", "result"), benchmark.classes)
     for key, labels in (("True", true), ("result", noisy)):
         if labels.shape != clean.shape:
@@ -316,16 +290,8 @@ def _noisy_labels(
     return noisy, f"published: {path.name}, {corrupted} of {len(clean)} training rows differ"
 
 
-def _generated(noise: float, seed: int) -> str:
-    return f"generated: mixed symmetric at rate {float(noise)} from seed {seed}"
-
-
 def _files(benchmark: Benchmark) -> list[str]:
     return list(dict.fromkeys(arrays.file for arrays, _ in benchmark.parts.values()))
-
-
-def _label_names(classes: int) -> tuple[str, ...]:
-    return tuple(f"label {number}" for number in range(classes))
 
 
 def _expected(benchmark: Benchmark, folder: Path) -> str:
@@ -350,51 +316,6 @@ def _expected(benchmark: Benchmark, folder: Path) -> str:
             *(f"  {line}" for line in own),
             "and, if the published noisy labels are wanted rather than noise from a seed,",
             f"  {benchmark.noise.format(rate='RATE')}: result and True ({benchmark.train}, {benchmark.classes})",
-            f"Found there: {_listing(folder)}",
+            f"Found there: {listing(folder)}",
         ]
-    )
-
-
-def _listing(folder: Path) -> str:
-    if not folder.is_dir():
-        return "nothing, there is no such folder"
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "nothing"
-
-
-def _load_subset(folder: Path, noise: float, seed: int) -> RetrievalData:
-    shapes: dict[str, tuple[int, ...]] = {
-        name: (SUBSET_ROWS, width) for name, width in SUBSET_COLUMNS.items()
-    }
-    reader = Reader(folder / CACHE)
-    try:
-        arrays = reader.npz(folder / SUBSET_FILE, shapes)
-        check_labels(f"label in {folder / SUBSET_FILE}", arrays["label"])
-    except ValueError as error:
-        wanted = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise DataError(
-            f"{SUBSET_TITLE}: {error}\nExpected in {folder}: {SUBSET_FILE} with {wanted}\n"
-            f"Found there: {_listing(folder)}"
-        ) from error
-    image = arrays["image"] / np.sqrt(np.mean(np.square(arrays["image"])))
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(SUBSET_ROWS)
-    text, labels = arrays["text"].astype(np.float32), arrays["label"].astype(np.uint8)
-    everything = _Rows(image.astype(np.float32), text, labels, np.arange(SUBSET_ROWS))
-    query, train = (everything[rows].pairs() for rows in (order[:SUBSET_QUERY], order[SUBSET_QUERY:]))
-    noisy = mixed_symmetric(train.labels, noise, rng).labels
-    return RetrievalData(
-        name=SUBSET,
-        title=SUBSET_TITLE,
-        train=replace(train, labels=noisy),
-        query=query,
-        database=train,
-        label_names=_label_names(SUBSET_COLUMNS["label"]),
-        sources=reader.sources,
-        notes={
-            "split": f"the first {SUBSET_QUERY} rows of seed {seed}'s permutation are queries, the others "
-            "training set and database",
-            "noise": "none" if noise == 0 else _generated(noise, seed),
-            "image": "features of a frozen EfficientNet-Lite0, over their root mean square",
-        },
     )

@@ -115,9 +115,9 @@ class IconSet:
         if unknown:
             raise ValueError(f"weights: expected some of {WEIGHTS}, got {unknown[0]!r}")
         pictures = self.pictures[np.asarray(rows)][:, [WEIGHTS.index(weight) for weight in weights]]
-        there = ~np.isnan(pictures[:, :, 0])
-        icon = np.repeat(np.asarray(rows, np.int64), len(weights))[there.ravel()]
-        return IconPairs(pictures[there], self.text[icon], self.labels[icon], icon)
+        drawn = ~np.isnan(pictures[:, :, 0])
+        icon = np.repeat(np.asarray(rows, np.int64), len(weights))[drawn.ravel()]
+        return IconPairs(pictures[drawn], self.text[icon], self.labels[icon], icon)
 
     @property
     def training(self) -> IconPairs:

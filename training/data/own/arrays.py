@@ -1,7 +1,7 @@
 """A file of features with labels: its arrays, checked. Rows are counted from 0."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.training.data.own.groups import Groups, group_rows
+from scbch_keras.training.data.own.formats import whole_arrays
+from scbch_keras.training.data.own.groups import group_rows
+from scbch_keras.training.data.own.labelled import LabelledRows
 from scbch_keras.training.data.own.vocabulary import check_names, number_labels, wrong_labels
-from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
     Place,
     Problem,
@@ -20,61 +22,51 @@ from scbch_keras.training.data.problems import (
     check_ids,
     check_split,
     shape_and_type,
-    short,
     source_file,
 )
 
 _ROWS_AT_ONCE = 1024
 
 
-@dataclass(frozen=True)
-class ArrayPairs:
-    """Features with their labels, n rows. The fields that `RawPairs` has too mean the same."""
+@dataclass(frozen=True, kw_only=True)
+class ArrayPairs(LabelledRows):
+    """Features with their labels, n rows."""
 
     image: NDArray[Any]
     """(n, ...), real and finite."""
     text: NDArray[Any]
     """(n, d), real and finite."""
-    ids: NDArray[np.str_]
-    labels: NDArray[np.uint8]
-    label_names: tuple[str, ...]
-    clean_labels: NDArray[np.uint8] | None
-    split: NDArray[np.str_] | None
-    source: SourceFile
-    groups: Groups | None = None
-    """Rows of one item: by the array `group`, else by equal image features (those that are all 0 are like nothing)."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def array_pairs(
-    path: Path, arrays: dict[str, Any], vocabulary: tuple[str, ...] | None, report: Report
+    path: Path, columns: Mapping[str, Any], vocabulary: tuple[str, ...] | None, report: Report
 ) -> ArrayPairs:
     """What a file of arrays holds -> pairs. What is missing comes without columns.
 
-    arrays: as the readers give them, by name. vocabulary: None if it is the file's, or yet to be made.
+    columns: as the readers give them, by name. vocabulary: None if it is the file's, or yet to be made.
     Raises ValueError if there are neither image, text nor labels.
     """
     file, needed = path.name, ("image", "text", "labels")
-    if not any(name in arrays for name in needed):
-        raise ValueError(f"{file}: expected the arrays image, text and labels, got none of them")
+    if not any(name in columns for name in needed):
+        found = ", ".join(columns) or "nothing"
+        raise ValueError(f"{file}: expected the arrays image, text and labels, found {found}: rename them")
+    arrays = whole_arrays(file, columns, report)
     for name in needed:
         if name not in arrays:
-            found = ", ".join(arrays)
-            report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {found}"))
+            available = ", ".join(arrays)
+            report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {available}"))
     image, text = (_features(file, name, arrays.get(name), report) for name in ("image", "text"))
     labels, clean_labels, names = _array_labels(file, arrays, vocabulary, report)
     strings = {name: _vector(file, name, arrays.get(name), report) for name in ("ids", "split", "group")}
-    columns = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
-    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    known = {"image": image, "text": text, "labels": labels, "clean_labels": clean_labels, **strings}
+    lengths = {name: len(column) for name, column in known.items() if column is not None}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        actual = ", ".join(f"{name} {length}" for name, length in lengths.items())
         lasts = {
             column.shape[-1] for column in (image, text, labels) if column is not None and column.ndim == 2
         }
         hint = "; samples seem to lie in columns: transpose the arrays" if len(lasts) == 1 else ""
-        report(Problem("lengths", f"{file}: expected arrays of the same length, got {told}{hint}"))
+        report(Problem("lengths", f"{file}: expected arrays of the same length, got {actual}{hint}"))
     elif not max(lengths.values(), default=0):
         report(Problem("empty table", f"{file}: expected at least one row, got none"))
     rows = max(lengths.values(), default=0)
@@ -105,7 +97,7 @@ def array_pairs(
         clean_labels=clean_labels,
         split=split,
         source=source_file(
-            path, {name: shape_and_type(column) for name, column in columns.items() if column is not None}
+            path, {name: shape_and_type(column) for name, column in known.items() if column is not None}
         ),
         groups=groups,
     )
@@ -125,13 +117,13 @@ def _check_array_ids(place: Place, ids: NDArray[np.str_], report: Report) -> Non
 def _features(file: str, name: str, values: Any, report: Report) -> NDArray[Any] | None:
     if values is None:
         return None
-    wanted = "(n, ...)" if name == "image" else "(n, d)"
+    expected = "(n, ...)" if name == "image" else "(n, d)"
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        came = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else "strings"
-        report(Problem("no features", f"{file}: {name}: expected real numbers {wanted}, got {came}"))
+        actual = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else "strings"
+        report(Problem("no features", f"{file}: {name}: expected real numbers {expected}, got {actual}"))
         return None
     if values.ndim < 2 or (name == "text" and values.ndim > 2) or 0 in values.shape[1:]:
-        report(Problem("no features", f"{file}: {name}: expected shape {wanted}, got {values.shape}"))
+        report(Problem("no features", f"{file}: {name}: expected shape {expected}, got {values.shape}"))
         return None
     for row in rows_not_finite(values):
         report(Problem(f"{name} not finite", f"{file}: {name}: row {row} holds NaN or inf (as float32)", row))
@@ -151,10 +143,10 @@ def rows_not_finite(features: NDArray[Any]) -> Iterator[int]:
 def _array_labels(
     file: str, arrays: dict[str, Any], vocabulary: tuple[str, ...] | None, report: Report
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, tuple[str, ...]]:
-    given, clean = arrays.get("labels"), arrays.get("clean_labels")
-    if isinstance(given, list):
-        return _listed_labels(file, given, clean, vocabulary, report)
-    labels = _binary(file, "labels", given, report)
+    noisy, clean = arrays.get("labels"), arrays.get("clean_labels")
+    if isinstance(noisy, list):
+        return _listed_labels(file, noisy, clean, vocabulary, report)
+    labels = _binary(file, "labels", noisy, report)
     clean_labels = _binary(file, "clean_labels", clean, report)
     if labels is None:
         return None, None, ()
@@ -170,19 +162,19 @@ def _array_labels(
         if name not in known:
             rows = np.flatnonzero(labels[:, number])
             where = f"{file}, row {rows[0]}" if len(rows) else f"{file}, label_names"
-            message = f"{where}: expected labels of the vocabulary, got the unknown label {short(name)}"
+            message = f"{where}: expected labels of the vocabulary, got the unknown label {shown(name)}"
             report(Problem("unknown label", message, int(rows[0]) if len(rows) else None))
     ordered = [None if old is None else _in_order(old, names, vocabulary) for old in (labels, clean_labels)]
     return ordered[0], ordered[1], vocabulary
 
 
 def _listed_labels(
-    file: str, given: list[list[str]], clean: Any, vocabulary: tuple[str, ...] | None, report: Report
+    file: str, noisy: list[list[str]], clean: Any, vocabulary: tuple[str, ...] | None, report: Report
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, tuple[str, ...]]:
     if clean is not None and not isinstance(clean, list):
         report(Problem("classes", f"{file}: clean_labels: expected lists of strings, as labels, got numbers"))
         clean = None
-    for column, lists in (("labels", given), ("clean_labels", clean or [])):
+    for column, lists in (("labels", noisy), ("clean_labels", clean or [])):
         for row, names in enumerate(lists):
             kind, wrong = wrong_labels(names, [name.strip() for name in names], "", False, set())
             if wrong:
@@ -193,7 +185,7 @@ def _listed_labels(
 
     clean_lists = None if clean is None else stripped(clean)
     return number_labels(
-        file, lambda row: f"{file}, row {row}", stripped(given), clean_lists, vocabulary, report
+        file, lambda row: f"{file}, row {row}", stripped(noisy), clean_lists, vocabulary, report
     )
 
 

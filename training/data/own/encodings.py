@@ -19,12 +19,12 @@ def check_encoding(name: str, start: bytes) -> None:
 
     Raises ValueError naming the file `name`.
     """
-    found = next((told for mark, told in _MARKS.items() if start.startswith(mark)), None)
-    if found is None and len(start) >= 4 and start[:4].count(0) >= 2 and start[:4].strip(b"\0"):
-        found = "UTF-16 or UTF-32"
-    if found:
+    encoding = next((known for mark, known in _MARKS.items() if start.startswith(mark)), None)
+    if encoding is None and len(start) >= 4 and start[:4].count(0) >= 2 and start[:4].strip(b"\0"):
+        encoding = "UTF-16 or UTF-32"
+    if encoding:
         raise ValueError(
-            f"{name}: expected UTF-8, got {found}; save it as UTF-8 (of spreadsheets: CSV UTF-8)"
+            f"{name}: expected UTF-8, got {encoding}; save it as UTF-8 (of spreadsheets: CSV UTF-8)"
         )
 
 
@@ -34,7 +34,7 @@ def split_lines(path: Path) -> Iterator[bytes]:
     Other breaks may stand inside a text. Raises ValueError as `check_encoding` does.
     """
     with path.open("rb") as file:
-        check_encoding(str(path), file.read(4))
+        check_encoding(path.name, file.read(4))
         file.seek(0)
         if not _ends_with_cr(file):
             file.seek(0)

@@ -4,15 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scbch_keras.training.data.own.formats import (
-    Table,
-    read_csv,
-    read_hdf5,
-    read_jsonl,
-    read_npz,
-    read_parquet,
-)
+from scbch_keras.training.data.own.formats import read_hdf5, read_npz
 from scbch_keras.training.data.own.matlab import is_matlab_hdf5, read_matlab
+from scbch_keras.training.data.own.parquet import read_parquet
+from scbch_keras.training.data.own.rows import Rows, read_csv, read_jsonl
 from scbch_keras.training.data.problems import Report
 
 
@@ -27,4 +22,5 @@ ARRAY_READERS: dict[str, Callable[[Path, Report], dict[str, Any]]] = {
     ".mat": read_matlab,
     ".parquet": read_parquet,
 }
-TABLE_READERS: dict[str, Callable[[Path, Report], Table]] = {".csv": read_csv, ".jsonl": read_jsonl}
+"""File -> its arrays, or what reads them (`Column`), by name."""
+TABLE_READERS: dict[str, Callable[[Path, Report], Rows]] = {".csv": read_csv, ".jsonl": read_jsonl}

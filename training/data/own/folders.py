@@ -14,10 +14,10 @@ def visible_files(folder: Path, suffixes: Container[str], deep: bool = True) -> 
 
     Whatever begins with a '.' is left out, files and folders: systems put their own there, such as `._cat.jpg`.
     """
-    found = folder.rglob("*") if deep else folder.iterdir()
+    paths = folder.rglob("*") if deep else folder.iterdir()
     return sorted(
         path
-        for path in found
+        for path in paths
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scbch_keras.training.data.problems import short
+from scbch_keras.checks import shown
 
 SEPARATORS = (
     ",;|/\t\n\r\v\f\u2028\u2029"
@@ -88,30 +88,30 @@ def other_notation(cell: str, names: list[str], separator: str, separated: bool)
     """
     text = cell.strip()
     if _is_enclosed(text) or any(_QUOTED.fullmatch(name) for name in names):
-        message = f"expected names separated by {separator!r} or a JSON list, got {short(cell)}"
+        message = f"expected names separated by {separator!r} or a JSON list, got {shown(cell)}"
         return "other notation", f'{message}: write ["cat", "dog"] or cat{separator}dog; {_AS_LIST}'
     other = next((mark for mark in SEPARATORS if mark != separator and mark in text), None)
     if other and separated:
         hint = f"other labels are parted by {separator!r}"
         return (
             "mixed separators",
-            f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}",
+            f"expected no {other!r}, got {shown(cell)}: {hint}; {_as_list(names, other)}",
         )
     if other:
         hint = f"no row has the separator {separator!r}: choose {other!r} if it parts labels here"
         return (
             "mixed separators",
-            f"expected no {other!r}, got {short(cell)}: {hint}; {_as_list(names, other)}",
+            f"expected no {other!r}, got {shown(cell)}: {hint}; {_as_list(names, other)}",
         )
     row = next((name for name in names if _VALUES.fullmatch(name)), None)
     if row is not None:
-        message = f"expected names of labels, got {short(cell)}, a row of values"
+        message = f"expected names of labels, got {shown(cell)}, a row of values"
         return (
             "other notation",
             f"{message}: write the names of the labels that are set, or give the 0/1 as npz",
         )
     if any(name.startswith("__label__") for name in names):
-        return "other notation", f"expected names of labels, got {short(cell)}: leave out the '__label__'"
+        return "other notation", f"expected names of labels, got {shown(cell)}: leave out the '__label__'"
     missing = next((name for name in names if name in _MISSING), None)
     if missing is not None:
         message = f"expected names of labels, got {missing!r}, which stands for a missing value"

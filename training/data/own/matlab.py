@@ -4,8 +4,7 @@ MATLAB 7.3 stores columns first, which HDF5 shows with the axes turned round; he
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.limits import check_unfolded
-from scbch_keras.training.data.own.formats import ARRAYS
-from scbch_keras.training.data.problems import CORRUPT, Problem, Report
+from scbch_keras.stored import CORRUPT
+from scbch_keras.training.data.own.formats import STRINGS, Column
+from scbch_keras.training.data.problems import Report
 
 if TYPE_CHECKING:
     from scbch_keras.training.data import matlab5
 
-_STRINGS = ("ids", "label_names", "split", "group")
 _HEADER = b"MATLAB 7.3 MAT-file"
 _SPARSE = "MATLAB_sparse"
 
@@ -31,65 +30,38 @@ def is_matlab_hdf5(path: Path) -> bool:
         return file.read(len(_HEADER)) == _HEADER
 
 
-def read_matlab(path: Path, report: Report) -> dict[str, Any]:
-    """Those of `ARRAYS` that a MATLAB file holds; sparse ones become dense. ValueError: it is no MATLAB file."""
-    arrays: dict[str, Any] = {}
-    faults: list[Problem] = []  # told below, where a report that raises is not taken for a damaged file
-    with _variables(path) as variables:
-        for name in (name for name in ARRAYS if name in variables):
-            try:
-                value = variables[name]()
-                arrays[name] = _strings(value) if name in _STRINGS else value
-            except CORRUPT as error:
-                message = f"{path.name}: the array {name!r} cannot be read: {error}"
-                faults.append(Problem("unreadable array", message))
-        if not arrays and not faults:
-            found = ", ".join(variables) or "nothing"
-            raise ValueError(
-                f"{path.name}: expected the arrays image, text and labels, found {found}: rename them"
-            )
-    for fault in faults:
-        report(fault)
-    return arrays
-
-
-def read_matlab_rows(path: Path, name: str) -> tuple[NDArray[Any], NDArray[np.str_] | None]:
-    """An array of a MATLAB file, and `ids` where it has them. ValueError: it has no such array, or cannot be read."""
-    with _variables(path) as variables:
-        try:
-            if name not in variables:
-                raise ValueError(f"there is none; there are {', '.join(variables) or 'none'}")
-            ids = _strings(variables["ids"]()) if "ids" in variables else None
-            return np.asarray(variables[name]()), ids
-        except CORRUPT as error:
-            raise ValueError(f"{path}: the array {name!r} cannot be read: {error}") from error
-
-
-@contextmanager
-def _variables(path: Path) -> Iterator[dict[str, Callable[[], Any]]]:
-    """What reads each variable of the file, while it is open."""
+def read_matlab(path: Path, report: Report) -> dict[str, Column]:
+    """The variables of a MATLAB file; sparse ones become dense. ValueError: it is no MATLAB file."""
     import h5py
 
     from scbch_keras.training.data import matlab5
 
     expected = f"{path.name}: expected a MATLAB file, of version 5 or 7.3"
-    variables: dict[str, Callable[[], Any]]
-    with ExitStack() as stack:
-        try:
-            if not h5py.is_hdf5(path):
-                found = matlab5.variables(path)
-                variables = {name: partial(_in_version_5, path, found[name]) for name in found}
-            else:
-                file = stack.enter_context(h5py.File(path))
-                variables = {name: partial(_in_hdf5, file, name) for name in file if name != "#refs#"}
-        except CORRUPT as error:
-            raise ValueError(f"{expected}: {error}") from error
-        if h5py.is_hdf5(path) and not is_matlab_hdf5(path):
-            raise ValueError(
-                f"{expected}, got HDF5 without MATLAB's header: nobody knows which of its axes comes first. "
-                "Save it with -v7.3, or name it .h5 if rows come first"
-            )
-        yield variables
+    is_hdf5 = h5py.is_hdf5(path)
+    try:
+        if is_hdf5:
+            with h5py.File(path) as file:
+                readers = {name: partial(_in_hdf5, path, name) for name in file if name != "#refs#"}
+        else:
+            readers = {
+                name: partial(_in_version_5, path, variable)
+                for name, variable in matlab5.variables(path).items()
+            }
+    except CORRUPT as error:
+        raise ValueError(f"{expected}: {error}") from error
+    if is_hdf5 and not is_matlab_hdf5(path):
+        raise ValueError(
+            f"{expected}, got HDF5 without MATLAB's header: nobody knows which of its axes comes first. "
+            "Save it with -v7.3, or name it .h5 if rows come first"
+        )
+    return {
+        name: Column(partial(_read_strings, read) if name in STRINGS else read)
+        for name, read in readers.items()
+    }
+
+
+def _read_strings(read: Callable[[], Any]) -> NDArray[np.str_]:
+    return _strings(read())
 
 
 def _in_version_5(path: Path, variable: "matlab5.Variable") -> Any:
@@ -108,7 +80,14 @@ def _in_version_5(path: Path, variable: "matlab5.Variable") -> Any:
     return scipy.io.loadmat(path, variable_names=[variable.name])[variable.name]
 
 
-def _in_hdf5(file: Any, name: str) -> Any:
+def _in_hdf5(path: Path, name: str) -> Any:
+    import h5py
+
+    with h5py.File(path) as file:
+        return _value_in_hdf5(file, name)
+
+
+def _value_in_hdf5(file: Any, name: str) -> Any:
     import h5py
 
     from scbch_keras.training.data.hdf5 import dataset_in

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.preprocessing.pictures import PICTURE_FORMATS, decoded
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.folders import visible_files
-from scbch_keras.training.data.own.formats import Table
-from scbch_keras.training.data.own.groups import Groups, group_rows
+from scbch_keras.training.data.own.groups import group_rows
+from scbch_keras.training.data.own.labelled import LabelledRows
+from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
-from scbch_keras.training.data.pairs import SourceFile
 from scbch_keras.training.data.problems import (
     NO_TEXT,
     Problem,
@@ -26,7 +26,6 @@ from scbch_keras.training.data.problems import (
     check_ids,
     check_split,
     shape_and_type,
-    short,
     source_file,
 )
 
@@ -36,35 +35,21 @@ OPTIONAL = ("split", "clean_labels", "group")
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class RawPairs:
+@dataclass(frozen=True, kw_only=True)
+class RawPairs(LabelledRows):
     """Pictures and texts with their labels, n rows, before they are made into features."""
 
-    ids: NDArray[np.str_]
-    """(n,), each once."""
     pictures: tuple[Path, ...]
     texts: list[str]
-    labels: NDArray[np.uint8]
-    """0/1 (n, C), as the table gives them."""
-    label_names: tuple[str, ...]
-    clean_labels: NDArray[np.uint8] | None
-    split: NDArray[np.str_] | None
-    """(n,) of `SPLITS`, where the table has such a column."""
-    source: SourceFile
-    groups: Groups | None = None
-    """Rows of one item: by the column `group`, else by equal pictures (the same file, or the same bytes)."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def table_in(folder: Path) -> Path:
     """The one table of a folder. Raises ValueError if there is none, or more."""
     tables = visible_files(folder, TABLE_READERS, deep=False)
     if len(tables) != 1:
-        came = ", ".join(table.name for table in tables) or "none"
+        actual = ", ".join(table.name for table in tables) or "none"
         raise ValueError(
-            f"{folder}: expected one .csv or .jsonl table in the folder, got {came}; give its path"
+            f"{folder}: expected one .csv or .jsonl table in the folder, got {actual}; give its path"
         )
     return tables[0]
 
@@ -88,13 +73,13 @@ def raw_pairs(
         report(Problem("empty table", f"{table.name}: expected at least one row after the header, got none"))
     missing = [name for name in COLUMNS if name not in table.columns]
     for name in missing if table.columns else ():
-        found = ", ".join(map(repr, table.columns))
-        report(Problem("missing column", f"{table.name}: the column {name!r} is missing; found: {found}"))
+        available = ", ".join(map(repr, table.columns))
+        report(Problem("missing column", f"{table.name}: the column {name!r} is missing; found: {available}"))
     ids = _strings(table, "id", report)
     names = _strings(table, "picture", report)
     texts = _strings(table, "text", report)
     check_ids(table.place, ids if "id" in table.columns else [], report)
-    given = label_lists(table, "labels", separator, vocabulary, report)
+    noisy = label_lists(table, "labels", separator, vocabulary, report)
     clean = None
     if "clean_labels" in table.columns:
         clean = label_lists(table, "clean_labels", separator, vocabulary, report)
@@ -102,16 +87,16 @@ def raw_pairs(
     if split is not None:
         check_split(table.name, table.place, split, report)
     labels, clean_labels, label_names = number_labels(
-        table.name, table.place, given, clean, vocabulary, report
+        table.name, table.place, noisy, clean, vocabulary, report
     )
-    found_pictures = _picture_paths(path.parent, table, names, report)
+    paths = _picture_paths(path.parent, table, names, report)
     digests: tuple[str | None, ...] = ()
     if check:
-        digests = _check_pictures(table, found_pictures, report, progress)
+        digests = _check_pictures(table, paths, report, progress)
     if "group" in table.columns:
         groups = group_rows(_strings(table, "group", report), "the column group")
     else:
-        groups = group_rows(digests or found_pictures, "equal pictures")
+        groups = group_rows(digests or paths, "equal pictures")
     arrays = {"rows": f"{len(ids)}", "labels": shape_and_type(labels)}
     if digests:
         every = hashlib.sha256("".join(digest or "-" for digest in digests).encode())
@@ -145,15 +130,15 @@ def _strings(table: Table, column: str, report: Report) -> list[str]:
     return values
 
 
-def _wrong_string(value: Any, column: str, there: bool) -> str:
-    if not there:
+def _wrong_string(value: Any, column: str, exists: bool) -> str:
+    if not exists:
         return "it is missing in this row"
     if not isinstance(value, str):
-        return f"expected a string, got {short(value)}"
+        return f"expected a string, got {shown(value)}"
     if not value and column in ("id", "picture", "group"):
         return "expected a value, got an empty cell"
     if NO_TEXT.search(value):
-        return f"expected text, got a NUL or half a surrogate pair in {short(value)}"
+        return f"expected text, got a NUL or half a surrogate pair in {shown(value)}"
     return ""
 
 
@@ -175,15 +160,15 @@ def _picture_path(root: Path, name: str) -> tuple[str, str, Path | None]:
         if Path(name).is_absolute() or not path.is_relative_to(root):
             return (
                 "picture outside",
-                f"expected a path inside the folder, got {short(name)}, outside of it",
+                f"expected a path inside the folder, got {shown(name)}, outside of it",
                 None,
             )
         if path.is_file():
             return "", "", path
     except (OSError, ValueError, RuntimeError) as error:  # loops of links, names that no file can have
-        return "missing picture", f"expected a picture, got {short(name)}: {error}", None
+        return "missing picture", f"expected a picture, got {shown(name)}: {error}", None
     hint = "; folders are parted by '/'" if "\\" in name else ""
-    return "missing picture", f"expected a picture, got {short(name)}, which is no file{hint}", None
+    return "missing picture", f"expected a picture, got {shown(name)}, which is no file{hint}", None
 
 
 def _check_pictures(
@@ -192,8 +177,8 @@ def _check_pictures(
     digests = []
     for row, (fault, digest) in enumerate(_look(paths)):
         if fault:
-            told = f"expected a whole picture, got {short(table.cells[row]['picture'])}: {fault}"
-            report(Problem("broken picture", f"{table.place(row)}: picture: {told}", row))
+            message = f"expected a whole picture, got {shown(table.cells[row]['picture'])}: {fault}"
+            report(Problem("broken picture", f"{table.place(row)}: picture: {message}", row))
         digests.append(digest)
         if progress:
             progress(row + 1, len(paths))

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from scbch_keras.training.data.own.arrays import ArrayPairs, array_pairs
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
+from scbch_keras.training.data.own.fixed_data import data_file
 from scbch_keras.training.data.own.groups import agree, draw_rows, shared_items
-from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs, table_in
+from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs
+from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import check_names
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.data.problems import SPLITS, Report, refuse
 
 
 class Gathered(NamedTuple):
-    """Data with what came to light on the way: SHA-256 of each picture (None: not read), unused columns."""
+    """Data with what was noted while it was read: SHA-256 of each picture (None: not read), unused columns."""
 
     pairs: RawPairs | ArrayPairs
     digests: tuple[str | None, ...] = ()
@@ -29,7 +31,7 @@ class Gathered(NamedTuple):
 
 
 class OwnSplit(NamedTuple):
-    """Rows (int64, ascending) of the three parts, and how they came about."""
+    """Rows (int64, ascending) of the three parts of a split, and how they were chosen."""
 
     train: NDArray[np.int64]
     query: NDArray[np.int64]
@@ -49,7 +51,7 @@ def read_own(
 
     Args:
         path: .npz, .h5, .hdf5, .mat or .parquet with features; or a folder of pictures with one .csv or .jsonl table
-            in it, or that table.
+            in it, or that table; or the folder that `scbch fix` wrote.
         separator: one character, between the labels of a cell.
         label_names: the vocabulary of an earlier run: labels then are in its order, and others are refused.
             None: the names that occur, sorted; or those of the file.
@@ -80,15 +82,14 @@ def gather(
     vocabulary = None if label_names is None else check_names("label_names", label_names)
     if not isinstance(separator, str) or len(separator) != 1 or separator.isalnum() or separator in '"\r\n':
         raise ValueError(f"separator: expected one character, no letter, digit or quote, got {separator!r}")
-    if file.is_dir():
-        file = table_in(file)
+    file = data_file(file)
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file or folder")
     ending = file.suffix.lower()
     if ending in ARRAY_READERS:
         return Gathered(array_pairs(file, ARRAY_READERS[ending](file, report), vocabulary, report))
     if ending in TABLE_READERS:
-        table = TABLE_READERS[ending](file, report)
+        table = Table.of(file.name, TABLE_READERS[ending](file, report))
         return Gathered(*raw_pairs(file, table, separator, vocabulary, report, check_pictures, progress))
     expected = ", ".join((*ARRAY_READERS, *TABLE_READERS))
     raise ValueError(f"{file.name}: expected a folder of pictures with a table, or one of {expected}")
@@ -174,8 +175,8 @@ def retrieval_data(
         features = {"image": data.image, "text": data.text}
     for name, values in features.items():
         if values is None or len(values) != len(data):
-            came = "none" if values is None else f"{len(values)} rows"
-            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {came}")
+            actual = "none" if values is None else f"{len(values)} rows"
+            raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {actual}")
     pictures = data.pictures if isinstance(data, RawPairs) else None
     # Pairs.groups share their labels; captions of one picture need not.
     groups, notes = None, dict(split.notes)

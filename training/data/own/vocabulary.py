@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import shown
 from scbch_keras.files import replaced, stored_json
 from scbch_keras.limits import check_unfolded
-from scbch_keras.training.data.own.formats import Table
+from scbch_keras.stored import FileKind
 from scbch_keras.training.data.own.label_cells import are_bit_strings, is_list, names_in, other_notation
-from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report, short
+from scbch_keras.training.data.own.rows import Table
+from scbch_keras.training.data.problems import NO_TEXT, Place, Problem, Report
 
-_FORMAT = "scbch vocabulary 1"
+_STORED = FileKind("a vocabulary file", "format", ("scbch vocabulary 1",))
 
 
 def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -29,8 +31,8 @@ def names_of(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
 def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArray[np.uint8]:
     """Lists of names, n of them -> 0/1 (n, len(names)). Names that are not in `names` are left out."""
     column = {name: number for number, name in enumerate(names)}
-    told = f"{len(lists):,} rows of {len(names):,} different labels"
-    check_unfolded(told, len(lists) * len(names), sum(len(name) for present in lists for name in present))
+    table = f"{len(lists):,} rows of {len(names):,} different labels"
+    check_unfolded(table, len(lists) * len(names), sum(len(name) for present in lists for name in present))
     labels = np.zeros((len(lists), len(names)), np.uint8)
     for row, present in enumerate(lists):
         labels[row, [column[name] for name in present if name in column]] = 1
@@ -69,7 +71,7 @@ def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
     Raises ValueError naming `where`, what was expected and what came.
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise ValueError(f"{where}: expected a sequence of names, got {short(names)}")
+        raise ValueError(f"{where}: expected a sequence of names, got {shown(names)}")
     checked = tuple(names)
     if not checked:
         raise ValueError(f"{where}: expected at least one name, got none")
@@ -77,10 +79,10 @@ def check_names(where: str, names: Iterable[str]) -> tuple[str, ...]:
     for place, name in enumerate(checked):
         if not isinstance(name, str) or not name or name != name.strip():
             raise ValueError(
-                f"{where}: expected names without blanks around them, got {short(name)} at {place}"
+                f"{where}: expected names without blanks around them, got {shown(name)} at {place}"
             )
         if name in seen:
-            raise ValueError(f"{where}: expected each name once, got {short(name)} again at {place}")
+            raise ValueError(f"{where}: expected each name once, got {shown(name)} again at {place}")
         seen.add(name)
     return tuple(str(name) for name in checked)
 
@@ -96,7 +98,7 @@ def save_vocabulary(path: str | os.PathLike[str], names: Iterable[str]) -> None:
     Raises ValueError for names that `check_names` refuses.
     """
     checked = check_names("names", names)
-    content = {"format": _FORMAT, "sha256": vocabulary_sha256(checked), "names": checked}
+    content = _STORED.marked({"sha256": vocabulary_sha256(checked), "names": checked})
     with replaced(Path(path)) as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
 
@@ -107,34 +109,13 @@ def load_vocabulary(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises ValueError if there is no such file, if it is another kind of file, or if it was changed by hand.
     """
     path = Path(path)
-    try:
-        content = stored_json(path)
-        if content["format"] != _FORMAT:
-            raise ValueError(f"its format is {content['format']!r}")
+    with _STORED.reading(path.name):
+        content = _STORED.unmarked(stored_json(path))
         names, checksum = content["names"], content["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name}: expected a vocabulary file: {error}") from error
     checked = check_names(path.name, names)
     if vocabulary_sha256(checked) != checksum:
         raise ValueError(f"{path.name}: the names do not fit the checksum beside them: the file was changed")
     return checked
-
-
-def check_same_vocabulary(path: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Refuse names that are not those of the vocabulary file, in the same order.
-
-    Raises ValueError saying which names the file has not, which it has beyond, or where the order parts.
-    """
-    saved, ours = load_vocabulary(path), check_names("names", names)
-    if saved == ours:
-        return
-    unknown, missing = sorted(set(ours) - set(saved)), sorted(set(saved) - set(ours))
-    if unknown or missing:
-        told = f"unknown to it: {short(unknown)}; missing here: {short(missing)}"
-    else:
-        place = next(place for place, name in enumerate(saved) if name != ours[place])
-        told = f"the order differs: at {place} it has {saved[place]!r}, here {ours[place]!r} stands"
-    raise ValueError(f"{Path(path).name}: the vocabulary is of another run; {told}")
 
 
 def label_lists(
@@ -146,7 +127,7 @@ def label_lists(
     known = set(vocabulary or ())
     if vocabulary is None and are_bit_strings(written, separator):
         row = next(row for row, cell in enumerate(written) if cell)
-        message = f"expected names of labels, got {short(written[row])}, a row of 0 and 1 like all others"
+        message = f"expected names of labels, got {shown(written[row])}, a row of 0 and 1 like all others"
         hint = "write the names of the labels that are set, or give the 0/1 as npz"
         report(Problem("other notation", f"{table.place(row)}: {column}: {message}: {hint}", row))
     lists = []
@@ -168,14 +149,14 @@ def wrong_labels(
     separated: whether any row has the separator. known: names that may hold other separators.
     """
     if names is None:
-        return "bad labels", f"expected a string or a list of strings, got {short(cell)}"
+        return "bad labels", f"expected a string or a list of strings, got {shown(cell)}"
     if "" in names:
-        return "empty label", f"expected names, got an empty one in {short(cell)}"
+        return "empty label", f"expected names, got an empty one in {shown(cell)}"
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
-        return "label twice", f"expected each label once, got {short(twice)} again in {short(cell)}"
+        return "label twice", f"expected each label once, got {shown(twice)} again in {shown(cell)}"
     if any(NO_TEXT.search(name) for name in names):
-        return "bad labels", f"expected text, got a NUL or half a surrogate pair in {short(cell)}"
+        return "bad labels", f"expected text, got a NUL or half a surrogate pair in {shown(cell)}"
     if isinstance(cell, str) and not is_list(cell) and not known.issuperset(names):
         return other_notation(cell, names, separator, separated)
     return "", ""
@@ -184,22 +165,22 @@ def wrong_labels(
 def number_labels(
     file: str,
     place: Place,
-    given: list[list[str]],
+    noisy: list[list[str]],
     clean: list[list[str]] | None,
     vocabulary: tuple[str, ...] | None,
     report: Report,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, tuple[str, ...]]:
     """Label lists and clean ones -> (0/1, clean 0/1, names). `vocabulary`: None if it is yet to be made of them."""
-    names = names_of([*given, *(clean or [])]) if vocabulary is None else vocabulary
-    if not names and given:
+    names = names_of([*noisy, *(clean or [])]) if vocabulary is None else vocabulary
+    if not names and noisy:
         report(Problem("no labels", f"{file}: labels: expected labels, got none in any row"))
     known = set(names)
-    for lists in (given, clean or []) if vocabulary is not None else ():
+    for lists in (noisy, clean or []) if vocabulary is not None else ():
         for row, present in enumerate(lists):
             for name in sorted(set(present) - known):
                 message = (
-                    f"{place(row)}: expected labels of the vocabulary, got the unknown label {short(name)}"
+                    f"{place(row)}: expected labels of the vocabulary, got the unknown label {shown(name)}"
                 )
                 report(Problem("unknown label", message, row))
     clean_labels = None if clean is None else label_matrix(clean, names)
-    return label_matrix(given, names), clean_labels, names
+    return label_matrix(noisy, names), clean_labels, names

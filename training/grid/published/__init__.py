@@ -44,10 +44,10 @@ def ablation() -> tuple[Published, ...]:
 
 
 def _read(name: str, method: str, about: str) -> tuple[Published, ...]:
-    found: dict[tuple[str, str], Published] = {}
+    results: dict[tuple[str, str], Published] = {}
     text = (files(__name__) / name).read_text(encoding="utf-8")
     for line in csv.DictReader(text.splitlines()):
         one = Published(line["dataset"], line[method], line[about], {})
-        one = found.setdefault((one.dataset, one.method), one)
+        one = results.setdefault((one.dataset, one.method), one)
         one.percent[float(line["noise_rate"]), int(line["bits"])] = float(line["mean_map_percent"])
-    return tuple(found.values())
+    return tuple(results.values())

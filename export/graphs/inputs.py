@@ -1,0 +1,88 @@
+"""What the encoders of a model take: names, shapes, types, and which values they can be compared on."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+
+from scbch_keras.modalities import MODALITIES
+
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
+_MASK = 2
+_PIXEL = 256
+
+
+class Input(NamedTuple):
+    """One input of an encoder.
+
+    shape: batch first and None.
+    dtype: "float32" or "int32".
+    below: of whole numbers, the first that is too large to be tried.
+    """
+
+    shape: list[int | None]
+    dtype: str
+    below: int
+
+
+def encoder_inputs(model: Any) -> dict[str, dict[str, Input]]:
+    """Modality -> its inputs by name; the one input of a branch has the modality's. The model must be built.
+
+    Raises:
+        ValueError: a branch with several inputs whose types are not known, or with names that servers do not take.
+    """
+    shapes = model.get_build_config()["input_shape"]
+    return {modality: _inputs(model, modality, shapes[modality]) for modality in MODALITIES}
+
+
+def is_named(model: Any, modality: str) -> bool:
+    """Whether the branch takes a dict."""
+    return isinstance(model.get_build_config()["input_shape"][modality], Mapping)
+
+
+def described_inputs(model: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    """`encoder_inputs` as a manifest has them."""
+    return {
+        modality: {name: {"shape": given.shape, "dtype": given.dtype} for name, given in inputs.items()}
+        for modality, inputs in encoder_inputs(model).items()
+    }
+
+
+def _inputs(model: Any, modality: str, shape: Any) -> dict[str, Input]:
+    branch = getattr(model, f"{modality}_branch")
+    declared = branch.inputs
+    if not isinstance(shape, Mapping):
+        dtype = "float32" if declared.single is None else declared.single.dtype
+        tensor = None if declared.single is None else branch.body.inputs[0]
+        return {modality: _input(shape, dtype, tensor)}
+    if declared.named is None:
+        raise ValueError(
+            f"the {modality} branch has the inputs {', '.join(shape)}, and its body does not declare their types: "
+            "make it of tensors, keras.Model(inputs, output), around the model that is there"
+        )
+    if odd := [name for name in shape if not _NAME.fullmatch(name)]:
+        raise ValueError(
+            f"the {modality} branch has an input {odd[0]!r}; servers take names of letters A-Z and a-z, digits and _"
+        )
+    tensors = branch.inputs.tensors_of(branch.body)
+    return {name: _input(sizes, declared.named[name].dtype, tensors[name]) for name, sizes in shape.items()}
+
+
+def _input(shape: Any, dtype: str, tensor: Any) -> Input:
+    is_whole = "int" in dtype or dtype == "bool"
+    below = _below(tensor, dtype) if is_whole else 0
+    return Input([None, *shape[1:]], "int32" if is_whole else "float32", below)
+
+
+def _below(tensor: Any, dtype: str) -> int:
+    """What an embedding of the input has room for; else what a mask, or a pixel, can be."""
+    users = [node.operation for node in tensor._keras_history.operation._outbound_nodes]
+    rows = [
+        layer.input_dim
+        for user in users
+        if isinstance(user, keras.layers.Layer)
+        for layer in user._flatten_layers()
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    return int(min(rows, default=_PIXEL if dtype == "uint8" else _MASK))

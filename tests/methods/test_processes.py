@@ -1,0 +1,115 @@
+"""PyTorch under torchrun: several processes train the model of one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.methods.test_devices import MODEL
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch")
+
+# Batches of 20, of 14, which are parts of 7, and of a single row; and one of 53, which two cannot share evenly.
+TRAIN = """
+import json, pathlib
+from scbch_keras.methods.nrch import NRCH
+rank = int(os.environ.get("RANK", "0"))
+out = pathlib.Path(sys.argv[1])
+x, y = data(54)
+small = lambda: sk.HashBranch(16, (8,))
+results = {}
+for name, make, size, patience in (
+    ("confidence", lambda: model(), 20, 9),
+    ("probabilities", lambda: model(labels="posterior"), 53, 9),
+    ("rows of the training set", lambda: NRCH(16, 3, small(), small(), warmup_epochs=1), 20, 0),
+):
+    keras.utils.set_random_seed(rank)  # the first process' weights and order count
+    made = make()
+    made.compile(keras.optimizers.Adam(1e-3))
+    history = made.fit(x, y, batch_size=size, epochs=3, verbose=2, validation_data=data(11), callbacks=[
+        keras.callbacks.ModelCheckpoint(str(out / f"{name}.weights.h5"), save_weights_only=True),
+        keras.callbacks.EarlyStopping("loss", patience=patience, min_delta=9),
+    ])
+    results[name] = {
+        "history": history.history,
+        "weights": [value.tolist() for value in made.get_weights()],
+        "confidence": [] if made.confidence is None else keras.ops.convert_to_numpy(made.confidence).tolist(),
+        "codes": made.encode_image(x["image"], verbose=0).tolist(),
+    }
+(out / f"{rank}.json").write_text(json.dumps(results, default=float))
+"""
+
+
+def trained(folder, processes, code=TRAIN):
+    folder.mkdir()
+    script = folder / "train.py"
+    script.write_text(MODEL + code)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(launcher if processes > 1 else ()), str(script), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return done, [json.loads(path.read_text()) for path in sorted(folder.glob("?.json"))]
+
+
+def test_processes_train_the_model_of_one(tmp_path):
+    done, results = trained(tmp_path / "one", 1)
+    assert done.returncode == 0, done.stderr
+    [alone] = results
+    done, ranks = trained(tmp_path / "two", 2)
+    assert done.returncode == 0, done.stderr
+    assert len(ranks) == 2
+    assert ranks[0] == ranks[1]
+    assert done.stdout.count("Epoch 1/3") == len(alone)  # one process shows progress
+    for name, expected in alone.items():
+        result = ranks[0][name]
+        assert result["codes"] == expected["codes"]
+        assert list(result["history"]) == list(expected["history"])
+        for key, values in expected["history"].items():
+            np.testing.assert_allclose(
+                result["history"][key], values, rtol=2e-6, atol=1e-6, err_msg=f"{name} {key}"
+            )
+        for ours, theirs in zip(result["weights"], expected["weights"], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        np.testing.assert_allclose(result["confidence"], expected["confidence"], atol=2e-6)
+    assert len(ranks[0]["rows of the training set"]["history"]["loss"]) == 2  # both stopped at the same epoch
+
+
+REFUSED = """
+rank = int(os.environ["RANK"])
+x, y = data(40)
+class Backup(keras.callbacks.BackupAndRestore): pass
+batch = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
+other = {"image": x["image"] + rank, "text": x["text"]}
+loader = [({**{k: v[i:i + 20] for k, v in x.items()}, "index": np.arange(i, i + 20)}, y[i:i + 20]) for i in (0, 20)]
+cases = {
+    "a loader yields the same": lambda: model().fit(loader, epochs=1),
+    "Backup would write one folder from several": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
+    "BatchNormalization": lambda: model(image_branch=batch).fit(x, y),
+    "different data, models or settings": lambda: model().fit(other, y),
+    "model or settings": lambda: model(margin=0.1 + 0.1 * rank).fit(x, y),
+    "the same seed": lambda: model().fit(sk.PairDataset(**x, labels=y, seed=rank)),
+}
+for words, case in cases.items():
+    try:
+        case()
+    except ValueError as error:
+        assert words.split()[-1] in str(error), (words, error)
+    else:
+        sys.exit(words + " trained")
+"""
+
+
+def test_what_processes_cannot_share_is_refused_in_each(tmp_path):
+    code = REFUSED.replace("model(image_branch=batch)", "sk.SCBCH(16, 3, batch, neighbors=3)")
+    done, _ = trained(tmp_path / "refused", 2, code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_processes_that_cannot_meet_are_refused(small_model, pairs, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(RuntimeError, match=r"MASTER_ADDR.* is not set.*torchrun"):
+        small_model().fit(*pairs, epochs=1, verbose=0)
