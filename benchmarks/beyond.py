@@ -1,7 +1,7 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
     KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [exchanges] [failures] [parts] [unseen]
-        [icons] [models] [tags_trained] [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
+        [icons] [models] [tags_trained] [degrees] [rescored] [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
@@ -17,6 +17,8 @@ rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
 `models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at .5
 and .8. `tags_trained`: mAP of training on the tags, with 50 checked rows and without.
+`degrees`: metrics of relevance in degrees by what weighs attraction, on the subset and on made-up samples with two
+attributes, at noise .5. `rescored`: mAP of the subset's codes by Hamming distance and ranked again, and what it costs.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
 """
@@ -28,6 +30,7 @@ from typing import get_args
 
 import numpy as np
 
+from benchmarks.beyond_degrees import degrees, rescored
 from benchmarks.beyond_trained import ICONS, exchanges, models, tags, tags_trained, told
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.audit import auroc
@@ -290,7 +293,8 @@ def main() -> None:
     chosen = {
         part.__name__: part
         for part in (
-            *(estimates, tags, exchanges, failures, parts, unseen, icons, models, tags_trained, epochs),
+            *(estimates, tags, exchanges, failures, parts, unseen, icons, models, tags_trained),
+            *(degrees, rescored, epochs),
         )
     }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")

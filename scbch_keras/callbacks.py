@@ -66,7 +66,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
         """See that the branches take both sets."""
         for name, (x, _) in (("query", self.query), ("database", self.database)):
             try:
-                self.model.check_batch(x)
+                for modality, features in x.items():
+                    self.model.check_encodable(modality, features)
             except ValueError as error:
                 raise ValueError(f"RetrievalMetrics: {name}: {error}") from error
 

@@ -70,12 +70,13 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
             "Several processes read the same batches, each computing its part; that a loader yields the same in each "
             "cannot be known. Pass arrays or a PairDataset."
         )
-    for callback in callbacks:
-        if isinstance(callback, keras.callbacks.BackupAndRestore | ResumableBackup):
-            raise ValueError(
-                f"{type(callback).__name__} would write one folder from several processes. Use ModelCheckpoint, which "
-                "the first one has alone, and load its file in each to go on."
-            )
+    kinds = (keras.callbacks.BackupAndRestore, ResumableBackup)
+    backups = [callback for callback in callbacks if isinstance(callback, kinds)]
+    if backups:
+        raise ValueError(
+            f"{type(backups[0]).__name__} would write one file from several processes. Use ModelCheckpoint, which the "
+            "first one has alone, and load its file in each to go on."
+        )
     if model.moving_statistics():
         raise ValueError(
             "A layer keeps moving means of its inputs (BatchNormalization), of which each process would see a part. "
@@ -85,9 +86,9 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
     shapes = [tuple(weight.shape) for weight in model.weights]
     order = (pairs.seed, pairs.batch_size, pairs.shuffle)
     digest = hashlib.sha256(repr((settings, shapes, order, model.optimizer.get_config())).encode())
-    for name in ("image", "text"):
-        for shown, values in arrays_of(name, getattr(pairs, name)):
-            digest.update(f"{shown} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
+    for modality, features in (("image", pairs.image), ("text", pairs.text)):
+        for name, values in arrays_of(modality, features):
+            digest.update(f"{name} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
     for values in (pairs.labels, pairs.sample_weight):
         digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     if backend.processes.differ(digest.digest()):

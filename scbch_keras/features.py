@@ -88,6 +88,11 @@ def shape_of(features: Any) -> Shape:
     return each(lambda values: (None, *values.shape[1:]), features)
 
 
+def sizes_of(features: Any) -> Shape:
+    """The shape of the features, rows counted."""
+    return each(lambda values: tuple(values.shape), features)
+
+
 def check_inputs(name: str, features: Features, first_row: int = 0) -> None:
     """Refuse features that `check_features` refuses, or whose inputs have not the same number of rows.
 
@@ -185,7 +190,8 @@ def _check_sizes(name: str, shape: tuple[Any, ...], expected: tuple[Any, ...]) -
         None in (want, actual) or want == actual for want, actual in zip(expected, shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} must have shape {expected}; got {shape}.")
+        sizes = ", ".join("n" if size is None else str(size) for size in expected)
+        raise ValueError(f"{name} must have shape ({sizes}); got {shape}.")
 
 
 def _quoted(names: Any) -> str:

@@ -1,7 +1,7 @@
 """The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -9,7 +9,9 @@ import numpy as np
 
 from scbch_keras.arrays import as_array
 from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
+from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.features import as_features, take
+from scbch_keras.labels.matrix import check_labels
 from scbch_keras.retrieval_sets import MAP_NAMES
 
 
@@ -92,6 +94,44 @@ def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[
         return features, y[rows], None if sample_weight is None else sample_weight[rows]
 
     return cut_out(slice(cut)), cut_out(slice(cut, None))
+
+
+def validation_set(model: Any, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
+    """Validation data of a `CrossModalHashing`, checked as training data is.
+
+    Args:
+        model: whose `fit` it is for.
+        data: ({"image", "text"}, labels[, sample_weight]), a `PairDataset` or a loader.
+        batch_size: int, for arrays.
+        steps: int or None, batches of a loader that has no end.
+
+    Raises:
+        ValueError: what training data is refused for, with "validation_data: " before it.
+    """
+    try:
+        if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
+            if len(data) not in (2, 3):
+                raise ValueError(
+                    f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
+                )
+            x, labels, sample_weight = pair_arrays(*data, *[None] * (3 - len(data)))
+            data = PairDataset(
+                **x,
+                labels=labels,
+                batch_size=batch_size,
+                shuffle=False,
+                seed=0,  # drawing one would change the order of the training set
+                sample_weight=sample_weight,
+                soft_labels=model.soft_labels,
+            )
+        if isinstance(data, PairDataset):
+            model.check_batch({"image": data.image, "text": data.text})
+        else:
+            data = LoaderPairs(data, False, model.soft_labels, steps, model.check_batch)
+        check_labels("labels", data.labels, model.num_classes, model.soft_labels)
+    except ValueError as error:
+        raise ValueError(f"validation_data: {error}") from error
+    return data
 
 
 def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:

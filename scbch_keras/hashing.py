@@ -23,6 +23,7 @@ from scbch_keras.fit_arguments import (
     refuse_arrays,
     set_monitor_modes,
     split,
+    validation_set,
 )
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.loader_batches import own_errors
@@ -323,19 +324,21 @@ class CrossModalHashing(HashNetwork):
         self.check_training_set(pairs)
         if validation_data is not None:
             batch_size = kwargs.pop("validation_batch_size", None)
-            validation_data = self._validation_set(
-                validation_data, 32 if batch_size is None else batch_size, kwargs.get("validation_steps")
+            validation_data = validation_set(
+                self,
+                validation_data,
+                32 if batch_size is None else batch_size,
+                kwargs.get("validation_steps"),
             )
         check_batch_sizes("The training set", pairs.batch_sizes)
         check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
 
         self._prepare(pairs)
         train_data = for_keras(pairs)
-        if backend.several_processes():
-            check_processes(self, pairs, keras.tree.flatten(callbacks or []))
         callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
         set_monitor_modes(callbacks, terms=tuple(self._term_means))
         if backend.several_processes():
+            check_processes(self, pairs, callbacks)
             callbacks = callbacks_of_process(callbacks)
             verbose = verbose if backend.processes.rank() == 0 else 0
         validation_data = for_keras(validation_data)
@@ -353,36 +356,6 @@ class CrossModalHashing(HashNetwork):
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""
         check_labels("labels", pairs.labels, self.num_classes, self.soft_labels)
-
-    def _validation_set(self, data: Any, batch_size: int, steps: int | None) -> PairDataset | LoaderPairs:
-        """Validation data, checked as training data is."""
-        try:
-            if isinstance(data, tuple) or (isinstance(data, list) and data and isinstance(data[0], Mapping)):
-                if len(data) not in (2, 3):
-                    raise ValueError(
-                        f"expected (x, labels) or (x, labels, sample_weight); got {len(data)} parts."
-                    )
-                data = self._validation_pairs(batch_size, *data)
-            if isinstance(data, PairDataset):
-                self.check_batch({"image": data.image, "text": data.text})
-            else:
-                data = LoaderPairs(data, False, self.soft_labels, steps, self.check_batch)
-            check_labels("labels", data.labels, self.num_classes, self.soft_labels)
-        except ValueError as error:
-            raise ValueError(f"validation_data: {error}") from error
-        return data
-
-    def _validation_pairs(self, batch_size: int, x: Any, y: Any, sample_weight: Any = None) -> PairDataset:
-        x, y, sample_weight = pair_arrays(x, y, sample_weight)
-        return PairDataset(
-            **x,
-            labels=y,
-            batch_size=batch_size,
-            shuffle=False,
-            seed=0,  # drawing one would change the order of the training set
-            sample_weight=sample_weight,
-            soft_labels=self.soft_labels,
-        )
 
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         """Everything that fit's callbacks need before its first batch: weights, slots, confidence."""

@@ -24,6 +24,7 @@ from scbch_keras.features import (
     finite_rows,
     first_array,
     shape_of,
+    sizes_of,
 )
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
@@ -192,14 +193,18 @@ class HashNetwork(keras.Model):
                 )
             branch.inputs.check_whole(name, x[name], first_row)
 
-    def _checked_features(self, modality: str, features: Any) -> Features:
-        features = as_features(modality, features)
-        check_inputs(modality, features)
+    def check_encodable(self, modality: str, features: Features) -> None:
+        """Raise ValueError for features that the branch as it was built does not take."""
         expected = self._input_shape.get(modality)
         if expected is None:
             raise ValueError(f"The {modality} branch has no weights yet: call fit, build, or load a model.")
-        check_shape(modality, shape_of(features), expected)
+        check_shape(modality, sizes_of(features), expected)
         self._branches()[modality].inputs.check_whole(modality, features)
+
+    def _checked_features(self, modality: str, features: Any) -> Features:
+        features = as_features(modality, features)
+        check_inputs(modality, features)
+        self.check_encodable(modality, features)
         return features
 
     def _codes(self, x: dict[str, Any], batch_size: int, verbose: Any = 0) -> dict[str, NDArray[np.float32]]:

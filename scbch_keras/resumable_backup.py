@@ -26,7 +26,6 @@ from scbch_keras.training_state import (
 )
 
 FILE = "training.npz"
-_FORMAT = 1
 
 
 class ResumableBackup(keras.callbacks.Callback):
@@ -68,6 +67,7 @@ class ResumableBackup(keras.callbacks.Callback):
         self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
         self.fixed_order = flag("fixed_order", fixed_order)
         self._pairs: Any = None
+        self._all: list[Any] = []
         self._others: list[Any] = []
 
     def attach(self, pairs: Any, callbacks: list[Any], train_data: Any) -> None:
@@ -91,7 +91,8 @@ class ResumableBackup(keras.callbacks.Callback):
                 raise ValueError(
                     "CSVLogger must have append=True beside ResumableBackup: it would begin its file anew."
                 )
-        self._pairs, self._others = pairs, [c for c in callbacks if not isinstance(c, _WITHOUT_STATE)]
+        self._pairs, self._all = pairs, callbacks
+        self._others = [c for c in callbacks if not isinstance(c, _WITHOUT_STATE)]
         self._order = LoaderOrder(pairs.loader, self.fixed_order) if isinstance(pairs, LoaderPairs) else None
         self._passed = PassDigest()
         if self._order is not None:
@@ -137,8 +138,7 @@ class ResumableBackup(keras.callbacks.Callback):
             model = self.model
             self._train_function = model.train_function
             model.train_function = backend.passing_over(model.get_metrics_result())
-            for callback in self._others:
-                callback.on_train_batch_begin = callback.on_train_batch_end = _nothing
+            self._muted = _mute(self._all)
         self._epoch, self._since, self._batches = epoch, 0, 0
         self._epoch_random = random_states()
         self._epoch_order = None if self._order is None else self._order.state()
@@ -190,8 +190,10 @@ class ResumableBackup(keras.callbacks.Callback):
                 "follows from the seed, or delete the backup to train anew."
             )
         self.model.train_function, self._train_function = self._train_function, None
-        for callback in self._others:
-            del callback.on_train_batch_begin, callback.on_train_batch_end
+        for callback, methods in self._muted:
+            for name in _OF_BATCHES:
+                delattr(callback, name)
+            vars(callback).update(methods)
         self._restore(state)
 
     def _save(self, epoch: int, batch: int) -> None:
@@ -200,7 +202,6 @@ class ResumableBackup(keras.callbacks.Callback):
         save_state(
             self.path,
             {
-                "format": _FORMAT,
                 "training": {**self._training, **_model_identity(model)},
                 "epoch": epoch,
                 "batch": batch,
@@ -223,10 +224,6 @@ class ResumableBackup(keras.callbacks.Callback):
     def _check(self, state: dict[str, Any]) -> None:
         """Refuse a backup of another training. Raises ValueError."""
         remedy = f"go on with what the backup is of, or delete {self.path} to train anew"
-        if state.get("format") != _FORMAT:
-            raise ValueError(
-                f"{self.path} has format {state.get('format')!r}; this version reads {_FORMAT}; {remedy}."
-            )
         for name, now in {**self._training, **_model_identity(self.model)}.items():
             then = state["training"].get(name)
             if then != now:
@@ -249,6 +246,21 @@ class ResumableBackup(keras.callbacks.Callback):
             self._order.set_state(state["order"])
         self._fixed_pass = state["fixed_pass"]
         set_random_states(state["random"])
+
+
+_OF_BATCHES = ("on_train_batch_begin", "on_train_batch_end")
+
+
+def _mute(callbacks: list[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Keep callbacks from batches; each with the methods that it had of its own, as LambdaCallback has."""
+    muted = []
+    for callback in callbacks:
+        muted.append(
+            (callback, {name: vars(callback)[name] for name in _OF_BATCHES if name in vars(callback)})
+        )
+        for name in _OF_BATCHES:
+            setattr(callback, name, _nothing)
+    return muted
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

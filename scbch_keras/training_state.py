@@ -14,9 +14,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from scbch_keras.files import loads, replaced
-from scbch_keras.npz import read_npz
+from scbch_keras.npz import load_npz
+from scbch_keras.stored import FileKind, json_array
 
 Arrays = dict[str, NDArray[Any]]
+_STORED = FileKind("a backup of a training", "format", (1,), "delete it to train anew")
 _STATE, _CHECKSUM = "state", "sha256"
 
 
@@ -116,15 +118,10 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
         OSError: the file cannot be written; the old one stays.
     """
     arrays: Arrays = {}
-    content = json.dumps(encode(state, arrays)).encode()
-    checksum = np.array(_checksum(content, arrays))
+    content = json_array(_STORED.marked({"state": encode(state, arrays)}))
+    checksum = np.array(_checksum(content.tobytes(), arrays))
     with replaced(path) as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            **{_STATE: np.frombuffer(content, np.uint8), _CHECKSUM: checksum},
-            **arrays,
-        )
+        np.savez(file, allow_pickle=False, **{_STATE: content, _CHECKSUM: checksum}, **arrays)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -134,13 +131,13 @@ def load_state(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is something else, or damaged.
     """
-    arrays = read_npz(path, "backup of a training", (_STATE, _CHECKSUM))
-    content, checksum = arrays.pop(_STATE).tobytes(), str(arrays.pop(_CHECKSUM))
-    if checksum != _checksum(content, arrays):
-        raise ValueError(
-            f"{path} is damaged: its sha256 differs from the one it holds; delete it to train anew"
-        )
-    state: dict[str, Any] = decode(loads(content), arrays)
+    path.stat()
+    with _STORED.reading(path):
+        arrays = load_npz(path)
+        content, checksum = arrays.pop(_STATE).tobytes(), str(arrays.pop(_CHECKSUM))
+        if checksum != _checksum(content, arrays):
+            raise ValueError("its sha256 differs from the one it holds")
+        state: dict[str, Any] = decode(_STORED.unmarked(loads(content))["state"], arrays)
     return state
 
 

@@ -64,12 +64,16 @@ def _cached(name, *command):
     return folder
 
 
+def npm_package(package):
+    """Folder of an npm package, given as name@version."""
+    install = ("install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", package)
+    folder = _cached(package.replace("@", "-"), program("npm"), *install, "--prefix")
+    return folder / "node_modules" / package.partition("@")[0]
+
+
 def onnxruntime_web():
     """Folder of the files that a page needs."""
-    install = ("install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", ONNXRUNTIME_WEB)
-    name = ONNXRUNTIME_WEB.replace("@", "-")
-    folder = _cached(name, program("npm"), *install, "--prefix")
-    return folder / "node_modules" / "onnxruntime-web" / "dist"
+    return npm_package(ONNXRUNTIME_WEB) / "dist"
 
 
 def axe():

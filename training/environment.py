@@ -10,16 +10,19 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # Import name -> package. TensorFlow is here because it writes the release, whatever backend trains.
 _QUICKSTART = {
+    "fastapi": "fastapi",
     "matplotlib": "matplotlib",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
     "py_phosphor_icons": "py-phosphor-icons",
     "resvg_py": "resvg-py",
     "rich": "rich",
     "tensorflow": "tensorflow",
     "tf2onnx": "tf2onnx",
     "typer": "typer",
+    "uvicorn": "uvicorn",
 }
 
 _PACKAGES = (

@@ -72,7 +72,7 @@ def signature(
     bits: int,
     dtype: Literal["float32", "int32", "string", "uint8"] = "float32",
 ) -> dict[str, Any]:
-    """Input, called `name`, and outputs of one encoder; a size of None is free."""
+    """Inputs (one, called `name`) and outputs of one encoder; a size of None is free."""
     return inputs_signature({name: {"shape": input_shape, "dtype": dtype}}, bits)
 
 
@@ -88,7 +88,7 @@ def inputs_signature(inputs: Mapping[str, Mapping[str, Any]], bits: int) -> dict
 
 
 def example_shapes(inputs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, list[int]]:
-    """Modality -> shape of one row, for those whose rows a float list can say: of one input of floats, of one size.
+    """Modality -> shape of one row, where its encoder takes one array of floats of one size, as a float list can hold.
 
     inputs: modality -> inputs of its encoder {name: {"shape", "dtype"}}.
     """

@@ -41,7 +41,7 @@ def _write(
 ) -> None:
     """Write the function that `make` builds, whose large `variables` pass through tf2onnx as inputs.
 
-    free_axes: names of the first axes of its other inputs.
+    free_axes: names of the first axes of its inputs that stay.
     """
     # tf2onnx copies every constant many times over (16 GB for the paper's image branch). Large matrices and
     # kernels enter its graph as inputs and become constants when it is done; onnxruntime folds what is left to fold.

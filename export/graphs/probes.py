@@ -35,23 +35,23 @@ def input_probes(inputs: Mapping[str, Input], rows: int) -> dict[str, NDArray[An
     """
     rng = np.random.default_rng(SEED)
     probes: dict[str, NDArray[Any]] = {}
-    for name, one in inputs.items():
-        shape = (rows, *_sizes(one))
+    for name, given in inputs.items():
+        shape = (rows, *_sizes(given))
         values: NDArray[Any]
-        if one.dtype == "int32":
-            values = rng.integers(0, one.below, shape, np.int32)
+        if given.dtype == "int32":
+            values = rng.integers(0, given.below, shape, np.int32)
         else:
             values = rng.standard_normal(shape, np.float32)
         if rows > 1:
             values[[1, -1]] = 0
-        if one.dtype == "int32" and one.below == 2:
+        if given.dtype == "int32" and given.below == 2:
             values.reshape(rows, -1)[:, 0] = 1
         probes[name] = values
     return probes
 
 
-def _sizes(one: Input) -> list[int]:
-    return [_FREE_SIZE if size is None else size for size in one.shape[1:]]
+def _sizes(given: Input) -> list[int]:
+    return [_FREE_SIZE if size is None else size for size in given.shape[1:]]
 
 
 def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> list[str]:

@@ -1,9 +1,8 @@
 """The application: requests of JSON to codes and results, the Open Inference Protocol, health and metrics."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,41 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from scbch_keras.checks import shown
-from scbch_keras.export.service import open_inference
-from scbch_keras.export.service.bodies import Bodies, RefusedError
+from scbch_keras.export.service import open_inference, search_page, static_files
+from scbch_keras.export.service.answers import REFUSALS, check_json, gone, limited, refused
+from scbch_keras.export.service.bodies import Bodies
+from scbch_keras.export.service.catalogue import Catalogue
 from scbch_keras.export.service.inputs import READERS, read_inputs
-from scbch_keras.export.service.limits import InputError, Limits, OverloadedError
+from scbch_keras.export.service.limits import Limits
 from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.service.work import Work
 
+_KINDS = {
+    "texts": "strings",
+    "pictures": "picture files in base64",
+    "text_features": "lists of numbers",
+    "image_features": "lists of numbers, nested as the model takes them",
+}
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
-def application(release: Path, codes: Path | None = None, limits: Limits | None = None) -> FastAPI:
+
+def application(
+    release: Path,
+    codes: Path | None = None,
+    limits: Limits | None = None,
+    catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
+) -> FastAPI:
     """The application, to be run by an ASGI server; `server.run` guards its connections too.
 
     Args:
         release: the folder of a release's version, followed once.
         codes: codes of `encode_file`, or an index, to search in.
         limits: None for the defaults.
+        catalogue: names of the codes (n) -> what is known of them. With it there is a search page at /, and requests
+            are answered only if they were sent to this computer by one of its own names.
 
     Raises ValueError or FileNotFoundError as `HashEncoder` and `open_index` do, and for codes of another model.
     """
@@ -45,30 +60,35 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
         # The server has answered the requests that it took.
         work.stop()
 
-    app = FastAPI(title="scbch_keras", lifespan=lifespan)
+    # FastAPI's own pages load scripts from elsewhere.
+    app = FastAPI(title="scbch_keras", lifespan=lifespan, docs_url=None, redoc_url=None)
 
     async def answered(request: Request, is_search: bool) -> Response:
-        _check_json(request)
+        check_json(request)
         if is_search and work.index is None:
             raise HTTPException(404, "this service was started without codes to search")
         async with bodies.read(request) as body:
             work_at_it = (_search if is_search else _encode)(work, body)
-            return await _limited(request, work_at_it, limits.request_seconds)
+            return await limited(request, work_at_it, limits.request_seconds)
 
     @app.post("/encode", openapi_extra=_body_schema(limits, is_search=False))
     async def encode(request: Request) -> Response:
+        """Codes of texts, pictures or features."""
         return await answered(request, is_search=False)
 
     @app.post("/search", openapi_extra=_body_schema(limits, is_search=True))
     async def search(request: Request) -> Response:
+        """The nearest codes of what the service was started with."""
         return await answered(request, is_search=True)
 
     @app.get("/healthz")
     async def healthz() -> str:
+        """Whether the process lives."""
         return "alive"
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
+        """Whether it answers; release, bits and number of codes."""
         if not work.ready():
             raise HTTPException(503, "not ready")
         size = None if work.index is None else len(work.index)
@@ -76,22 +96,27 @@ def application(release: Path, codes: Path | None = None, limits: Limits | None 
 
     @app.get("/metrics")
     async def tell() -> Response:
+        """Answers, seconds, batches and bytes in Prometheus' format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def infer(request: Request, name: str) -> Response:
         open_inference.model(work, name)
         async with bodies.read(request) as body:
             header = request.headers.get("inference-header-content-length")
-            return await _limited(
+            return await limited(
                 request, open_inference.infer(work, name, body, header), limits.request_seconds
             )
 
     app.include_router(open_inference.router(work, infer))
-    for error in (InputError, OverloadedError, RefusedError, TimeoutError, StarletteHTTPException):
-        app.add_exception_handler(error, _refused)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    paths = [route.path for route in app.routes if hasattr(route, "path")]
-    app.add_middleware(Counted, metrics=metrics, paths=paths)
+    app.include_router(static_files.router())
+    if catalogue is not None:
+        app.include_router(search_page.router(work, catalogue, bodies))
+        # A page of another site must not read pictures from here under a name of its own for this computer.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)
+    for error in REFUSALS:
+        app.add_exception_handler(error, refused)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_middleware(Counted, metrics=metrics)
     return app
 
 
@@ -112,66 +137,20 @@ async def _search(work: Work, body: bytes) -> Response:
     return Response(f'{{"results":[{",".join(results)}]{more}}}', media_type="application/json")
 
 
-async def _limited(request: Request, work: Coroutine[Any, Any, Response], seconds: float) -> Response:
-    """The answer, unless the time is up (TimeoutError) or the client goes (ClientDisconnect)."""
-    worker = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((worker, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if worker.done():
-            return worker.result()
-        if gone.done():
-            raise ClientDisconnect
-        raise TimeoutError(f"the answer took more than {seconds:g} seconds (request_seconds)")
-    finally:
-        worker.cancel()
-        gone.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _check_json(request: Request) -> None:
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, f"Content-Type: expected application/json, got {shown(kind)}")
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    """The answer to what is refused: `detail`, or as the Open Inference Protocol has it, `error`."""
-    is_open = request.url.path.startswith("/v2")
-    status, message, headers = 422, str(error), dict[str, str]()
-    if isinstance(error, StarletteHTTPException):
-        status, message, headers = error.status_code, error.detail, dict(error.headers or {})
-    elif isinstance(error, RefusedError):
-        # What the client still sends is no request.
-        status, headers = error.status, {"Connection": "close"}
-    elif isinstance(error, OverloadedError):
-        status, headers = 503, {"Retry-After": "1"}
-    elif isinstance(error, TimeoutError):
-        status, headers = 504, {"Retry-After": "1"}
-    elif is_open:
-        status = 400
-    # Messages may hold what is no valid Unicode.
-    message = message.encode(errors="backslashreplace").decode()
-    return JSONResponse({"error" if is_open else "detail": message}, status, headers)
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
 def _body_schema(limits: Limits, is_search: bool) -> dict[str, Any]:
     """The body in OpenAPI."""
     rows = {"type": "array", "minItems": 1, "maxItems": limits.max_rows}
     fields: dict[str, Any] = {
-        kind: rows | {"items": {"type": "array" if kind.endswith("features") else "string"}}
+        kind: rows
+        | {"items": {"type": "array" if kind.endswith("features") else "string"}}
+        | {"description": f"1 to {limits.max_rows} {_KINDS[kind]}"}
         for kind in READERS
     }
     if is_search:
-        fields["k"] = {"type": "integer", "minimum": 1, "maximum": limits.max_results, "default": 10}
+        fields["k"] = {
+            **{"type": "integer", "minimum": 1, "maximum": limits.max_results, "default": 10},
+            "description": f"results of each query, 1 to {limits.max_results}; 10",
+        }
     schema = {
         "type": "object",
         "properties": fields,
@@ -182,10 +161,10 @@ def _body_schema(limits: Limits, is_search: bool) -> dict[str, Any]:
 
 
 class Counted:
-    """Counts and times the answers."""
+    """Counts and times the answers, by the path of the route that was taken."""
 
-    def __init__(self, app: Any, metrics: Metrics, paths: Sequence[str]):
-        self._app, self._metrics, self._paths = app, metrics, paths
+    def __init__(self, app: Any, metrics: Metrics):
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
@@ -202,8 +181,6 @@ class Counted:
         try:
             await self._app(scope, receive, noted)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", scope["path"])
-            path = path if path in self._paths else "other"
+            path = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - start)

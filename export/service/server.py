@@ -1,11 +1,15 @@
 """The server: uvicorn with the application, its connections guarded."""
 
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from scbch_keras.export.service.application import application
+from scbch_keras.export.service.catalogue import Catalogue
 from scbch_keras.export.service.connections import guarded
 from scbch_keras.export.service.limits import Limits
 
@@ -21,6 +25,8 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     limits: Limits | None = None,
+    catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
+    ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that were taken are answered first, for 30 seconds at most.
 
@@ -30,18 +36,40 @@ def run(
         host: address to listen at.
         port: to listen at, 0 for any that is free.
         limits: None for the defaults.
+        catalogue: of the search page, as in `application`.
+        ready: called with the address once requests are answered.
     """
     limits = limits or Limits()
     # Python's threads that check bodies let the event loop go on after this.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    uvicorn.run(
-        application(release, codes, limits),
+    config = uvicorn.Config(
+        application(release, codes, limits, catalogue),
         host=host,
         port=port,
         http=guarded(limits),
         ws="none",
         access_log=False,
+        log_level="info" if ready is None else "warning",
         timeout_keep_alive=max(1, round(limits.idle_seconds)),
         timeout_graceful_shutdown=_STOP_SECONDS,
         h11_max_incomplete_event_size=_HEADERS_BYTES,
     )
+    server = _Server(config, ready)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(uvicorn.main.STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    """Tells at which address it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None] | None):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._ready(f"http://{host}:{port}/")

@@ -170,6 +170,16 @@ class Work:
         ]
         return rows if known is None else [row if n else "[]" for row, n in zip(rows, known, strict=True)]
 
+    def row_names(self) -> list[str]:
+        """The name of each code in the order of the index: its id, or its row where it has none."""
+        if self.names is not None:
+            return self.names
+        return [] if self.index is None else [str(id) for id in self.index.ids.tolist()]
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(*arguments)`, off the event loop."""
+        return await self._in_thread(self._small, function, *arguments)
+
     async def _in_thread(
         self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
     ) -> Result:

@@ -17,7 +17,7 @@ from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shap
 from scbch_keras.export.format.pipelines import opened_pipeline
 from scbch_keras.export.serving.picture_encoder import PictureEncoder
 from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
-from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, shape_of, take
+from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
@@ -131,11 +131,10 @@ class HashEncoder:
 
         Args:
             images: what the model was trained on, features (n, d) or pixels (n, h, w, c), as `scbch_keras.arrays` takes
-                them: real numbers of any type, rounded to float32; for an encoder with several inputs a dict of them by
-                name. Where the release takes pictures, also those: RGB
-                uint8 (n, h, w, 3) of any size, or a list of uint8 (h, w, 3), of paths of picture files, or of their
-                bytes, read and resized as `ImagePipeline` does; a single path or bytes is one row. No rows give no
-                codes.
+                them: real numbers of any type, rounded to float32; a dict of them by name for an encoder with several
+                inputs. Where the release takes pictures, also those: RGB uint8 (n, h, w, 3) of any size, or a list of
+                uint8 (h, w, 3), of paths of picture files, or of their bytes, read and resized as `ImagePipeline` does;
+                a single path or bytes is one row. No rows give no codes.
             batch_size: rows that enter the network together, of pictures so many that they have 2^20 pixels at most;
                 changes speed and memory, not the result beyond float rounding.
             packed: whether the codes are packed bits or continuous.
@@ -303,7 +302,7 @@ class _Encoder:
         name = f"{self.modality} features"
         features = as_features(name, features)
         check_row_counts(name, features)
-        check_shape(name, shape_of(features), self.shape)
+        check_shape(name, sizes_of(features), self.shape)
         output = "packed_codes" if packed else "codes"
         width = -(-self.bits // 8) if packed else self.bits
         rows = len(first_array(features))

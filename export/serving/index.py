@@ -18,6 +18,7 @@ from scbch_keras.export.serving.forks import renew_in_children
 from scbch_keras.export.serving.ids import Ids, Lookup, Rows, check_distinct, checked_ids
 from scbch_keras.export.serving.ivf import Ivf
 from scbch_keras.export.serving.positions import Positions
+from scbch_keras.export.serving.rescoring import CANDIDATES_A_RESULT, checked_continuous, nearest_rescored
 from scbch_keras.export.serving.within import within_radius
 
 EngineName = Literal["faiss", "numpy", "ivf"]
@@ -184,6 +185,8 @@ class HammingIndex:
         among: ArrayLike | None = None,
         pad: bool = False,
         threads: int | None = None,
+        rescore: ArrayLike | None = None,
+        candidates: int | None = None,
     ) -> tuple[Ids, NDArray[np.int32]]:
         """The k codes nearest to each query, by distance, then by the order of adding.
 
@@ -195,19 +198,28 @@ class HammingIndex:
                 faiss fills it, with id -1 (None among strings; no code has such an id) and distance 2147483647.
             threads: of faiss, int >= 1, at most so many; None for one a 32 queries, and one at least. The numpy
                 engine has one, and so has faiss in a forked process.
+            rescore: continuous codes of the same queries (q, bits), as `HashEncoder` gives with `packed=False`: the
+                nearest `candidates` are ranked again by their inner product with these, the largest first, then by the
+                order of adding. The distances that come back are those of Hamming, no longer in ascending order.
+            candidates: int >= k, with `rescore` only; None for 10 k. More cost more, and never rank worse by the inner
+                product.
 
         Returns:
             ids (q, w), int64 or str objects, and distances (q, w) int32 in [0, bits]. w is k, or the number of
             codes searched if that is smaller and `pad` is not set.
 
         Raises:
-            ValueError: codes of another length, k or threads not an int >= 1, or `among` with an id that is not in
-                the index.
+            ValueError: codes of another length, k or threads not an int >= 1, `among` with an id that is not in the
+                index, or `rescore` that is not of these queries.
         """
         check_packed("codes", codes, self.bits)
         k = whole("k", k, 1)
         threads = whole("threads", threads, 1, optional=True)
         pad = flag("pad", pad)
+        continuous = None if rescore is None else checked_continuous(rescore, codes, self.bits)
+        wanted = whole("candidates", candidates, k, optional=True)
+        if wanted is not None and rescore is None:
+            raise ValueError("candidates goes with rescore, which ranks them again; got candidates alone.")
         rows, chosen, searched = self._searched(among)
         count = min(k, len(searched))
         width = k if pad else count
@@ -216,7 +228,13 @@ class HammingIndex:
         distances = np.full((len(codes), width), _NO_DISTANCE, np.int32)
         if count and len(codes):
             engine = Faiss() if self.engine == "ivf" and chosen is not None else self._engine
-            positions, distances[:, :count] = engine.nearest(codes, searched, count, self.bits, threads)
+            if continuous is None:
+                positions, distances[:, :count] = engine.nearest(codes, searched, count, self.bits, threads)
+            else:
+                drawn = min(wanted or CANDIDATES_A_RESULT * k, len(searched))
+                positions, distances[:, :count] = nearest_rescored(
+                    engine, codes, continuous, searched, count, drawn, self.bits, threads
+                )
             ids[:, :count] = rows.ids[positions if chosen is None else chosen[positions]]
         return ids, distances
 

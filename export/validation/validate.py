@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scbch_keras import files
 from scbch_keras.checks import share
@@ -20,7 +19,7 @@ from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
-from scbch_keras.features import check_shape, flat, shape_of
+from scbch_keras.features import check_shape, flat, sizes_of
 from scbch_keras.modalities import MODALITIES
 
 
@@ -77,7 +76,7 @@ class Criteria:
         for part in () if self.evaluation is None else ("query", "database"):
             for modality, features in getattr(self.evaluation, part).features.items():
                 try:
-                    check_shape(modality, shape_of(features), shapes[modality])
+                    check_shape(modality, sizes_of(features), shapes[modality])
                 except ValueError as error:
                     raise ValueError(f"evaluation: {part}: {error}") from error
 
@@ -157,7 +156,7 @@ def examine(
     criteria: Criteria,
     tolerance: float,
     modules: Sequence[str] = (),
-    expected: Mapping[str, NDArray[Any]] | None = None,
+    expected: Mapping[str, Features] | None = None,
 ) -> dict[str, Any]:
     """What a fresh process finds in the release: {"encoders", "wrong", "losses", "map", "baseline"}.
 

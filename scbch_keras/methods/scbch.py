@@ -58,6 +58,9 @@ class SCBCH(CrossModalHashing):
             (`scbch_keras.labels.posterior.estimate`, or one's own) without confidence weights; beyond the paper.
         intra_modal: whether attraction and repulsion inside each modality are part of the objective, with weight
             alpha; None: with `labels="posterior"`.
+        attraction_by: what weighs the attraction of two samples, between the modalities and inside each. "sharing":
+            [R > 0] as in Eq. 5, or the probability of sharing a label. "similarity": R itself, so that pairs with more
+            labels in common, of those that either has, are pulled more; beyond the paper.
 
     Raises:
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
@@ -84,6 +87,7 @@ class SCBCH(CrossModalHashing):
         l2: float = 1e-5,
         labels: Literal["noisy", "posterior"] = "noisy",
         intra_modal: bool | None = None,
+        attraction_by: Literal["sharing", "similarity"] = "sharing",
         **kwargs: Any,
     ) -> None:
         gamma, neighbors = share("gamma", gamma), whole("neighbors", neighbors, 1)
@@ -91,6 +95,7 @@ class SCBCH(CrossModalHashing):
         alpha, beta = number("alpha", alpha, 0), number("beta", beta, 0)
         one_of("dialect", dialect, get_args(losses.Dialect))
         one_of("labels", labels, ("noisy", "posterior"))
+        one_of("attraction_by", attraction_by, ("sharing", "similarity"))
         classification, contrastive = (
             flag("classification", classification),
             flag("contrastive", contrastive),
@@ -134,6 +139,7 @@ class SCBCH(CrossModalHashing):
         self.attraction = attraction
         self.labels = labels
         self.intra_modal = intra_modal
+        self.attraction_by = attraction_by
         if classification:
             self.image_classifier = ConceptClassifier(num_classes, name="image_classifier")
             self.text_classifier = ConceptClassifier(num_classes, name="text_classifier")
@@ -222,10 +228,13 @@ class SCBCH(CrossModalHashing):
         return terms
 
     def _label_relations(self, labels: Any) -> tuple[Tensor, Tensor]:
-        """R, and the probability of sharing a label: (n, n) each."""
-        if self.labels == "posterior":
-            return losses.soft_label_similarity(labels), losses.sharing_probability(labels)
-        similarity = losses.label_similarity(labels)
+        """R, and what weighs attraction: (n, n) each."""
+        soft = self.labels == "posterior"
+        similarity = losses.soft_label_similarity(labels) if soft else losses.label_similarity(labels)
+        if self.attraction_by == "similarity":
+            return similarity, similarity
+        if soft:
+            return similarity, losses.sharing_probability(labels)
         return similarity, ops.cast(similarity > 0, "float32")
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:

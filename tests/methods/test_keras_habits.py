@@ -88,7 +88,7 @@ def test_the_callback_logs_what_the_model_evaluates(small_model, pairs):
         (lambda q, d: ((q[0], q[1][:-1]), d), "query: image, text and labels"),
         (
             lambda q, d: (q, ({**d[0], "text": d[0]["text"][:, :9]}, d[1])),
-            r"database: text must have shape \(None, 30\)",
+            r"database: text must have shape \(n, 30\)",
         ),
         (lambda q, d: ((q[0], 0 * q[1]), d), "share no label"),
     ],

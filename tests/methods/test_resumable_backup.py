@@ -15,6 +15,9 @@ from scbch_keras.resumable_backup import FILE
 from scbch_keras.training_state import load_state, save_state
 from tests.methods import BASELINES
 
+on_one_backend = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
+)
 rng = np.random.default_rng(0)
 IMAGE, TEXT = rng.random((40, 6)).astype("float32"), rng.random((40, 5)).astype("float32")
 LABELS = (rng.random((40, 3)) < 0.5).astype("uint8")
@@ -101,7 +104,11 @@ def expected(tmp_path_factory):
     return end_of(train(tmp_path_factory.mktemp("through"), callbacks=plateau()))
 
 
-@pytest.mark.parametrize("points", [(1,), (4,), (6,), (8, 5)], ids=str)
+@pytest.mark.parametrize(
+    "points",
+    [*(pytest.param(points, marks=on_one_backend) for points in ((1,), (4,), (6,))), (8, 5)],
+    ids=str,
+)
 def test_killed_at_a_batch_and_resumed_it_ends_with_the_same_bits(tmp_path, expected, points):
     folder = tmp_path / "backup"
     # Each start passes over the batches that a backup has, which count for the next point.
@@ -109,6 +116,7 @@ def test_killed_at_a_batch_and_resumed_it_ends_with_the_same_bits(tmp_path, expe
     assert not (folder / FILE).exists()
 
 
+@pytest.mark.slow
 def test_a_process_killed_by_the_system_and_begun_again(tmp_path, expected):
     code = f"""
 import os, signal, sys
@@ -136,6 +144,7 @@ here.train(sys.argv[1], 7, callbacks=here.plateau())
     assert_equal_ends(end_of(train(folder, callbacks=plateau())), expected)
 
 
+@on_one_backend
 @pytest.mark.parametrize("method", ["ucch", "nacd"])
 def test_methods_that_keep_something_of_each_sample_go_on_with_it(tmp_path, method):
     through = end_of(train(tmp_path / "through", method=method))
@@ -193,7 +202,9 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=on_one_backend) for kind in LOADERS if kind != "torch"), "torch"]
+)
 def test_loaders_whose_order_can_be_brought_back(tmp_path, kind):
     make, settings = LOADERS[kind]
     through = end_of(train(tmp_path / "through", data=make, **settings))
@@ -207,6 +218,7 @@ def test_a_loader_whose_order_nobody_knows_is_refused_before_the_first_step(tmp_
         train(tmp_path, data=Stream)
 
 
+@on_one_backend
 def test_a_loader_that_yields_other_batches_than_it_said_is_refused(tmp_path):
     order = np.random.default_rng(0)
 
@@ -250,6 +262,7 @@ def test_callbacks_that_cannot_be_brought_back_are_named_before_the_first_step(t
     assert not (tmp_path / "backup").exists()
 
 
+@on_one_backend
 def test_a_backup_of_another_training_or_a_damaged_one_is_refused(tmp_path):
     with pytest.raises(KilledError):
         train(tmp_path, 6)
@@ -265,10 +278,11 @@ def test_a_backup_of_another_training_or_a_damaged_one_is_refused(tmp_path):
     path = tmp_path / FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"training\.npz is not a backup of a training, or it is damaged"):
+    with pytest.raises(ValueError, match=r"training\.npz: expected a backup of a training: .*; delete it"):
         train(tmp_path)
 
 
+@on_one_backend
 def test_a_state_is_stored_and_read_as_it_was_and_a_changed_one_is_refused(tmp_path):
     path = tmp_path / "state.npz"
     state = {
@@ -288,12 +302,13 @@ def test_a_state_is_stored_and_read_as_it_was_and_a_changed_one_is_refused(tmp_p
         arrays = dict(file)
     name = next(name for name in arrays if name.startswith("array") and arrays[name].size == 3)
     np.savez(path, **{**arrays, name: arrays[name] + 1})
-    with pytest.raises(ValueError, match="is damaged: its sha256 differs"):
+    with pytest.raises(ValueError, match="expected a backup of a training: its sha256 differs"):
         load_state(path)
     with pytest.raises(ValueError, match="object"):
         save_state(path, {"what": object()})
 
 
+@on_one_backend
 def test_it_needs_a_model_of_the_package(tmp_path):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")

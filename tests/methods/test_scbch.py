@@ -147,6 +147,32 @@ def test_probabilities_train_and_are_refused_where_labels_are_noisy(small_model,
         fit(model, (x, probabilities))
 
 
+@pytest.mark.parametrize("labels", ["noisy", "posterior"])
+def test_attraction_may_go_by_the_degree_of_similarity(small_model, pairs, labels):
+    x, y = pairs[0], pairs[1] if labels == "noisy" else (0.1 + 0.8 * pairs[1]).astype("float32")
+    model = small_model(labels=labels, attraction_by="similarity")
+    inputs = {name: ops.convert_to_tensor(values[:32], "float32") for name, values in x.items()}
+    outputs = model(inputs)
+    terms = model.objective(inputs, ops.convert_to_tensor(y[:32], "float32"), outputs, None, False)
+    similarity = (sk.losses.label_similarity if labels == "noisy" else sk.losses.soft_label_similarity)(
+        y[:32]
+    )
+    by_degree = sk.losses.attraction(
+        outputs["image"], outputs["text"], similarity, model.shift, sharing=similarity
+    )
+    assert float(terms["attraction"][1]) == pytest.approx(float(by_degree), rel=1e-5)
+    if labels == "posterior":
+        inside = sum(
+            float(sk.losses.intra_modal(outputs[name], similarity, similarity, model.shift))
+            for name in ("image", "text")
+        )
+        assert float(terms["intra_modal"][1]) == pytest.approx(inside, rel=1e-5)
+    assert sk.SCBCH.from_config(model.get_config()).attraction_by == "similarity"
+    assert small_model().attraction_by == "sharing"
+    with pytest.raises(ValueError, match="attraction_by must be one of 'sharing', 'similarity'"):
+        small_model(attraction_by="R")
+
+
 @pytest.mark.parametrize(("settings", "terms"), ABLATIONS.values(), ids=ABLATIONS)
 def test_ablations_train_with_their_own_terms(small_model, pairs, settings, terms):
     model = small_model(**settings)
@@ -547,7 +573,7 @@ def test_bad_arguments_of_fit_are_named(small_model, pairs):
 
 def test_bad_features_are_refused_by_the_encoder(trained, pairs):
     image = pairs[0]["image"]
-    with pytest.raises(ValueError, match=r"image must have shape \(None, 20\); got \(240, 19\)"):
+    with pytest.raises(ValueError, match=r"image must have shape \(n, 20\); got \(240, 19\)"):
         trained.encode_image(image[:, :19])
     broken = image.copy()
     broken[5, 0] = np.nan

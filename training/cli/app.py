@@ -6,6 +6,7 @@ These modules import neither NumPy nor what needs it: `scbch --help` loads them 
 import importlib
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import tomllib
@@ -68,6 +69,7 @@ def quickstart(
     bits: Annotated[int, typer.Option(help="Code length, 1 to 1024.")] = 64,
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+    demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()
@@ -83,10 +85,22 @@ def quickstart(
     except (BackendError, ValueError) as error:
         raise typer.BadParameter(terminal(error, lines=True)) from error
     with quiet_import():
+        from scbch_keras.training.quickstart.next_steps import next_commands
         from scbch_keras.training.quickstart.quickstart import quickstart as run
 
     console = Console()
-    _show(console, run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console), out)
+    results = run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console)
+    _show(console, results, out)
+    commands = next_commands(results, out)
+    for command in commands.values():
+        console.print(f"Next: {terminal(command)}", soft_wrap=True, markup=False, highlight=False)
+    if demo:
+        sys.stdout.flush()
+        # A process of its own has not loaded what trains. -P: of the folder where the user happens to be, nothing.
+        arguments = shlex.split(commands["demo"])[1:]
+        os.execv(  # noqa: S606 (our own module)
+            sys.executable, [sys.executable, "-P", "-m", "scbch_keras.training.cli.main", *arguments]
+        )
 
 
 def _show(console: Console, results: "Results", out: Path) -> None:
@@ -98,8 +112,11 @@ def _show(console: Console, results: "Results", out: Path) -> None:
     for column in (*(TITLES[direction] for direction in ORDER), "mean"):
         table.add_column(column, justify="right")
     for name, title, scores in score_rows(results):
-        style = "bold" if name == "full" else None
-        table.add_row(title, *(f"{score:.3f}" for score in scores), style=style)
+        is_released = name == results.released
+        style = "bold" if is_released else None
+        table.add_row(
+            f"{title}, released" if is_released else title, *(f"{score:.3f}" for score in scores), style=style
+        )
     console.print(table)
     served = results.served
     console.print(f"Exported codes equal to the model's: {served.equal:,} of {served.bits:,} bits.")

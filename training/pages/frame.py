@@ -4,9 +4,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from scbch_keras.palette import PALETTE
 from scbch_keras.templates import html_templates
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_TEMPLATES = (Path(__file__).with_name("templates"), PALETTE.parent)
 
 
 def render(template: str, *folders: Path, **values: Any) -> str:
@@ -17,7 +18,7 @@ def render(template: str, *folders: Path, **values: Any) -> str:
         folders: where it and its own parts are.
         values: what it shows. Text is escaped.
     """
-    environment = html_templates(*folders, _TEMPLATES)
+    environment = html_templates(*folders, *_TEMPLATES)
     environment.filters |= {"percent": percent, "thousands": "{:,}".format, "data_uri": _data_uri}
     return environment.get_template(template).render(contents=[], **values)
 

@@ -7,6 +7,10 @@ from typing import Any
 from scbch_keras.checks import share, whole
 
 MARKER = ".scbch-quickstart"
+RELEASES = "releases/icons"
+ICONS = "icons"
+"""The folder of pictures with their table."""
+PICTURE_CODES, TEXT_CODES = "pictures.npy", "texts.npy"
 MAX_BITS = 1024
 MIN_ICONS = 30
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import py_phosphor_icons as phosphor
@@ -152,8 +153,21 @@ def searches(
                 shared = np.flatnonzero(query.labels[place] & database.labels[answer])
                 name = icons.names[database.icon[answer]]
                 hits.append(Hit(name, int(distance), tuple(icons.categories[column] for column in shared)))
-            shown.append(Search(direction, icons.names[query.icon[place]], tuple(hits)))
+            shown.append(
+                Search(
+                    direction,
+                    icons.names[query.icon[place]],
+                    _known_words(icons, query.icon[place]),
+                    tuple(hits),
+                )
+            )
     return tuple(shown)
+
+
+def _known_words(icons: IconSet, row: int) -> tuple[str, ...]:
+    known = {icons.vocabulary[column] for column in np.flatnonzero(icons.text[row])}
+    ordered = re.findall(r"\w+", icons.descriptions[row].casefold())
+    return tuple(dict.fromkeys(word for word in ordered if word in known))
 
 
 def compare_codes(

@@ -6,17 +6,20 @@
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export import HammingIndex, HashEncoder
+from scbch_keras.export import HammingIndex, HashEncoder, encode_file
+from scbch_keras.export.serving.codes_file import description_path, ids_path
 from scbch_keras.modalities import DIRECTIONS
+from scbch_keras.training.quickstart.arguments import PICTURE_CODES, TEXT_CODES
 
 _TRAINING_PACKAGES = ("keras", "tensorflow", "jax", "torch")
 
@@ -45,15 +48,19 @@ def search_in_fresh_process(
     database: Mapping[str, NDArray[np.float32]],
     k: int,
     folder: Path,
+    pictures: Sequence[Path] = (),
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> FreshSearch:
-    """Encode and search with the ONNX files of `release`; the two indices are left in `folder`.
+    """Encode and search with the ONNX files of `release`; codes of pictures and texts are left in `folder`.
 
     Args:
         release: folder of a release with ONNX files.
         query: {"image": (q, d), "text": (q, words)}.
         database: the same with n rows.
         k: answers for each query, 1 to n.
-        folder: where pictures.index and texts.index go.
+        folder: where pictures.npy and texts.npy go, as `scbch encode` writes them; older ones are replaced.
+        pictures: files; their names become ids.
+        texts: by id.
 
     Raises:
         RuntimeError: the process failed, or had imported a training package.
@@ -62,7 +69,9 @@ def search_in_fresh_process(
         request, response = Path(exchange, "request.npz"), Path(exchange, "response.npz")
         arrays: dict[str, Any] = {f"query_{name}": array for name, array in query.items()}
         arrays |= {f"database_{name}": array for name, array in database.items()}
-        np.savez(request, k=np.array(k), **arrays)
+        listed = {"pictures": [*map(str, pictures)], "texts": [*texts.values()], "text_ids": [*texts]}
+        files = {name: np.array(values, dtype=str) for name, values in listed.items()}
+        np.savez(request, k=np.array(k), **arrays, **files)
         # -P: a file called numpy.py in the folder where the user happens to be must not be imported.
         command = [
             sys.executable,
@@ -100,6 +109,7 @@ def main(release: str, request: str, response: str, folder: str) -> None:
             for part in ("query", "database")
             for name in encode
         }
+        files = {name: inputs[name].tolist() for name in ("pictures", "texts", "text_ids")}
     answer: dict[str, Any] = dict(codes)
     for direction, (query, database) in DIRECTIONS.items():
         index = HammingIndex(encoder.bits)
@@ -107,8 +117,16 @@ def main(release: str, request: str, response: str, folder: str) -> None:
         answer[f"{direction}_ids"], answer[f"{direction}_distances"] = index.search(
             codes[f"query_{query}"], k
         )
-        index.save(Path(folder, {"image": "pictures", "text": "texts"}[database] + ".index"))
     answer["seconds"] = np.array(time.perf_counter() - started)
+    for name, modality, items, ids in (
+        (PICTURE_CODES, "image", files["pictures"], [Path(path).name for path in files["pictures"]]),
+        (TEXT_CODES, "text", files["texts"], files["text_ids"]),
+    ):
+        path = Path(folder, name)
+        for old in (path, description_path(path), ids_path(path)):
+            old.unlink(missing_ok=True)
+        if items:
+            encode_file(encoder, modality, [(items, ids)], path)
     np.savez(response, **answer)
     imported = [name for name in _TRAINING_PACKAGES if name in sys.modules]
     if imported:

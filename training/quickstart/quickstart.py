@@ -22,8 +22,8 @@ from scbch_keras.methods.scbch import SCBCH
 from scbch_keras.training import progress
 from scbch_keras.training.data.icons.pictures import QUERIES, IconPairs, IconSet, corrupted, load_icons
 from scbch_keras.training.environment import versions
-from scbch_keras.training.quickstart import findings
-from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
+from scbch_keras.training.quickstart import findings, icon_files
+from scbch_keras.training.quickstart.arguments import ICONS, RELEASES, check_arguments, claim_folder
 from scbch_keras.training.quickstart.fresh_search import search_in_fresh_process
 from scbch_keras.training.quickstart.report import write_report
 from scbch_keras.training.quickstart.results import Results, Run, Settings
@@ -53,8 +53,10 @@ def quickstart(
     the first again). All are evaluated on held-out icons with true labels, after every epoch; what is reported
     is the last epoch, not the best. The same arguments give the same numbers on the same backend.
 
-    `out` then holds report.html, results.json (all numbers), model.keras, releases/icons/, pictures.index and
-    texts.index.
+    The best of those that never saw the true labels is released, by its mean mAP on the held-out icons; it takes
+    strings and pictures. `out` then holds report.html, results.json (all numbers), that model as model.keras and in
+    releases/icons/, the icons as pictures with a table in icons/, and the codes of those that are searched:
+    pictures.npy and texts.npy.
 
     Args:
         out: a folder that is new, empty, or an earlier quickstart's; its results are replaced, its releases
@@ -106,20 +108,35 @@ def quickstart(
                 )
                 runs.append(run)
 
-        model = models["full"]
+        best = max((run for run in runs if run.name != "clean"), key=lambda run: run.mean_map)
+        model = models[best.name]
         model.save(folder / "model.keras")
         with steps("Exporting and checking a release") as advance:
             released = release(
                 model,
-                folder / "releases" / "icons",
+                folder / RELEASES,
+                text=icon_files.text_pipeline(icons),
+                image=icon_files.image_pipeline(settings.picture_size),
                 label_names=icons.categories,
-                training=_training_record(settings, runs[0]),
+                training=_training_record(settings, best),
                 evaluation=Evaluation.of((query.inputs, query.labels), (database.inputs, database.labels)),
                 max_map_loss=None,  # an earlier quickstart's release may have had other settings
             )
         with steps("Searching in a fresh process") as advance:
+            given = icons.labels.copy()
+            given[icons.train] = noisy.labels
+            icon_files.write_icons(icons, given, folder / ICONS)
             shown = min(_SHOWN_HITS, len(database.icon))
-            fresh = search_in_fresh_process(released.path, query.inputs, database.inputs, shown, folder)
+            rows = database.icon.tolist()
+            fresh = search_in_fresh_process(
+                released.path,
+                query.inputs,
+                database.inputs,
+                shown,
+                folder,
+                pictures=[folder / ICONS / icon_files.file_name(icons, row) for row in rows],
+                texts={icons.names[row]: icon_files.text_of(icons, row) for row in rows},
+            )
             served = findings.compare_codes(
                 released.path.relative_to(folder).as_posix(),
                 fresh,
@@ -140,6 +157,7 @@ def quickstart(
             random_map=random_map,
             random_precision=random_precision,
             runs=tuple(runs),
+            released=best.name,
             confidence=confidence,
             posterior=findings.posterior(icons, training, noisy, posterior),
             served=served,
@@ -241,6 +259,7 @@ def _training_record(settings: Settings, run: Run) -> dict[str, Any]:
     return {
         "settings": plain,
         "versions": versions(settings.backend),
+        "run": run.name,
         "metrics": {"map": run.map},
     }
 

@@ -44,11 +44,15 @@ def draw_report(results: Results) -> str:
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    run, separation, bits = results.run("full"), results.confidence.separation, results.settings.bits
+    run, separation, bits = (
+        results.run(results.released),
+        results.confidence.separation,
+        results.settings.bits,
+    )
     facts = [
         (
             f"{run.map[direction]:.2f}",
-            f"mAP when {words}; a random order gives {results.random_map[direction]:.2f}",
+            f"mAP of the released model when {words}; a random order gives {results.random_map[direction]:.2f}",
         )
         for direction, words in (
             ("t2i", "words search for pictures"),
@@ -56,7 +60,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         )
     ]
     if separation is not None:
-        trusted = "of the time the model trusts a clean icon more than a corrupted one; a coin: "
+        trusted = "of the time SCBCH trusts a clean icon more than a corrupted one; a coin: "
         facts.append((percent(separation), trusted + percent(0.5)))
     stored = f"{-(-bits // 8)} byte{'s' if bits > 8 else ''}"
     return [*facts, (f"{bits} bit{'s' if bits > 1 else ''}", f"are kept of each picture and text: {stored}")]
@@ -81,7 +85,7 @@ def _verdict(results: Results) -> list[str]:
     """What the runs say of each other, in sentences."""
     by_name = {run.name: run for run in results.runs}
     full, random = by_name["full"], sum(results.random_map.values()) / 2
-    lines = [f"In the mean the codes reach {full.mean_map / random:.1f} times the mAP of a random order."]
+    lines = [f"In the mean SCBCH's codes reach {full.mean_map / random:.1f} times the mAP of a random order."]
     gains = {name: run.mean_map - full.mean_map for name, run in by_name.items()}
     if "clean" in gains:
         lines.append(f"Training on the true labels instead changes the mean by {gains['clean']:+.3f}.")

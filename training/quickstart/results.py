@@ -12,7 +12,7 @@ from scbch_keras.modalities import Direction
 from scbch_keras.stored import FileKind, write_json
 from scbch_keras.training.typed import EXACT, typed
 
-STORED = FileKind("results of a quickstart", "format", (2,), "run the quickstart again")
+STORED = FileKind("results of a quickstart", "format", (3,), "run the quickstart again")
 
 
 @dataclass(frozen=True, config=EXACT)
@@ -142,10 +142,14 @@ class Hit:
 
 @dataclass(frozen=True, config=EXACT)
 class Search:
-    """One query, by the words ("t2i") or the picture ("i2t") of a held-out icon; nearest hits first."""
+    """One query, by the words ("t2i") or the picture ("i2t") of a held-out icon; nearest hits first.
+
+    words: those of the icon that the model knows, in the order of its name and tags.
+    """
 
     direction: Direction
     icon: str
+    words: tuple[str, ...]
     hits: tuple[Hit, ...]
 
 
@@ -191,7 +195,10 @@ class Example:
 
 @dataclass(frozen=True, config=EXACT)
 class Results:
-    """Everything: settings, versions, every metric by epoch, and what the report shows."""
+    """Everything: settings, versions, every metric by epoch, and what the report shows.
+
+    released: name of the run whose model was released and did the shown searches.
+    """
 
     settings: Settings
     versions: dict[str, str]
@@ -199,6 +206,7 @@ class Results:
     random_map: dict[str, float]
     random_precision: dict[str, float]
     runs: tuple[Run, ...]
+    released: str
     confidence: Confidence
     posterior: Posterior
     served: Served

@@ -310,7 +310,7 @@ def test_what_is_no_picture_is_refused_with_its_place(released, files):
         (picture[None].astype("float32"), r"got float32 \(1, 3, 4, 3\)"),
         (picture[None, :0], r"got uint8 \(1, 0, 4, 3\)"),
         ("missing.png", r"pictures: at 0: missing\.png: there is no such file"),
-        (np.zeros((2, 7), np.float32), r"image features must have shape \(n, 8\), got shape \(2, 7\)"),
+        (np.zeros((2, 7), np.float32), r"image features must have shape \(n, 8\); got \(2, 7\)"),
     ):
         with pytest.raises(ValueError, match=message):
             encoder.image(wrong, batch_size=4)

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.service import running_service
 from scbch_keras.export import HashEncoder, ImagePipeline, encode_file
 from scbch_keras.export.format import manifest as manifests
+from tests.export.service.gallery import COUNT, damage, running_demo, write_gallery
 from tests.export.serving.test_codes_file import IDS, ROWS, write_release
 from tests.export.serving.test_encoder import BITS, encoder_graph
 
@@ -113,3 +114,26 @@ def service(release, codes):
 def client():
     with httpx.Client(timeout=120) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gallery") / "pictures"
+    write_gallery(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gallery_codes(encoder, gallery, tmp_path_factory):
+    path = tmp_path_factory.mktemp("codes") / "pictures.npy"
+    names = [f"{row}.png" for row in range(COUNT)]
+    encode_file(encoder, "image", [([str(gallery / name) for name in names], names)], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo(release, gallery_codes, gallery):
+    """The address of a search page, whose folder was damaged after it began."""
+    with running_demo(release, "--codes", gallery_codes, "--data", gallery, "--no-browser") as address:
+        damage(gallery)
+        yield address

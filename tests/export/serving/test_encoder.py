@@ -248,7 +248,7 @@ def test_a_pipeline_that_is_not_the_released_one_is_refused(folder):
 
 @pytest.mark.parametrize("shape", [(6,), (2, 5), (2, 7), (2, 6, 1), (), (0, 5)])
 def test_another_shape_is_refused(folder, shape):
-    with pytest.raises(ValueError, match=r"text features must have shape \(n, 6\), got shape"):
+    with pytest.raises(ValueError, match=r"text features must have shape \(n, 6\); got"):
         HashEncoder(folder).text(np.ones(shape, np.float32))
 
 

@@ -1,19 +1,26 @@
 """The quickstart and its command line: the whole path on few icons, and what it refuses."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import keras
 import numpy as np
+import py_phosphor_icons as phosphor
 import pytest
 
+from scbch_keras.export import CodesFile, HashEncoder
 from scbch_keras.training import environment
-from scbch_keras.training.data.icons.pictures import load_icons
+from scbch_keras.training.data.icons.pictures import WEIGHTS, load_icons, rasterize
 from scbch_keras.training.quickstart import findings
 from scbch_keras.training.quickstart.arguments import MARKER, check_arguments, claim_folder
 from scbch_keras.training.quickstart.fresh_search import FreshSearch, search_in_fresh_process
+from scbch_keras.training.quickstart.icon_files import text_of
+from scbch_keras.training.quickstart.next_steps import next_commands
 from scbch_keras.training.quickstart.quickstart import quickstart
 from scbch_keras.training.quickstart.report import draw_report
 from scbch_keras.training.quickstart.results import Results
@@ -38,7 +45,8 @@ def results(folder):
 def test_the_whole_path_on_few_icons(results, folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("report.html", "results.json", "model.keras", "releases", "pictures.index", "texts.index", MARKER)
+        *("report.html", "results.json", "model.keras", "releases", "icons", MARKER),
+        *(f"{name}.npy{more}" for name in ("pictures", "texts") for more in ("", ".json", ".ids.txt")),
     }
     assert Results.load(folder / "results.json") == results
     assert (folder / "report.html").read_text(encoding="utf-8") == draw_report(results)
@@ -48,6 +56,58 @@ def test_the_whole_path_on_few_icons(results, folder):
     assert results.data.training_icons == 80
     assert results.data.corrupted_icons == 40
     assert results.data.query_icons == 20
+
+
+@pytest.mark.release
+def test_the_release_is_the_best_model_that_never_saw_the_true_labels_and_takes_strings_and_pictures(
+    results, folder
+):
+    scores = {run.name: run.mean_map for run in results.runs if run.name != "clean"}
+    assert scores[results.released] == max(scores.values())
+    manifest = json.loads((folder / results.served.release / "manifest.json").read_text())
+    assert manifest["training"]["run"] == results.released
+    icons = load_icons(_FEW["seed"], 20, 100)
+    encoder = HashEncoder(folder / "releases" / "icons" / "latest")
+    words = [text_of(icons, row) for row in range(len(icons.names))]
+    np.testing.assert_array_equal(encoder.text(words), encoder.text(icons.text))
+    drawn = [rasterize(phosphor.get_svg(name), 32) for name in icons.names]
+    pixels = [np.repeat((255 * (1 - ink)).round().astype(np.uint8)[:, :, None], 3, axis=2) for ink in drawn]
+    differ = encoder.image(pixels) != encoder.image(icons.pictures[:, WEIGHTS.index("regular")])
+    assert differ.mean() < 0.001
+    stored = CodesFile.open(folder / "pictures.npy")
+    names = [f"{icons.names[row]}.png" for row in icons.train]
+    assert stored.ids == names
+    np.testing.assert_array_equal(
+        stored.codes, encoder.image([str(folder / "icons" / name) for name in names])
+    )
+
+
+@pytest.mark.release
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="commands without a backend: once is enough")
+def test_the_next_commands_work_as_they_are_printed(results, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    commands = next_commands(results, Path(folder.name))
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": scripts, "COLUMNS": "200", "BROWSER": "true"}
+    assert list(commands) == ["search", "demo", "describe"]
+    for name in ("search", "describe"):
+        done = subprocess.run(commands[name], shell=True, capture_output=True, text=True, env=environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {"search": ".png", "describe": "Nothing stands in the way"}[name] in done.stdout
+    page = subprocess.Popen(
+        f"exec {commands['demo']}", shell=True, stdout=subprocess.PIPE, text=True, env=environ
+    )
+    try:
+        address = page.stdout.readline().split()[2]
+        about = httpx.get(f"{address}page/about").json()
+        assert (about["count"], about["has_pictures"]) == (80, True)
+        assert about["takes_words"]
+        assert about["takes_pictures"]
+        assert {label["name"] for label in about["labels"]} == set(results.data.categories)
+    finally:
+        page.terminate()
+        page.wait(30)
+        page.stdout.close()
 
 
 @pytest.mark.release
@@ -239,7 +299,7 @@ def test_help_and_version_do_not_import_keras():
     shown = _scbch("quickstart", "--help", code=code)
     assert shown.returncode == 0
     assert "heavy: []" in shown.stdout
-    for option in ("--backend", "--out", "--noise", "--bits", "--epochs", "--seed"):
+    for option in ("--backend", "--out", "--noise", "--bits", "--epochs", "--seed", "--demo"):
         assert option in shown.stdout
 
 
@@ -282,7 +342,7 @@ def _without(*packages):
 
 
 @once
-@pytest.mark.parametrize("package", ["typer", "rich", "resvg_py", "tf2onnx"])
+@pytest.mark.parametrize("package", ["typer", "rich", "resvg_py", "tf2onnx", "fastapi"])
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, tmp_path):
     done = _scbch("quickstart", "--out", str(tmp_path / "out"), code=_without(package))
     assert done.returncode == 1

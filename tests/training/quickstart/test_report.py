@@ -38,7 +38,7 @@ def _results(name="acorn", noise=0.5):
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0,0H8V8Z"/></svg>'
     corrupted = (True, False) if noise else (False, False)
     searches = tuple(
-        Search(direction, name, (Hit("leaf", 0, ("Nature",)), Hit(name, 9, ())))
+        Search(direction, name, ("oak", "nut"), (Hit("leaf", 0, ("Nature",)), Hit(name, 9, ())))
         for direction in ("t2i", "i2t")
     )
     runs = [_run("full", 0.75), _run("unweighted", 0.76), _run("posterior", 0.8)] + (
@@ -59,6 +59,7 @@ def _results(name="acorn", noise=0.5):
         random_map={"t2i": 0.23, "i2t": 0.23},
         random_precision={"t2i": 0.25, "i2t": 0.25},
         runs=tuple(runs),
+        released="posterior",
         confidence=Confidence(
             corrupted=corrupted,
             first=(0.6, 0.8),

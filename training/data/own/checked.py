@@ -86,7 +86,7 @@ def write_proposal(
     writer = csv.writer(content)
     writer.writerow(("id", "labels", "expected_wrong"))
     for row, wrong in zip(proposal.rows.tolist(), proposal.wrong_labels.tolist(), strict=True):
-        given = [label_names[column] for column in np.flatnonzero(labels[row])]
+        given = [label_names[column] for column in np.flatnonzero(labels[row]).tolist()]
         writer.writerow((csv_cell(str(ids[row])), json.dumps(given, ensure_ascii=False), f"{wrong:.2f}"))
     with replaced(path) as file:
         file.write(content.getvalue().encode())
