@@ -137,12 +137,12 @@ def _on_processor(
     for part, codes in zip(parts, modalities, strict=True):
         lengths = np.sqrt(np.maximum(np.einsum("nd,nd->n", codes, codes, dtype=np.float32), 1e-24))
         np.divide(codes, (np.float32(2**0.5) * lengths)[:, None], out=part, casting="same_kind")
-    for rows, index, similarity in nearest(both, neighbors, block_size, exact_up_to):
+    for rows, columns, similarity in nearest(both, neighbors, block_size, exact_up_to):
         if dialect == "reference":
             shares = _share(similarity)
         else:
-            shares = sum(_share(2 * np.einsum("rd,rkd->rk", part[rows], part[index])) for part in parts) / 2
-        yield rows, np.einsum("rk,rkc->rc", shares, targets[index])
+            shares = sum(_share(2 * np.einsum("rd,rkd->rk", part[rows], part[columns])) for part in parts) / 2
+        yield rows, np.einsum("rk,rkc->rc", shares, targets[columns])
 
 
 def _on_device(

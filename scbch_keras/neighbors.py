@@ -28,7 +28,7 @@ class Nearest(NamedTuple):
     """Of some rows: which, and the columns (r, k) and similarities (r, k) of their neighbours, by column."""
 
     rows: slice
-    index: NDArray[np.int64]
+    columns: NDArray[np.int64]
     similarity: Vectors
 
 

@@ -164,7 +164,7 @@ def _mapped(file: IO[bytes], name: str) -> NDArray[Any]:
         raise ValueError(f"the array {name!r} declares the shape {shape} {dtype} and holds other bytes")
     if size == 0:
         return np.empty(shape, dtype)
-    return np.memmap(file, dtype, "r", file.tell(), shape)  # type: ignore[call-overload]
+    return np.memmap(file, dtype, "r", file.tell(), shape)
 
 
 def npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -21,7 +21,7 @@ def found(vectors, k, block_size, **settings):
     assert [row for block in blocks for row in range(block.rows.start, block.rows.stop)] == list(
         range(len(vectors))
     )
-    return np.concatenate([block.index for block in blocks]), np.concatenate([b.similarity for b in blocks])
+    return np.concatenate([block.columns for block in blocks]), np.concatenate([b.similarity for b in blocks])
 
 
 @pytest.mark.parametrize(("size", "k"), [(2, 1), (30, 29), (300, 20), (700, 5)])

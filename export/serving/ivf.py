@@ -1,5 +1,6 @@
 """Search by clusters: faiss' inverted file over packed codes. Some of the nearest codes are missed."""
 
+from importlib import import_module
 from threading import Lock
 from typing import Any
 
@@ -64,13 +65,16 @@ class Ivf:
             self._index = _clustered(codes)
         elif len(before) < len(codes):
             # A search of another thread may go on in the index: it is copied, not changed.
-            import faiss
-
-            index = faiss.clone_binary_index(self._index)
+            index = _faiss().clone_binary_index(self._index)
             index.add(np.ascontiguousarray(codes[len(before) :]))
             self._index = index
         self._codes = codes
         return self._index
+
+
+def _faiss() -> Any:
+    # Its types leave out what its wrapper adds.
+    return import_module("faiss")
 
 
 def _begins_with(codes: NDArray[np.uint8], before: NDArray[np.uint8]) -> bool:
@@ -80,8 +84,7 @@ def _begins_with(codes: NDArray[np.uint8], before: NDArray[np.uint8]) -> bool:
 
 
 def _clustered(codes: NDArray[np.uint8]) -> Any:
-    import faiss
-
+    faiss = _faiss()
     width = 8 * codes.shape[1]
     lists = int(2 * len(codes) ** 0.5)
     quantizer = faiss.IndexBinaryFlat(width)

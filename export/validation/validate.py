@@ -19,7 +19,7 @@ from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape
 from scbch_keras.export.validation.evaluation import Evaluation
 from scbch_keras.export.validation.quantization_loss import refusals
-from scbch_keras.features import check_shape, flat, sizes_of
+from scbch_keras.features import Features, check_shape, flat, sizes_of
 from scbch_keras.modalities import MODALITIES
 
 
