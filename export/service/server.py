@@ -14,6 +14,7 @@ from scbch_keras.export.service.connections import guarded
 from scbch_keras.export.service.limits import Limits
 
 _HEADERS_BYTES = 2**14
+_STARTUP_FAILURE = 3  # as the exit status of uvicorn's own command
 _STOP_SECONDS = 30
 _SWITCH_SECONDS = 0.0002
 
@@ -58,7 +59,7 @@ def run(
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
-        sys.exit(uvicorn.main.STARTUP_FAILURE)
+        sys.exit(_STARTUP_FAILURE)
 
 
 class _Server(uvicorn.Server):

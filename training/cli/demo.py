@@ -83,7 +83,8 @@ def catalogue_maker(
 
     def make(names: Sequence[str]) -> Catalogue:
         paths: Sequence[str | Path | None] = names
-        folder, captions, labels, label_names = pictures, None, None, ()
+        folder, captions, labels = pictures, None, None
+        label_names: tuple[str, ...] = ()
         if known is not None:
             path, data = known
             rows = _rows(names, path, data, note)

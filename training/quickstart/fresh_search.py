@@ -70,7 +70,7 @@ def search_in_fresh_process(
         arrays: dict[str, Any] = {f"query_{name}": array for name, array in query.items()}
         arrays |= {f"database_{name}": array for name, array in database.items()}
         listed = {"pictures": [*map(str, pictures)], "texts": [*texts.values()], "text_ids": [*texts]}
-        files = {name: np.array(values, dtype=str) for name, values in listed.items()}
+        files: dict[str, Any] = {name: np.array(values, dtype=str) for name, values in listed.items()}
         np.savez(request, k=np.array(k), **arrays, **files)
         # -P: a file called numpy.py in the folder where the user happens to be must not be imported.
         command = [
