@@ -130,18 +130,16 @@ def _on_processor(
     exact_up_to: int,
 ) -> Iterator[tuple[slice, Any]]:
     """Rows, and p_i of each of them, a block at a time."""
-    widths = [codes.shape[1] for codes in modalities]
-    # Half the sum of two products is one product of both codes beside each other, over the root of 2.
-    both = np.empty((len(targets), sum(widths)), np.float32)
-    parts = both[:, : widths[0]], both[:, widths[0] :]
-    for part, codes in zip(parts, modalities, strict=True):
-        lengths = np.sqrt(np.maximum(np.einsum("nd,nd->n", codes, codes, dtype=np.float32), 1e-24))
-        np.divide(codes, (np.float32(2**0.5) * lengths)[:, None], out=part, casting="same_kind")
-    for rows, columns, similarity in nearest(both, neighbors, block_size, exact_up_to):
+    parts = []
+    for codes in modalities:
+        codes = np.asarray(codes, np.float32)
+        lengths = np.sqrt(np.maximum(np.square(codes).sum(axis=1, keepdims=True), np.float32(1e-24)))
+        parts.append(codes / lengths)
+    for rows, columns, similarity in nearest(parts, neighbors, block_size, exact_up_to):
         if dialect == "reference":
             shares = _share(similarity)
         else:
-            shares = sum(_share(2 * np.einsum("rd,rkd->rk", part[rows], part[columns])) for part in parts) / 2
+            shares = sum(_share(np.einsum("rd,rkd->rk", part[rows], part[columns])) for part in parts) / 2
         yield rows, np.einsum("rk,rkc->rc", shares, targets[columns])
 
 

@@ -1,11 +1,11 @@
-"""The nearest neighbours of every row among all others, by inner product. numpy; faiss for very many rows.
+"""The nearest neighbours of every row among all others, by mean inner product. numpy; faiss for very many rows.
 
-A similarity is one product, and the N x N of them never stand in memory: blocks are compared with the least of the k
-best so far, and only what exceeds it is kept.
+The N x N similarities never stand in memory: blocks are compared with the least of the k best so far, and only what
+exceeds it is kept.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -32,47 +32,54 @@ class Nearest(NamedTuple):
     similarity: Vectors
 
 
-def nearest(vectors: Vectors, k: int, block_size: int, exact_up_to: int = EXACT_UP_TO) -> Iterator[Nearest]:
-    """The k rows with the highest inner product with each row, in blocks of rows; with itself it counts as 0.
+def nearest(
+    parts: Sequence[Vectors], k: int, block_size: int, exact_up_to: int = EXACT_UP_TO
+) -> Iterator[Nearest]:
+    """The k rows most similar to each row, in blocks of rows. A row is as similar to itself as 0.
 
     Args:
-        vectors: (N, d).
+        parts: (N, d) each; the similarity of two rows is the mean of their inner products in each part.
         k: from 1 to N - 1.
         block_size: rows at a time.
         exact_up_to: more rows than that are searched by clusters, with neighbours missed, where faiss is installed.
             The log says so, with the recall on some rows; clusters are added until it is `MIN_RECALL`.
     """
-    if len(vectors) > exact_up_to:
+    size = len(parts[0])
+    if size > exact_up_to:
         if find_spec("faiss"):
-            yield from _by_clusters(vectors, k, block_size)
+            yield from _by_clusters(parts, k, block_size)
             return
         _log.warning(
             "%d samples: their neighbours are searched exactly, in quadratic time; install the extra faiss, which "
             "searches more than %d by clusters",
-            len(vectors),
+            size,
             exact_up_to,
         )
-    for start in range(0, len(vectors), block_size):
-        rows = slice(start, min(start + block_size, len(vectors)))
-        yield Nearest(rows, *_exact(vectors, np.arange(rows.start, rows.stop), k))
+    for start in range(0, size, block_size):
+        rows = slice(start, min(start + block_size, size))
+        yield Nearest(rows, *_exact(parts, np.arange(rows.start, rows.stop), k))
 
 
-def _exact(vectors: Vectors, rows: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], Vectors]:
+def _exact(parts: Sequence[Vectors], rows: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], Vectors]:
     """Columns (r, k), ascending, and similarities; of equal ones those of the first columns."""
-    queries = vectors[rows]
-    size = len(vectors)
+    queries = [part[rows] for part in parts]
+    size = len(parts[0])
     width = max(_FIRST, 2 * k, _BLOCK // len(rows))
     index = np.empty((len(rows), 0), np.int64)
     similarity = np.empty((len(rows), 0), np.float32)
     start, stop = 0, min(max(_FIRST, 2 * k), size)
     # Memory of one's own for every block would be mapped anew by the kernel each time.
     block_memory = np.empty(len(rows) * min(width, size), np.float32)
+    part_memory = np.empty_like(block_memory)
     kept_memory = np.empty(len(block_memory), bool)
     while start < size:
         shape = len(rows), stop - start
         block = block_memory[: shape[0] * shape[1]].reshape(shape)
         kept = kept_memory[: block.size].reshape(shape)
-        np.matmul(queries, vectors[start:stop].T, out=block)
+        np.matmul(queries[0], parts[0][start:stop].T, out=block)
+        for query, part in zip(queries[1:], parts[1:], strict=True):
+            more_products = part_memory[: block.size].reshape(shape)
+            block += np.matmul(query, part[start:stop].T, out=more_products)
         own = np.flatnonzero((rows >= start) & (rows < stop))
         block[own, rows[own] - start] = 0
         if start == 0:
@@ -98,7 +105,7 @@ def _exact(vectors: Vectors, rows: NDArray[np.int64], k: int) -> tuple[NDArray[n
         chosen = above | (equal & (equal.cumsum(axis=1) <= room))
         index, similarity = more_index[chosen].reshape(-1, k), more[chosen].reshape(-1, k)
         start, stop = stop, min(stop + width, size)
-    return index, similarity
+    return index, similarity / np.float32(len(parts))
 
 
 def _kth_largest(values: Vectors, k: int) -> Vectors:
@@ -106,10 +113,12 @@ def _kth_largest(values: Vectors, k: int) -> Vectors:
     return np.partition(values, place, axis=1)[:, place : place + 1]
 
 
-def _by_clusters(vectors: Vectors, k: int, block_size: int) -> Iterator[Nearest]:
+def _by_clusters(parts: Sequence[Vectors], k: int, block_size: int) -> Iterator[Nearest]:
     """By an inverted file of faiss, its lists probed until enough of the neighbours of some rows are found."""
     import faiss
 
+    vectors = np.concatenate(parts, axis=1)  # one inner product is the sum of all
+    vectors /= np.float32(len(parts) ** 0.5)
     size = len(vectors)
     lists = int(4 * np.sqrt(size))
     index = faiss.IndexIVFFlat(
@@ -120,7 +129,7 @@ def _by_clusters(vectors: Vectors, k: int, block_size: int) -> Iterator[Nearest]
     index.train(vectors)
     index.add(vectors)
     some = np.unique(np.linspace(0, size - 1, min(_CHECKED, size)).astype(np.int64))
-    exact, _ = _exact(vectors, some, k)
+    exact, _ = _exact(parts, some, k)
     probed = 16
     while True:
         index.nprobe = min(probed, lists)

@@ -17,7 +17,7 @@ def by_definition(vectors, k):
 
 
 def found(vectors, k, block_size, **settings):
-    blocks = list(nearest(vectors, k, block_size, **settings))
+    blocks = list(nearest([vectors], k, block_size, **settings))
     assert [row for block in blocks for row in range(block.rows.start, block.rows.stop)] == list(
         range(len(vectors))
     )

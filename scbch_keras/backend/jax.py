@@ -34,15 +34,17 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         for value, before in zip(other_variables, state[1], strict=True)
     ]
 
-    decayed = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
-    updated = model.optimizer.stateless_apply(optimizer_variables, decayed, weights)
+    def update(optimizer_variables: list[Tensor], weights: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        decayed = [gradient + model.l2 * weight for gradient, weight in zip(gradients, weights, strict=True)]
+        weights, optimizer_variables = model.optimizer.stateless_apply(optimizer_variables, decayed, weights)
+        return optimizer_variables, weights
+
+    state = optimizer_variables, weights
     if model.optimizer_skips:
-        weights, optimizer_variables = updated
+        state = update(*state)
     else:
-        # A selection, which XLA makes in the update's own pass; a conditional would keep the two apart.
-        weights, optimizer_variables = jax.tree.map(
-            lambda after, before: jnp.where(finite, after, before), updated, (weights, optimizer_variables)
-        )
+        state = jax.lax.cond(finite, update, lambda *unchanged: unchanged, *state)
+    optimizer_variables, weights = state
 
     with keras.StatelessScope(list(zip(model.metrics_variables, metrics_variables, strict=True))) as scope:
         model.track_step(loss, finite, x, y, sample_weight)

@@ -45,6 +45,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}
+"""Keras' dtype policies by the names that are shorter."""
+
+
 @dataclass(frozen=True, config=EXACT)
 class Recipe:
     """A training run, resolved. What is None follows from the data or from the backend that is installed."""
@@ -79,6 +83,8 @@ class Recipe:
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: Text | None = None
     text_features: Text = "bow"
+    precision: Annotated[str | None, by(one_of, PRECISIONS, optional=True)] = None
+    """Of the products in training: None is float32; weights, codes and losses always are."""
     graded: Flag | None = None
     """Whether metrics of relevance in degrees are measured too."""
     checked: Text | None = None
