@@ -14,14 +14,14 @@ class Rows(NamedTuple):
     """What an index holds at one moment. Arrays may be longer than `size`; what is within it never changes.
 
     codes: packed, uint8 (capacity, width).
-    ids: int64 or str objects (capacity,).
+    ids: int64 or str objects (capacity,), or `Positions` until something changes.
     serials: int64 (capacity,), ascending: how many codes had been added before each; None: the row itself.
     size: rows in use.
     added: how many codes were ever added, which is the next id where none is given.
     """
 
     codes: NDArray[np.uint8]
-    ids: Ids
+    ids: Any
     serials: NDArray[np.int64] | None
     size: int
     added: int

@@ -329,21 +329,9 @@ def test_an_encoder_that_reads_its_input_in_a_branch_gets_the_features(tmp_path)
     np.testing.assert_array_equal(codes, [[-2, -1], [0, 0]])
 
 
-<<<<<<< HEAD
-def check_equal(pipeline, by_onnx, by_tensorflow, texts):
-    expected = pipeline(texts)
-    np.testing.assert_array_equal(by_onnx(texts), expected, strict=True)
-    np.testing.assert_array_equal(by_tensorflow(texts), expected, strict=True)
-    return expected
-
-
 @pytest.mark.slow
-def test_thousands_of_texts_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
-    expected = check_equal(pipeline, by_onnx, by_tensorflow, random_texts(3000, 4) + random_texts(400, 1))
-=======
 def test_thousands_of_texts_give_the_same_bits_everywhere(check_equal):
     expected = check_equal(random_texts(3000, 4) + random_texts(400, 1))
->>>>>>> said
     assert (expected != 0).sum() > 5000
     assert (expected == 0).all(axis=1).any()
 
@@ -355,12 +343,8 @@ def test_texts_of_any_characters_give_the_same_bits_everywhere(check_equal, text
     check_equal(texts)
 
 
-<<<<<<< HEAD
 @pytest.mark.slow
-def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
-=======
 def test_extremes_give_the_same_bits_everywhere(pipeline, by_tensorflow, check_equal):
->>>>>>> said
     known = list(pipeline.vocabulary)
     for texts in (
         [""],
