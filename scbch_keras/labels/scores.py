@@ -150,6 +150,8 @@ class Features:
                 of_text += _signed_root(text[rows]).sum(axis=0)
             else:
                 of_text += (text[rows] > 0).sum(axis=0)
+        # By words that are the same in all rows, a row is predicted by the mean of the others: its own label, turned.
+        self.text_varies = any((text[rows] != text[0]).any() for rows in self._rows())
         self.mean, self.text_mean = total / len(image), of_text / len(text)
         self.inverse_frequency = np.log((1 + len(text)) / (1 + of_text)) + 1 if text_kind == "words" else None
 
@@ -166,6 +168,8 @@ class Features:
         return _unit(_signed_root(self.image[rows]) - self.mean)
 
     def _text(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        if not self.text_varies:
+            return np.zeros((len(rows), self.text.shape[1]))
         if self.inverse_frequency is None:
             return _unit(_signed_root(self.text[rows]) - self.text_mean)
         return _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)
