@@ -1,8 +1,8 @@
 """A training alone, and two at once, by how long idle threads spin: `python -m benchmarks.beside [--save]`.
 
 Threads of OpenMP spin before they sleep; where two processes want the same cores, spinning takes from the other what
-it computes with. Each setting is an environment of its own: processes train a small model on this backend, one alone and
-then two at once, in turns. Printed: wall and CPU seconds of the slower one, and both over those of one alone
+it computes with. Each setting is an environment of its own: processes train a small model on this backend, one alone
+and then two at once, in turns. Printed: wall and CPU seconds of the slower one, and both over those of one alone
 without any setting. Needs a machine without other work: the load before is printed.
 """
 
@@ -75,16 +75,12 @@ def main() -> None:
         key: [statistics.median(part) for part in zip(*values, strict=True)] for key, values in times.items()
     }
     floor = middle["none", 1]
-    rows = [
-        [
-            f"{name}, {'two at once' if count == 2 else 'alone'}",
-            f"{wall:.2f}",
-            f"{cpu:.2f}",
-            f"{wall / floor[0]:.2f}",
-            f"{cpu / floor[1]:.2f}",
-        ]
-        for (name, count), (wall, cpu) in middle.items()
-    ]
+    rows = []
+    for (name, count), (wall, cpu) in middle.items():
+        ratios = f"{wall / floor[0]:.2f}", f"{cpu / floor[1]:.2f}"
+        rows.append(
+            [f"{name}, {'two at once' if count == 2 else 'alone'}", f"{wall:.2f}", f"{cpu:.2f}", *ratios]
+        )
     columns = ["", "wall s", "CPU s", "wall over alone", "CPU over alone"]
     show("beside", columns, rows, args.save, f"Load before: {load:.1f}.")
 
