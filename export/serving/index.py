@@ -15,11 +15,14 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving import index_file
 from scbch_keras.export.serving.engines import ENGINES, Engine, Faiss, chosen_engine
 from scbch_keras.export.serving.forks import renew_in_children
-from scbch_keras.export.serving.ids import Ids, Lookup, Rows, check_distinct, checked_ids
+from scbch_keras.export.serving.ids import Lookup, Rows
 from scbch_keras.export.serving.ivf import Ivf
 from scbch_keras.export.serving.positions import Positions
 from scbch_keras.export.serving.rescoring import CANDIDATES_A_RESULT, checked_continuous, nearest_rescored
 from scbch_keras.export.serving.within import within_radius
+from scbch_keras.export.stores.connect import connect
+from scbch_keras.export.stores.index import StoredIndex
+from scbch_keras.ids import Ids, check_distinct, checked_ids
 
 EngineName = Literal["faiss", "numpy", "ivf"]
 _NO_ID = -1
@@ -290,6 +293,30 @@ class HammingIndex:
         ids = rows.ids if isinstance(rows.ids, Positions) else rows.ids[: rows.size]
         content = index_file.Content(self.bits, rows.codes[: rows.size], ids, rows.added, self.source)
         index_file.write(Path(path), content)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        table: str | None = None,
+        *,
+        bits: int | None = None,
+        source: Source | None = None,
+    ) -> StoredIndex:
+        """An index in a store: codes are kept, and searched, by PostgreSQL or Milvus.
+
+        Args:
+            url: "postgresql://USER@HOST:PORT/DATABASE", with the options of libpq.
+            table: its name, which may also stand behind a # at the end of the URL. Made by the first `add`.
+            bits: code length; needed where the table is to be made, compared where it is there.
+            source: which model makes the codes; compared too.
+
+        Raises:
+            ValueError: a URL or name that is refused; a table of other bits, another source, or of somebody else.
+            ConnectionError: the store does not answer.
+            ImportError: the store's client is not installed.
+        """
+        return connect(url, table, bits=bits, source=source)
 
     @classmethod
     def load(

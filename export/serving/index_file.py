@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.format.source import Source
-from scbch_keras.export.serving.ids import Ids
 from scbch_keras.export.serving.positions import Positions
 from scbch_keras.files import loads, replaced
+from scbch_keras.ids import Ids
 from scbch_keras.npz import load_npz, mapped_npz
 from scbch_keras.stored import FileKind, json_array
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.cli.data import Data, Separator
 from scbch_keras.training.cli.runs import Backend
 from scbch_keras.training.environment import choose_backend
@@ -30,6 +30,7 @@ def audit(
     limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
     by: Annotated[str, typer.Option(help="RUN: posterior or neighbours.")] = "posterior",
     separator: Annotated[str | None, typer.Option(help="DATA: between labels in a table.")] = None,
+    columns: Columns = None,
     image_features: Annotated[
         str | None,
         typer.Option(help="DATA: a backbone for pictures, see `scbch features`; without, the texts alone."),
@@ -49,6 +50,7 @@ def audit(
     """List the samples whose labels are probably wrong: audit.csv, and audit.html to decide on each."""
     flags = {
         "separator": separator,
+        "columns": columns,
         "image_features": image_features,
         "image_weights": image_weights,
         "text_features": text_features,

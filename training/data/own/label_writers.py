@@ -80,6 +80,10 @@ def _write_csv(source: Path, target: Path, changes: Changes, separator: str) -> 
             written += raw
             continue
         if column < 0:
+            if "labels" not in cells:
+                raise ValueError(
+                    f"{source.name}: expected the column 'labels' to correct, got {shown(cells)}"
+                )
             column = cells.index("labels")
         else:
             number += 1
