@@ -72,8 +72,10 @@ def order_of(name: str, case: Case, seed: int) -> NDArray[np.int64]:
     return np.concatenate([first, ranked[~np.isin(ranked, first)]])
 
 
-def curve(case: Case, order: NDArray[np.int64], steps: list[int], seed: int) -> Iterator[tuple[float, int]]:
-    """MAP after each number of corrected samples, and how many labels these changed."""
+def curve(
+    case: Case, order: NDArray[np.int64], steps: list[int], seed: int, untrained: bool
+) -> Iterator[tuple[float, int]]:
+    """MAP, or the share of labels that are right, after each number of corrected samples; labels that changed."""
     for step in steps:
         labels = case.train.labels.copy()
         labels[order[:step]] = case.true[order[:step]]
