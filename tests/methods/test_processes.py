@@ -87,7 +87,7 @@ other = {"image": x["image"] + rank, "text": x["text"]}
 loader = [({**{k: v[i:i + 20] for k, v in x.items()}, "index": np.arange(i, i + 20)}, y[i:i + 20]) for i in (0, 20)]
 cases = {
     "a loader yields the same": lambda: model().fit(loader, epochs=1),
-    "BackupAndRestore": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
+    "would write one file from several": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
     "BatchNormalization": lambda: model(image_branch=batch).fit(x, y),
     "different data, models or settings": lambda: model().fit(other, y),
     "model or settings": lambda: model(margin=0.1 + 0.1 * rank).fit(x, y),
