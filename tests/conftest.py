@@ -106,3 +106,26 @@ def small_model():
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server with pgvector."""
+    from tests.stores import PostgresServer
+
+    pytest.importorskip("psycopg")
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory):
+    """milvus-lite, the single-file form of Milvus."""
+    from tests.stores import MilvusLite
+
+    for needed in ("pymilvus", "milvus_lite", "psutil"):
+        pytest.importorskip(needed)
+    server = MilvusLite(tmp_path_factory.mktemp("milvus"))
+    yield server
+    server.stop()

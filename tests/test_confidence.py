@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scbch_keras import backend
 from scbch_keras.confidence import confidence_weights
 
 
@@ -10,6 +11,13 @@ from scbch_keras.confidence import confidence_weights
 def golden():
     with np.load(Path(__file__).parent / "golden" / "confidence_weights.npz") as file:
         return dict(file)
+
+
+@pytest.fixture(autouse=True, params=["processor", "device"])
+def place(request, monkeypatch):
+    """Both ways to the same weights: in NumPy, and on the backend's device, which here is the processor too."""
+    monkeypatch.setattr(backend, "has_accelerator", lambda: request.param == "device")
+    return request.param
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 256, 600, 4096])

@@ -33,7 +33,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
 def application(
     release: Path,
-    codes: Path | None = None,
+    codes: str | Path | None = None,
     limits: Limits | None = None,
     catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
 ) -> FastAPI:
@@ -41,7 +41,7 @@ def application(
 
     Args:
         release: the folder of a release's version, followed once.
-        codes: codes of `encode_file`, or an index, to search in.
+        codes: codes of `encode_file`, an index, or the URL of a store with its table, to search in.
         limits: None for the defaults.
         catalogue: names of the codes (n) -> what is known of them. With it there is a search page at /, and requests
             are answered only if they were sent to this computer by one of its own names.
@@ -91,8 +91,7 @@ def application(
         """Whether it answers; release, bits and number of codes."""
         if not work.ready():
             raise HTTPException(503, "not ready")
-        size = None if work.index is None else len(work.index)
-        return {"release": str(work.source), "bits": work.encoder.bits, "indexed": size}
+        return {"release": str(work.source), "bits": work.encoder.bits, "indexed": work.indexed}
 
     @app.get("/metrics")
     async def tell() -> Response:

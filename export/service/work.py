@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,14 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.service.batching import Batcher, pieces
 from scbch_keras.export.service.bodies import SMALL
 from scbch_keras.export.service.inputs import COSTS, MODALITIES, Inputs, Shape
-from scbch_keras.export.service.limits import InputError, Limits
+from scbch_keras.export.service.limits import InputError, Limits, OverloadedError
 from scbch_keras.export.service.metrics import Metrics
-from scbch_keras.export.serving.codes_file import open_index
+from scbch_keras.export.serving.codes_file import open_index, shown_path
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
+from scbch_keras.export.stores.index import StoredIndex
 
+_LOG = logging.getLogger("uvicorn.error")
 _INLINE = 2**12
 """Bytes of a body that is read faster than a thread is started on it."""
 _PIECE = 16
@@ -35,25 +38,28 @@ class Work:
 
     Args:
         release: the folder of a release's version, followed once.
-        codes: to search in; None for none.
+        codes: what `open_index` takes, to search in; None for none.
 
     Raises ValueError for codes of another model than the release's.
     """
 
-    def __init__(self, release: Path, codes: Path | None, limits: Limits, metrics: Metrics):
+    def __init__(self, release: Path, codes: str | Path | None, limits: Limits, metrics: Metrics):
         self.limits = limits
         self.encoder = HashEncoder(release, max_pixels=limits.max_pixels)
         self.source = Source.of(self.encoder)
-        self.index: HammingIndex | None = None
+        self.index: HammingIndex | StoredIndex | None = None
+        self.indexed: int | None = None
         self.names: list[str] | None = None
         if codes is not None:
             self.index, self.names = open_index(codes)
             if self.index.source is not None:
-                self.source.check_same_model(str(release), self.index.source, str(codes))
+                self.source.check_same_model(str(release), self.index.source, shown_path(codes))
             if self.index.bits != self.encoder.bits:
                 raise ValueError(
-                    f"{codes} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
+                    f"{shown_path(codes)} has codes of {self.index.bits} bits, the release of {self.encoder.bits}"
                 )
+            # Once: a store may count for long.
+            self.indexed = len(self.index)
         self.shapes: dict[str, Shape] = {}
         for modality in ("image", "text"):
             inputs = encoder_inputs(self.encoder.manifest, modality)
@@ -142,7 +148,7 @@ class Work:
         return {"known_words": known, "unknown_words": await self.unknown_words(inputs.rows)}
 
     async def results(
-        self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None
+        self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
     ) -> list[str]:
         """Packed codes -> for each the JSON of its results, nearest first; none for a text without a known word.
 
@@ -155,8 +161,16 @@ class Work:
             parts += await self._in_thread(self._small, self._search, index, chosen, k, counts)
         return parts
 
-    def _search(self, index: HammingIndex, codes: NDArray[Any], k: int, known: list[int] | None) -> list[str]:
-        ids, distances = (array.tolist() for array in index.search(codes, k))
+    def _search(
+        self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
+    ) -> list[str]:
+        try:
+            ids, distances = (array.tolist() for array in index.search(codes, k))
+        except (ConnectionError, ValueError) as error:
+            # Codes and k have been checked: it is a store that is gone, or whose table is another by now. Its
+            # address is for the log alone.
+            _LOG.error("search failed: %s", error)
+            raise OverloadedError("the store of the codes does not answer") from error
         names = self.names
         rows = [
             json.dumps(
@@ -174,6 +188,8 @@ class Work:
         """The name of each code in the order of the index: its id, or its row where it has none."""
         if self.names is not None:
             return self.names
+        if isinstance(self.index, StoredIndex):
+            raise ValueError("a search page needs codes in a file: a store does not list its ids")
         return [] if self.index is None else [str(id) for id in self.index.ids.tolist()]
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -16,6 +16,8 @@ from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
+from scbch_keras.export.stores.address import address, is_url
+from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.stored import FileKind
@@ -215,8 +217,8 @@ class CodesFile:
         return index
 
 
-def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex, list[str] | None]:
-    """Open codes (.npy, of `encode_file`) or an index (.npz, of `HammingIndex.save`) for search.
+def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex | StoredIndex, list[str] | None]:
+    """Open codes (.npy, of `encode_file`), an index (.npz), or a store ("SCHEME://...#TABLE") for search.
 
     Args:
         path: of the file.
@@ -227,12 +229,20 @@ def open_index(path: str | os.PathLike[str]) -> tuple[HammingIndex, list[str] | 
 
     Raises:
         FileNotFoundError: it, or what must stand beside it, is missing.
-        ValueError: it is neither, or is damaged.
+        ValueError: it is neither, or is damaged; what `HammingIndex.connect` refuses.
+        ConnectionError: the store does not answer.
     """
+    if is_url(path):
+        return HammingIndex.connect(str(path)), None
     if Path(path).suffix == ".npz":
         return HammingIndex.load(path), None
     codes = CodesFile.open(path)
     return codes.index(named=False), codes.ids
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """What `open_index` opens, as messages call it: a URL without user and password."""
+    return address(str(path)).place if is_url(path) else str(path)
 
 
 def _reopened(cls: type[CodesFile], path: str, sha256: str) -> CodesFile:

@@ -1,124 +1,27 @@
 """The ids of an index: which are taken, and in which row each one stands."""
 
-from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array
+from scbch_keras.ids import Ids
 
-Ids = NDArray[Any]
-"""int64 (n,) >= 0, or str objects (n,)."""
 _MIN_RECENT = 4096
-
-
-def checked_ids(name: str, ids: ArrayLike | Sequence[Any], count: int | None = None) -> Ids:
-    """Ids as an array of int64 or of str objects.
-
-    Args:
-        name: of the argument, for the errors.
-        ids: integers from 0 to 2^63 - 1, or strings.
-        count: how many there must be; None for any number.
-
-    Raises:
-        ValueError: another shape; a type that is neither or both; an integer out of range; a string that UTF-8
-            cannot hold.
-    """
-    values = _array(name, ids)
-    if values.ndim != 1 or count not in (None, len(values)):
-        shape = "(n,)" if count is None else f"({count},), one for each code"
-        raise ValueError(f"{name} must have shape {shape}, got shape {values.shape}")
-    if len(values) == 0:
-        return np.empty(0, np.int64)
-    if values.dtype == object:
-        return _checked_strings(name, values)
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers that fit int64, or strings, got dtype {values.dtype}")
-    if values.min() < 0:
-        raise ValueError(f"{name} must be >= 0 (-1 marks an empty place in results), got {values.min()}")
-    if values.max() > np.iinfo(np.int64).max:
-        raise ValueError(
-            f"{name} must be integers that fit int64, got {values.max()}; strings hold larger ones"
-        )
-    return values.astype(np.int64)
-
-
-def check_distinct(name: str, ids: Ids) -> None:
-    """Refuse ids of which one comes twice. Raises ValueError."""
-    if ids.dtype == object:
-        if len(set(ids.tolist())) == len(ids):
-            return
-        ids = ids.astype(np.dtypes.StringDType())
-    elif (ids[1:] > ids[:-1]).all():
-        return
-    ordered = np.sort(ids)
-    twice = ordered[1:] == ordered[:-1]
-    if twice.any():
-        raise ValueError(f"{name} must differ from each other; id {ordered[1:][twice][0]!s} comes twice")
-
-
-def _array(name: str, ids: Any) -> NDArray[Any]:
-    """An array of the ids, without numpy's conversion of mixed types to a common one."""
-    if isinstance(ids, np.ma.MaskedArray):
-        return as_array(name, ids)
-    if isinstance(ids, list | tuple) or (
-        isinstance(ids, np.ndarray) and ids.dtype == object and ids.ndim == 1
-    ):
-        kinds = set(map(type, ids))
-        if any(issubclass(kind, str) for kind in kinds):
-            strings = np.empty(len(ids), object)
-            strings[:] = ids
-            return strings
-        if any(issubclass(kind, bool | np.bool_) for kind in kinds):
-            raise ValueError(f"{name} must be integers that fit int64, or strings, got a bool")
-        if kinds and all(issubclass(kind, Integral) for kind in kinds):
-            try:
-                return np.array(ids, np.uint64 if max(ids) > np.iinfo(np.int64).max else np.int64)
-            except OverflowError as error:
-                raise ValueError(f"{name} must be integers that fit int64: {error}") from error
-    try:
-        values = np.asarray(ids)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a list of integers or strings: {error}") from error
-    is_foreign = values.dtype == object and not isinstance(ids, np.ndarray | list | tuple)
-    if values.ndim == 1 and (values.dtype.kind in "UT" or is_foreign):
-        return _array(name, values.tolist())
-    return values
-
-
-def _checked_strings(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    strings = values.tolist()
-    for place, value in enumerate(strings):
-        if not isinstance(value, str | Integral):
-            raise ValueError(f"{name} must be integers or strings, got {type(value).__name__} at {place}")
-    for place, value in enumerate(strings):
-        if not isinstance(value, str):
-            raise ValueError(
-                f"{name} must be all integers or all strings, got {type(value).__name__} at {place}"
-            )
-    try:
-        "".join(strings).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} must be valid Unicode, got a lone surrogate: {error.reason}") from error
-    plain = np.empty(len(strings), object)
-    plain[:] = [str(value) for value in strings]
-    return plain
 
 
 class Rows(NamedTuple):
     """What an index holds at one moment. Arrays may be longer than `size`; what is within it never changes.
 
     codes: packed, uint8 (capacity, width).
-    ids: int64 or str objects (capacity,).
+    ids: int64 or str objects (capacity,), or `Positions` until something changes.
     serials: int64 (capacity,), ascending: how many codes had been added before each; None: the row itself.
     size: rows in use.
     added: how many codes were ever added, which is the next id where none is given.
     """
 
     codes: NDArray[np.uint8]
-    ids: Ids
+    ids: Any
     serials: NDArray[np.int64] | None
     size: int
     added: int

@@ -54,6 +54,7 @@ def trained(folder, processes, code=TRAIN):
     return done, [json.loads(path.read_text()) for path in sorted(folder.glob("?.json"))]
 
 
+@pytest.mark.slow
 def test_processes_train_the_model_of_one(tmp_path):
     done, results = trained(tmp_path / "one", 1)
     assert done.returncode == 0, done.stderr
@@ -102,6 +103,7 @@ for words, case in cases.items():
 """
 
 
+@pytest.mark.slow
 def test_what_processes_cannot_share_is_refused_in_each(tmp_path):
     code = REFUSED.replace("model(image_branch=batch)", "sk.SCBCH(16, 3, batch, neighbors=3)")
     done, _ = trained(tmp_path / "refused", 2, code)

@@ -329,18 +329,21 @@ def test_an_encoder_that_reads_its_input_in_a_branch_gets_the_features(tmp_path)
     np.testing.assert_array_equal(codes, [[-2, -1], [0, 0]])
 
 
+@pytest.mark.slow
 def test_thousands_of_texts_give_the_same_bits_everywhere(check_equal):
     expected = check_equal(random_texts(3000, 4) + random_texts(400, 1))
     assert (expected != 0).sum() > 5000
     assert (expected == 0).all(axis=1).any()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(texts=TEXTS)
 def test_texts_of_any_characters_give_the_same_bits_everywhere(check_equal, texts):
     check_equal(texts)
 
 
+@pytest.mark.slow
 def test_extremes_give_the_same_bits_everywhere(pipeline, by_tensorflow, check_equal):
     known = list(pipeline.vocabulary)
     for texts in (

@@ -26,7 +26,7 @@ def main() -> None:
 
 def commands() -> "typer.Typer":
     """All commands: each module of this room adds its own to one application."""
-    from scbch_keras.training.cli import app, data, demo, labels, release, runs, serve, serving  # noqa: F401
+    from scbch_keras.training.cli import app, data, demo, labels, release, runs, serve, serving, stores  # noqa: F401
 
     return app.app
 

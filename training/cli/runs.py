@@ -25,7 +25,7 @@ from scbch_keras.training.cli.app import (
     quiet_import,
 )
 from scbch_keras.training.environment import BACKENDS, choose_backend
-from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
+from scbch_keras.training.runs.recipe import PRECISIONS, SETTINGS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]
@@ -62,6 +62,10 @@ def train(
         Path | None,
         typer.Option(help="Table of ids and labels that were checked by hand; posterior variants."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help=f"Of the products in training, one of {', '.join(PRECISIONS)}; float32."),
+    ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -84,6 +88,7 @@ def train(
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
         "tokens": tokens,
+        "precision": precision,
         "checked": None if checked is None else str(checked),
     }
     with bad_input_ends(), ended_in_time():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scbch_keras.export import HammingIndex, HashEncoder, Source
+    from scbch_keras.export.stores.index import StoredIndex
 
 Modality = Annotated[str | None, typer.Option(help="image or text.")]
 Providers = Annotated[
@@ -37,10 +38,11 @@ def encode(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures.",
+            help="Features (.npy, .npz, .h5, .mat), texts (.txt, .csv, .jsonl), or a folder or list of pictures; "
+            "with --engine a pattern of Parquet or TFRecord files or folders of pictures, in quotes.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The .npy file of codes to write.")],
+    out: Annotated[Path, typer.Option(help="The .npy file of codes to write; with --engine a folder.")],
     modality: Modality = None,
     key: Annotated[
         str | None,
@@ -53,8 +55,21 @@ def encode(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave broken pictures out, listed in OUT's .broken.csv.")
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="local, ray or beam: encode many files into a folder, a file of codes each."),
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="With --engine: the column of the ids.")] = None,
 ) -> None:
-    """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory."""
+    """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory.
+
+    With --engine it may be killed at any moment, and encodes what is missing when it is called again.
+    """
+    if engine is not None or id is not None:
+        _encode_shards(
+            release, inputs, out, modality, key, batch_size, precision, providers, skip_broken, engine, id
+        )
+        return
     from scbch_keras.export import Source, encode_file
     from scbch_keras.training.cli.search_queries import KnownWords
     from scbch_keras.training.data.own.broken import SKIP_HINT, Skipping, broken_path, checked_headers
@@ -105,11 +120,57 @@ def encode(
         typer.echo(terminal(f"Warning: {words.warning()}"), err=True)
 
 
+def _encode_shards(
+    release: Path,
+    inputs: Path,
+    out: Path,
+    modality: str | None,
+    key: str | None,
+    batch_size: int,
+    precision: str,
+    providers: list[str] | None,
+    skip_broken: bool,
+    engine: str | None,
+    id: str | None,
+) -> None:
+    from scbch_keras.export import Source
+    from scbch_keras.training.bulk.run import encode_shards
+    from scbch_keras.training.progress import display
+
+    with bad_input_ends():
+        if engine is None or modality is None:
+            raise ValueError("--id goes with --engine, and --engine with --modality image or text")
+        if skip_broken or providers:
+            raise ValueError("--skip-broken and --providers do not go with --engine")
+        encoder = _opened(release, (modality,), precision, providers)
+        with display(transient=True) as shown:
+            task = shown.add_task(f"{modality} shards", total=None)
+            done = encode_shards(
+                encoder,
+                str(inputs),
+                modality,
+                out,
+                key=key,
+                id=id,
+                engine=engine,
+                batch_size=batch_size,
+                progress=lambda done, total: shown.update(task, completed=done, total=total),
+            )
+    message = (
+        f"{out}: {done.rows:,} codes of {encoder.bits} bits in {done.shards} shards, {done.encoded} of them encoded "
+        f"now, from {Source.of(encoder)}"
+    )
+    typer.echo(terminal(message))
+
+
 @app.command()
 def search(
     codes: Annotated[
-        Path,
-        typer.Argument(metavar="CODES", help="Codes of `scbch encode`, or an index of HammingIndex.save."),
+        str,
+        typer.Argument(
+            metavar="CODES",
+            help="Codes of `scbch encode`, an index of HammingIndex.save, or a store: postgresql://...#TABLE.",
+        ),
     ],
     queries: Annotated[
         list[str],
@@ -134,6 +195,7 @@ def search(
 ) -> None:
     """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
     from scbch_keras.export import CodesFile, Source, open_index
+    from scbch_keras.export.serving.codes_file import shown_path
     from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
 
     with bad_input_ends():
@@ -142,11 +204,12 @@ def search(
         if modality not in (None, "image", "text"):
             raise ValueError(f"modality: expected image or text, got {modality!r}")
         index, names = open_index(codes)
+        place = shown_path(codes)
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)
             encoder = _opened(release, sorted(set(modalities)), precision, providers)
-            _check_model(codes, index, str(release), Source.of(encoder))
+            _check_model(place, index, str(release), Source.of(encoder))
             notes += unknown_words(encoder, queries, modalities, force)
             results = _results(queries, encode_queries(encoder, queries, modalities), index, names, k)
             for note in notes:
@@ -158,14 +221,16 @@ def search(
         else:
             for path in queries:
                 query = CodesFile.open(path)
-                _check_model(codes, index, path, query.source)
+                _check_model(place, index, path, query.source)
                 labels = query.ids or [f"{path}[{row}]" for row in range(len(query.codes))]
                 results += _results(labels, query.codes, index, names, k)
         if out is not None:
             with replaced(out) as file:
                 file.write(_WRITERS[out.suffix](results).encode())
+        message = (
+            f"{place}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
+        )
     console = Console()
-    message = f"{codes}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
     console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
     _show(console, results)
     if out is not None:
@@ -185,9 +250,9 @@ def _opened(
     )
 
 
-def _check_model(codes: Path, index: "HammingIndex", what: str, source: "Source") -> None:
+def _check_model(codes: str, index: "HammingIndex | StoredIndex", what: str, source: "Source") -> None:
     if index.source is not None:
-        source.check_same_model(what, index.source, str(codes))
+        source.check_same_model(what, index.source, codes)
     else:
         message = (
             f"Warning: {codes} does not say which model made its codes; only their length is compared with "
@@ -197,7 +262,11 @@ def _check_model(codes: Path, index: "HammingIndex", what: str, source: "Source"
 
 
 def _results(
-    queries: list[str], packed: "NDArray[Any]", index: "HammingIndex", names: list[str] | None, k: int
+    queries: list[str],
+    packed: "NDArray[Any]",
+    index: "HammingIndex | StoredIndex",
+    names: list[str] | None,
+    k: int,
 ) -> list[dict[str, Any]]:
     """A row for each code found: query, rank from 1, id, distance."""
     ids, distances = (array.tolist() for array in index.search(packed, k))

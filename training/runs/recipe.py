@@ -59,6 +59,10 @@ def _tokens(name: str, value: Any) -> Any:
     return value
 
 
+PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}
+"""Keras' dtype policies by the names that are shorter."""
+
+
 @dataclass(frozen=True, config=EXACT)
 class Recipe:
     """A training run, resolved. What is None follows from the data or from the backend that is installed."""
@@ -97,6 +101,8 @@ class Recipe:
     text_features: Text = "bow"
     tokens: Annotated[str | None, by(_tokens)] = None
     """Own texts: "words", or n-grams of characters, "characters:2-3"; None: words."""
+    precision: Annotated[str | None, by(one_of, PRECISIONS, optional=True)] = None
+    """Of the products in training: None is float32; weights, codes and losses always are."""
     graded: Flag | None = None
     """Whether metrics of relevance in degrees are measured too."""
     checked: Text | None = None

@@ -70,7 +70,7 @@ def _rows(
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """The values of each record, which is counted with its file."""
     for file in files:
-        for number, example in enumerate(_records(file)):
+        for number, example in enumerate(records(file)):
             place = f"{file}, record {number}"
             row = {name: _values(place, example, name, names[name]) for name in FEATURES}
             widths = widths or {name: len(values) for name, values in row.items()}
@@ -104,8 +104,8 @@ def _files(argument: str, patterns: Any) -> list[Path]:
     return list(files)
 
 
-def _records(file: Path) -> Iterator[Any]:
-    """The Examples of a file, parsed."""
+def records(file: Path) -> Iterator[Any]:
+    """The Examples of a file, parsed. Raises ValueError for one that is cut short, damaged, or no TFRecord file."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 

@@ -1,0 +1,1 @@
+"""Indexes of codes in stores that other programs keep: PostgreSQL, Milvus."""

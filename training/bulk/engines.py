@@ -1,0 +1,73 @@
+"""Who does the work at the shards: this process, Ray Data, or Apache Beam. One row an engine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from scbch_keras.training.bulk.work import Job, encode_shard
+
+Engine = Callable[[Job, Mapping[str, str]], Iterator[dict[str, Any]]]
+"""A job and paths of shards by name -> their records, as they end."""
+
+
+def local(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """One shard after the other, in this process; onnxruntime takes all cores."""
+    encoder = job.opened()
+    for name, path in shards.items():
+        yield encode_shard(job, encoder, name, path)
+
+
+class _Worker:
+    """An encoder that stays open between shards."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._encoder = job.opened()
+
+    def __call__(self, row: dict[str, str]) -> dict[str, Any]:
+        return encode_shard(self._job, self._encoder, row["name"], row["path"])
+
+
+def ray(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Ray Data, on the cluster that RAY_ADDRESS names or else on this machine; the folders must be seen by all."""
+    import ray
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        ray.init(log_to_driver=False)
+    try:
+        rows = ray.data.from_items([{"name": name, "path": path} for name, path in shards.items()])
+        workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
+        # A block is a task: as many as there are shards, that each ends by itself.
+        done = rows.repartition(len(shards)).map(
+            _Worker, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers)
+        )
+        yield from done.iter_rows()
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def beam(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Apache Beam, by the runner of its own options in sys.argv's place: the DirectRunner."""
+    import apache_beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    class Encode(apache_beam.DoFn):
+        def setup(self) -> None:
+            self._worker = _Worker(job)
+
+        def process(self, shard: tuple[str, str]) -> Iterator[str]:
+            yield self._worker({"name": shard[0], "path": shard[1]})["name"]
+
+    with apache_beam.Pipeline(options=PipelineOptions(["--runner=DirectRunner"])) as pipeline:
+        _ = (
+            pipeline
+            | apache_beam.Create(list(shards.items()))
+            | apache_beam.Reshuffle()
+            | apache_beam.ParDo(Encode())
+        )
+    yield from ()  # the records are read where they were written
+
+
+ENGINES: dict[str, Engine] = {"local": local, "ray": ray, "beam": beam}
+PACKAGES = {"ray": "ray[data]", "beam": "apache-beam"}
