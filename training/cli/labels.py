@@ -90,6 +90,7 @@ def fix(
         Path, typer.Option(help="The folder to write, new or empty; `scbch train` takes it as data.")
     ],
     separator: Separator = ";",
+    columns: Columns = None,
     pictures: Annotated[
         str, typer.Option(help="copy: the folder has its own pictures; link: hard links, which need no room.")
     ] = "copy",
@@ -98,7 +99,7 @@ def fix(
     from scbch_keras.training.data.own.fixing import fix as apply
 
     with bad_input_ends():
-        fixed = apply(data, corrections, out, separator, cast(Any, pictures))
+        fixed = apply(data, corrections, out, separator, cast(Any, pictures), columns)
     for line in fixed.summary:
         typer.echo(terminal(line))
     typer.echo(terminal(f"Next: scbch train {out}, or scbch gain {out}"))
@@ -113,6 +114,7 @@ def gain(
     backend: Backend = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
     separator: Separator = ";",
+    columns: Columns = None,
     image_features: Annotated[
         str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
     ] = None,
@@ -129,6 +131,7 @@ def gain(
             data=str(data),
             backend=os.environ["KERAS_BACKEND"],
             separator=separator,
+            columns=columns,
             image_features=image_features,
             variant=variant,
             epochs=epochs,
