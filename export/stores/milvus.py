@@ -36,6 +36,8 @@ from scbch_keras.export.stores.milvus_filters import (
 PATIENCE = 60.0
 """Seconds after which a call that is not answered has failed."""
 _MOST_RESULTS = 2**14
+_LEAST_RESULTS = 2**7
+"""Asked for at first, however few are wanted: ties at the last place mean another search."""
 _AT_ONCE = 2**13
 """Ids in one filter, and rows in one message."""
 _QUERIES = 64
@@ -159,7 +161,7 @@ class Milvus:
             packed = [code.tobytes() for code in codes]
             for start in range(0, len(packed), _QUERIES):
                 part = packed[start : start + _QUERIES]
-                limit = k + 1
+                limit = min(max(k + 1, _LEAST_RESULTS), _MOST_RESULTS)
                 results = self._search(client, part, limit, chosen)
                 found += [
                     self._settled(client, code, result, k, limit, chosen)
