@@ -126,7 +126,7 @@ BAD = {
     "objects": (lambda values: values.astype(object), "{name} must hold real numbers"),
     "dict in a dict": (
         lambda values: {"token_ids": {"low": values}},
-        r"{name}\['token_ids'\] must be one array .*'low'",
+        r"{name}\['token_ids'\] must be one array .*of low",
     ),
     "empty dict": (lambda values: {}, "{name} must be one array .* got a dict of nothing"),
     "NaN": (at_row_7(np.nan), "{name} must be finite; row 7"),

@@ -52,7 +52,7 @@ def beam(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    class Encode(apache_beam.DoFn):  # type: ignore[misc]
+    class Encode(apache_beam.DoFn):
         def setup(self) -> None:
             self._worker = _Worker(job)
 

@@ -15,6 +15,7 @@ from scbch_keras.labels.posterior import LabelPosterior, ProposedBy, estimate, p
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.checked import proposal_in_words, read_checked, write_proposal
+from scbch_keras.training.data.own.fixed_data import data_file
 from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
@@ -199,6 +200,10 @@ def audit_data(
             f"image_features: {path} has features already, expected none, got {image_features!r}"
         )
     raw = own if isinstance(own, RawPairs) else None
+    if raw is not None and out.resolve() == data_file(path).parent.resolve():
+        raise ValueError(
+            f"out: audit.csv would be a second table in {out}, the folder of the data; name another"
+        )
     known = None if checked is None else read_checked(checked, own.ids, own.label_names, separator)
     image, name = None, None
     out.mkdir(parents=True, exist_ok=True)

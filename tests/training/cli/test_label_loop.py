@@ -109,6 +109,7 @@ def test_what_an_audit_cannot_do_is_refused(data, tmp_path):
         ((folder, "--by", "neighbours"), "--by neighbours is for a run"),
         ((folder, "--out", folder / "table.csv"), "expected a folder, got the file"),
         ((folder, "--limit", 0), "limit must be"),
+        ((folder, "--out", folder), "audit.csv would be a second table"),
         ((tmp_path / "nothing",), "there is no such file or folder"),
     ):
         status, told = run_command("audit", *arguments)

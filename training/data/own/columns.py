@@ -89,8 +89,8 @@ def read_table(name: str, file: Rows, columns: Columns, report: Report) -> Table
     new: list[Row] = []
     for row in rows:
         cells = _renamed(row.cells, columns, ours_by_theirs)
-        for ours, classes in one_hot.items():
-            cells[ours] = _set_classes(row, classes, columns[ours], cells, len(new), report)
+        for ours, many in one_hot.items():
+            cells[ours] = _set_classes(row, many, columns[ours], cells, len(new), report)
         if columns.get("picture") == _FILE_NAME:
             _fill_in(cells, {*known, *columns})
         new += (

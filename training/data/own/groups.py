@@ -56,7 +56,7 @@ def shared_items(groups: Groups | None, part: NDArray[np.int64], other: NDArray[
     return 0 if groups is None else len(np.intersect1d(groups.numbers[part], groups.numbers[other]))
 
 
-def agreeing(numbers: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer] | None:
+def agreeing(numbers: NDArray[np.int64] | None, labels: NDArray[np.integer]) -> NDArray[np.int64] | None:
     """The items of rows (n,), or None where rows of an item have different labels (n, C)."""
     if numbers is None:
         return None
