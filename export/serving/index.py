@@ -15,7 +15,7 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving import index_file
 from scbch_keras.export.serving.engines import ENGINES, Engine, Faiss, chosen_engine
 from scbch_keras.export.serving.forks import renew_in_children
-from scbch_keras.export.serving.ids import Lookup, Rows
+from scbch_keras.export.serving.ids import Lookup, Rows, check_kind, read_only
 from scbch_keras.export.serving.ivf import Ivf
 from scbch_keras.export.serving.positions import Positions
 from scbch_keras.export.serving.rescoring import CANDIDATES_A_RESULT, checked_continuous, nearest_rescored
@@ -41,9 +41,8 @@ class HammingIndex:
 
     Args:
         bits: int >= 1, code length. Codes are packed: uint8 (n, ceil(bits / 8)), pad bits zero.
-        engine: "faiss", "numpy", or None for faiss where it is installed. "ivf" searches by clusters (faiss' inverted
-            file), many times as quickly among millions of codes: it misses up to 5 % of the nearest ones of a sample of
-            the codes, which are clustered at the first search.
+        engine: "faiss", "numpy", or None for faiss where it is installed. "ivf" searches by clusters, made by
+            faiss at the first search: many times as quickly, but it misses about 5 % of the nearest codes.
         source: which model makes the codes, saved with them; None where nobody said.
 
     Raises:
@@ -84,23 +83,20 @@ class HammingIndex:
         return f"HammingIndex(bits={self.bits}, engine={self.engine!r}): {len(self)} codes"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rows = self._rows
-        content = index_file.Content(
-            self.bits, rows.codes[: rows.size], rows.ids[: rows.size], rows.added, self.source
-        )
+        content = self._content()
         return _restored, (type(self), content, self._requested_engine)
 
     @property
     def codes(self) -> NDArray[np.uint8]:
         """The packed codes in the order of adding, uint8 (size, ceil(bits / 8)), as they are now. Read-only."""
         rows = self._rows
-        return _read_only(rows.codes[: rows.size])
+        return read_only(rows.codes[: rows.size])
 
     @property
     def ids(self) -> Ids:
         """The ids in the order of adding, (size,), int64 or str objects, as they are now. Read-only."""
         rows = self._rows
-        return _read_only(rows.ids[: rows.size])
+        return read_only(rows.ids[: rows.size])
 
     def add(self, codes: NDArray[np.uint8], ids: ArrayLike | None = None) -> None:
         """Add codes under ids that are in no use yet.
@@ -124,7 +120,7 @@ class HammingIndex:
         with self._lock:
             rows = self._changeable()
             new = np.arange(rows.added, rows.added + len(codes)) if own_ids is None else own_ids
-            self._check_kind(
+            check_kind(
                 "ids", new, rows, " (the default ids are positions; pass ids here too)" * (ids is None)
             )
             used = self._lookup.rows(new, rows) >= 0
@@ -289,10 +285,7 @@ class HammingIndex:
         Args:
             path: of the file; an older one is replaced at once or not at all.
         """
-        rows = self._rows
-        ids = rows.ids if isinstance(rows.ids, Positions) else rows.ids[: rows.size]
-        content = index_file.Content(self.bits, rows.codes[: rows.size], ids, rows.added, self.source)
-        index_file.write(Path(path), content)
+        index_file.write(Path(path), self._content())
 
     @classmethod
     def connect(
@@ -345,6 +338,11 @@ class HammingIndex:
         except ValueError as error:
             raise ValueError(f"{path} is not a HammingIndex file, or it is damaged: {error}") from error
 
+    def _content(self) -> index_file.Content:
+        rows = self._rows
+        ids = rows.ids if isinstance(rows.ids, Positions) else rows.ids[: rows.size]
+        return index_file.Content(self.bits, rows.codes[: rows.size], ids, rows.added, self.source)
+
     def _searched(self, among: ArrayLike | None) -> tuple[Rows, NDArray[np.int64] | None, NDArray[np.uint8]]:
         """The rows as they are now, those of the ids (None for all), and their codes."""
         if among is None:
@@ -358,9 +356,8 @@ class HammingIndex:
 
     def _rows_of(self, requested: Ids) -> NDArray[np.int64]:
         rows = self._rows
-        if isinstance(rows.ids, Positions):
-            return rows.ids.rows(requested)
-        return self._lookup.rows(requested, rows)
+        is_position = isinstance(rows.ids, Positions)
+        return rows.ids.rows(requested) if is_position else self._lookup.rows(requested, rows)
 
     def _changeable(self) -> Rows:
         """The rows, their ids in memory: what a change begins with, the lock held."""
@@ -370,7 +367,7 @@ class HammingIndex:
     def _positions(self, name: str, requested: Ids, remedy: str) -> NDArray[np.int64]:
         """The rows of ids, all of which must be there. Called with the lock held."""
         rows = self._rows
-        self._check_kind(name, requested, rows)
+        check_kind(name, requested, rows)
         positions = self._rows_of(requested)
         if (positions < 0).any():
             absent = requested[positions < 0]
@@ -379,12 +376,6 @@ class HammingIndex:
                 f"{_shown(absent[0])} ({remedy})"
             )
         return positions
-
-    @staticmethod
-    def _check_kind(name: str, ids: Ids, rows: Rows, hint: str = "") -> None:
-        if rows.size and len(ids) and ids.dtype != rows.ids.dtype:
-            mine, other = ("strings", "integers") if rows.ids.dtype == object else ("integers", "strings")
-            raise ValueError(f"{name} must be {mine}, as the ids of this index are, got {other}{hint}")
 
 
 def _restored(cls: type[HammingIndex], content: index_file.Content, engine: Any) -> Any:
@@ -403,12 +394,6 @@ def _mapped(cls: type[HammingIndex], content: index_file.Content, engine: Any) -
         index._lookup.note(ids, index._rows)
     index._rows = Rows(content.codes, ids, None, len(ids), content.added)
     return index
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _shown(id: Any) -> str:
