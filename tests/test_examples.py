@@ -1,9 +1,20 @@
-"""What examples/ and the start page show runs as it stands, on every backend."""
+"""What examples/, the start page and the tutorials show runs as it stands."""
 
+import os
+import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
+TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+WORDS = {"dog": (180, 120, 60), "beach": (230, 210, 150), "kitchen": (90, 140, 200), "mug": (200, 40, 60)}
 
 
 def test_the_fifteen_lines_learn_from_noisy_labels_and_doubt_the_wrong_ones():
@@ -12,3 +23,39 @@ def test_the_fifteen_lines_learn_from_noisy_labels_and_doubt_the_wrong_ones():
     assert weight[wrong].mean() < 0.7 < 0.9 < weight[~wrong].mean()
     scores = names["model"].evaluate_retrieval(names["query"], names["database"], verbose=0)
     assert min(scores.values()) > 0.8  # a third by chance
+
+
+@pytest.mark.release
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the tutorials train on PyTorch")
+def test_the_tutorials_run_from_a_folder_of_pictures_to_a_search(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["id,picture,text,labels"]
+    for row in range(120):
+        name = list(WORDS)[row % len(WORDS)]
+        pixels = np.clip(np.array(WORDS[name]) + rng.integers(-30, 30, (24, 24, 3)), 0, 255)
+        Image.fromarray(pixels.astype("uint8")).save(folder / f"{row}.png")
+        lines.append(f"{row},{row}.png,a {name},{name}")
+    (folder / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    command = f'scbch() {{ "{sys.executable}" -m scbch_keras.training.cli.main "$@"; }}\n'
+    printed = {}
+    for page in ("photos", "labels"):
+        for block in re.findall(
+            r"^```bash\n(.*?)^```", (TUTORIALS / f"{page}.md").read_text(encoding="utf-8"), re.S | re.M
+        ):
+            done = subprocess.run(
+                ["bash", "-euc", command + block],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "COLUMNS": "120"},
+            )
+            assert done.returncode == 0, (block, done.stdout, done.stderr)
+            printed[block] = done.stdout
+    (search,) = (text for block, text in printed.items() if "scbch search" in block)
+    dogs = [str(row) for row in range(120) if row % len(WORDS) == 0]
+    results = re.findall(r"^\D*\d+\D+(\d+)\D+\d+", search.split("dog")[-1], re.M)
+    assert results, search
+    assert set(results) <= set(dogs)
+    assert (tmp_path / "scbch-audit" / "audit.html").exists()
