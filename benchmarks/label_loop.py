@@ -102,12 +102,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=["icons", "tags"])
+    parser.add_argument("parts", nargs="*", default="all", choices=["icons", "tags", "all"])
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--untrained", action="store_true", help="labels that are right, in place of mAP")
     arguments = parser.parse_args()
-    for part in arguments.parts or ["icons", "tags"]:
+    for part in ("icons", "tags") if "all" in arguments.parts else arguments.parts:
         cases = [
             {"icons": icons, "tags": tags}[part](arguments.data, seed) for seed in range(arguments.seeds)
         ]
