@@ -1,18 +1,26 @@
-"""Seconds and memory of the confidence pass over a training set, beside the plain N x N way.
+"""CPU time and memory of the confidence pass over a training set, over the product of its codes.
 
-    KERAS_BACKEND=torch python -m benchmarks.confidence [--samples 10000] [--bits 64]
+    KERAS_BACKEND=torch python -m benchmarks.confidence [--samples 10000] [--bits 64] [--save]
+    KERAS_BACKEND=torch python -m benchmarks.confidence --samples 1000000 --clusters
 
-The peer computes the same weights in NumPy with the whole N x N similarity in memory. The floor is the one product
-of the codes, 4 N^2 bits FLOP, at the sgemm rate of the same process. Memory is the growth of the process' peak.
+The floor is the one product of both codes beside each other with all of them, 4 N^2 bits FLOP, in blocks, by NumPy; the
+peer the same weights with the whole N x N similarity in memory (up to 20,000 samples). Memory is the growth of the
+process' peak. --clusters: by clusters, once, beside the exact weights of 1,000 of the samples; the codes are then
+of 2,000 clusters with noise, as those of a trained model, and random ones without --clusters.
 """
 
 import argparse
+import logging
 import resource
-import time
+from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.train_step import sgemm_rate
+from benchmarks.measure import COLUMNS, add_save, clocked, in_turns, show, time_columns
+
+BLOCK = 1024
+CHECKED = 1000
+MOST_AT_ONCE = 20_000
 
 
 def plain(image, text, labels, k=20, gamma=0.5):
@@ -20,13 +28,66 @@ def plain(image, text, labels, k=20, gamma=0.5):
     np.fill_diagonal(similarity, 0)
     near = np.argpartition(similarity, -k, axis=1)[:, -k:]
     score = np.take_along_axis(similarity, near, axis=1)
-    soft = np.einsum("nk,nkc->nc", score, labels[near]) / (score.sum(axis=1, keepdims=True) + 1e-8)
+    return weights(score, labels[near], labels, gamma)
+
+
+def weights(score, near_labels, labels, gamma=0.5):
+    soft = np.einsum("nk,nkc->nc", score, near_labels) / (score.sum(axis=1, keepdims=True) + 1e-8)
     norms = np.linalg.norm(labels, axis=1) * np.linalg.norm(soft, axis=1)
     return gamma + (1 - gamma) * (labels * soft).sum(axis=1) / np.maximum(norms, 1e-8)
 
 
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak() -> float:
+    """MiB of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def products(both) -> Callable[[], object]:
+    def multiply() -> None:
+        for start in range(0, len(both), BLOCK):
+            for column in range(0, len(both), 4 * BLOCK):
+                both[start : start + BLOCK] @ both[column : column + 4 * BLOCK].T
+
+    return multiply
+
+
+def made(samples: int, bits: int, clusters: int | None):
+    rng = np.random.default_rng(0)
+    codes = []
+    member = rng.integers(0, clusters or 1, samples)
+    for _ in range(2):
+        values = rng.standard_normal((samples, bits), "float32")
+        if clusters:
+            values *= 0.7
+            values += rng.standard_normal((clusters, bits), "float32")[member]
+        values /= np.linalg.norm(values, axis=1, keepdims=True)
+        codes.append(values)
+    labels = (rng.random((clusters or samples, 24), "float32") < 0.08).astype("float32")
+    labels = labels[member] if clusters else labels
+    wrong = rng.random(samples) < 0.3
+    labels[wrong] = (rng.random((wrong.sum(), 24), "float32") < 0.08).astype("float32")
+    return *codes, labels
+
+
+def by_clusters(samples: int, bits: int) -> None:
+    from scbch_keras import confidence_weights
+
+    image, text, labels = made(samples, bits, 2000)
+    before = peak()
+    results = []
+    cpu, wall = clocked(lambda: results.append(confidence_weights(image, text, labels).weights))
+    grown = peak() - before
+    both = np.concatenate([image, text], axis=1) / np.float32(2**0.5)
+    some = np.linspace(0, samples - 1, CHECKED).astype(int)
+    similarity = both[some] @ both.T
+    similarity[np.arange(CHECKED), some] = 0
+    near = np.argpartition(similarity, -20, axis=1)[:, -20:]
+    exact = weights(np.take_along_axis(similarity, near, 1), labels[near], labels[some])
+    correlation = np.corrcoef(exact, results[0][some])[0, 1]
+    print(
+        f"{samples:,} samples, {bits} bits: {cpu:.0f} CPU s, {wall:.0f} s, {grown:.0f} MiB beyond the inputs; "
+        f"correlation of weights with the exact ones of {CHECKED:,} samples {correlation:.4f}"
+    )
 
 
 def main() -> None:
@@ -35,41 +96,44 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--bits", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument(
+        "--clusters", action="store_true", help="by clusters, beside the exact weights of some"
+    )
+    add_save(parser)
     args = parser.parse_args()
     import keras
 
     from scbch_keras import confidence_weights
 
-    rng = np.random.default_rng(0)
-    codes = [rng.standard_normal((args.samples, args.bits), "float32") for _ in range(2)]
-    codes = [code / np.linalg.norm(code, axis=1, keepdims=True) for code in codes]
-    labels = (rng.random((args.samples, 24)) < 0.08).astype("float32")
-    confidence_weights(*(code[:2048] for code in codes), labels[:2048])  # compile and warm up
-
-    rate = sgemm_rate()
-    floor = 4 * args.samples**2 * args.bits / rate
-    seconds, memory, results = {}, {}, {}
-    # ours first: the peak of a process never falls
-    for name, function in (("blocks", lambda *x: confidence_weights(*x).weights), ("N x N", plain)):
-        before = peak()
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            results[name] = function(*codes, labels)
-            times.append(time.perf_counter() - start)
-        seconds[name], memory[name] = min(times), peak() - before
-    difference = np.abs(results["blocks"] - results["N x N"]).max()
-    print(
-        f"{args.samples} samples, {args.bits} bits, {keras.backend.backend()}, sgemm {rate / 1e9:.0f} GFLOP/s"
-    )
-    for name in seconds:
-        print(
-            f"{name:8}{seconds[name]:8.2f} s{seconds[name] / floor:8.1f} of the floor"
-            f"{memory[name] / 2**20:8.0f} MiB more at the peak"
+    logging.basicConfig(format="%(message)s")
+    if args.clusters:
+        by_clusters(args.samples, args.bits)
+        return
+    image, text, labels = made(args.samples, args.bits, None)
+    few = [values[:2048] for values in (image, text, labels)]
+    confidence_weights(*few)
+    before = peak()
+    ours = confidence_weights(image, text, labels, exact_up_to=args.samples).weights
+    memory = {"confidence_weights": peak() - before}
+    calls = {
+        "confidence_weights": lambda: (
+            confidence_weights(image, text, labels, exact_up_to=args.samples).weights
         )
-    print(
-        f"ratio {seconds['blocks'] / seconds['N x N']:.2f}, largest difference of a weight {difference:.1e}"
-    )
+    }
+    if args.samples <= MOST_AT_ONCE:
+        calls["N x N in memory"] = lambda: plain(image, text, labels)
+        before = peak()
+        difference = np.abs(ours - plain(image, text, labels)).max()
+        memory["N x N in memory"] = peak() - before
+    both = np.concatenate([image, text], axis=1)
+    results = in_turns(calls, products(both), args.turns)
+    title = f"{args.samples:,} samples, {args.bits} bits, {keras.backend.backend()}"
+    rows = [[name, *time_columns(results[name], results["floor"]), f"{memory[name]:.0f}"] for name in calls]
+    note = f"Floor {min(results['floor'].cpu):.2f} CPU s: the product of the codes."
+    if args.samples <= MOST_AT_ONCE:
+        note += f" Largest difference of a weight {difference:.1e}."
+    show(f"confidence_{args.samples}", [title, *COLUMNS, "MiB more at the peak"], rows, args.save, note)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     raise ValueError(f"{name} must hold real numbers; got dtype {dtype}.{remedy}")
 
 
+def is_dict_of_arrays(values: Any) -> bool:
+    """Whether these are several arrays by name: a Mapping, as sparse matrices of keys are too, which are one."""
+    return isinstance(values, Mapping) and not hasattr(values, "toarray")
+
+
 def check_features(
     name: str,
     features: NDArray[Any],
@@ -125,7 +130,7 @@ def _read(name: str, values: Any) -> NDArray[Any]:
             )
         return np.asarray(values.data)
     if isinstance(values, Mapping):
-        raise ValueError(f"{name} must be one array (n, ...); got a dict of {', '.join(map(repr, values))}.")
+        raise ValueError(f"{name} must be one array (n, ...); got a dict of {', '.join(map(str, values))}.")
     if isinstance(values, list | tuple) and any(hasattr(row, "detach") for row in values):
         values = [_read(name, row) for row in values]
     try:

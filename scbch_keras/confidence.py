@@ -5,12 +5,15 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from scbch_keras import backend
 from scbch_keras.arrays import Tensor, as_array, as_network, check_features
 from scbch_keras.checks import check_neighbors, one_of, share, whole
 from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import Dialect
+from scbch_keras.neighbors import EXACT_UP_TO, nearest
 
 
 class Confidence(NamedTuple):
@@ -30,6 +33,7 @@ def confidence_weights(
     gamma: float = 0.5,
     dialect: Dialect = "reference",
     block_size: int = 1024,
+    exact_up_to: int = EXACT_UP_TO,
 ) -> Confidence:
     """Weight of each sample of a training set from its nearest neighbours in both modalities (Eq. 1-2).
 
@@ -48,7 +52,10 @@ def confidence_weights(
         neighbors: int >= 1, k; at most N - 1.
         gamma: float in [0, 1], the lowest weight.
         dialect: "reference" or "paper".
-        block_size: rows compared with all N at a time; memory grows with block_size * N, never N * N.
+        block_size: rows compared with all N at a time; memory never grows with N * N.
+        exact_up_to: int >= 0; the neighbours of more samples than that are searched by clusters where faiss is
+            installed, and some are missed: the log says how many. With an accelerator, and without faiss, they are
+            always exact.
 
     Returns:
         `Confidence`: weights (N,) and soft labels (N, C).
@@ -60,13 +67,9 @@ def confidence_weights(
     one_of("dialect", dialect, get_args(Dialect))
     gamma = share("gamma", gamma)
     labels = check_labels("labels", labels)
-    targets = ops.convert_to_tensor(labels.astype("float32"))
-    weights, soft_labels = [], []
-    for rows, soft in _soft_blocks(image_codes, text_codes, targets, neighbors, dialect, block_size):
-        cosine = _cosine(targets[rows], soft)
-        weights.append(ops.convert_to_numpy(gamma + (1 - gamma) * cosine))
-        soft_labels.append(ops.convert_to_numpy(soft))
-    return Confidence(np.concatenate(weights), np.concatenate(soft_labels))
+    targets = labels.astype("float32")
+    soft = _soft_labels(image_codes, text_codes, targets, neighbors, dialect, block_size, exact_up_to)
+    return Confidence(gamma + (1 - gamma) * _cosine(targets, soft), soft)
 
 
 def neighbor_labels(
@@ -84,45 +87,95 @@ def neighbor_labels(
     Returns:
         (N, C), float32: p_i of the "reference" dialect of `confidence_weights`.
     """
-    targets = ops.cast(ops.convert_to_tensor(labels), "float32")
-    blocks = _soft_blocks(image_codes, text_codes, targets, neighbors, "reference", block_size)
-    return np.concatenate([ops.convert_to_numpy(soft) for _, soft in blocks])
+    targets = np.asarray(ops.convert_to_numpy(labels), "float32")
+    return _soft_labels(image_codes, text_codes, targets, neighbors, "reference", block_size, EXACT_UP_TO)
 
 
-def _soft_blocks(
-    image_codes: Any, text_codes: Any, targets: Any, neighbors: int, dialect: Dialect, block_size: int
-) -> Iterator[tuple[slice, Any]]:
-    """Rows, and p_i of each of them, a block at a time."""
+def _soft_labels(
+    image_codes: Any,
+    text_codes: Any,
+    targets: NDArray[np.float32],
+    neighbors: int,
+    dialect: Dialect,
+    block_size: int,
+    exact_up_to: int,
+) -> NDArray[np.float32]:
+    """p_i of every sample (N, C)."""
     count, block_size = len(targets), whole("block_size", block_size, 1)
     neighbors = check_neighbors(neighbors, count)
+    exact_up_to = whole("exact_up_to", exact_up_to, 0)
     modalities = []
     for name, codes in (("image_codes", image_codes), ("text_codes", text_codes)):
         codes = as_array(name, codes)
         if codes.ndim != 2 or len(codes) != count:
             raise ValueError(f"{name} must be ({count}, bits), a row a label row; got {codes.shape}.")
         check_features(name, codes)
-        modalities.append(unit_norm(ops.convert_to_tensor(as_network(codes))))
-    everyone = ops.arange(count)
-    for start in range(0, count, block_size):
-        rows = slice(start, min(start + block_size, count))
+        modalities.append(as_network(codes))
+    if backend.has_accelerator():
+        blocks = _on_device(modalities, targets, neighbors, dialect, block_size)
+    else:
+        blocks = _on_processor(modalities, targets, neighbors, dialect, block_size, exact_up_to)
+    soft = np.empty(targets.shape, np.float32)
+    for rows, part in blocks:
+        soft[rows] = part
+    return soft
+
+
+def _on_processor(
+    modalities: list[Any],
+    targets: NDArray[np.float32],
+    neighbors: int,
+    dialect: Dialect,
+    block_size: int,
+    exact_up_to: int,
+) -> Iterator[tuple[slice, Any]]:
+    """Rows, and p_i of each of them, a block at a time."""
+    parts = []
+    for codes in modalities:
+        codes = np.asarray(codes, np.float32)
+        lengths = np.sqrt(np.maximum(np.square(codes).sum(axis=1, keepdims=True), np.float32(1e-24)))
+        parts.append(codes / lengths)
+    for rows, columns, similarity in nearest(parts, neighbors, block_size, exact_up_to):
+        if dialect == "reference":
+            shares = _share(similarity)
+        else:
+            shares = sum(_share(np.einsum("rd,rkd->rk", part[rows], part[columns])) for part in parts) / 2
+        yield rows, np.einsum("rk,rkc->rc", shares, targets[columns])
+
+
+def _on_device(
+    modalities: list[Any],
+    targets: NDArray[np.float32],
+    neighbors: int,
+    dialect: Dialect,
+    block_size: int,
+) -> Iterator[tuple[slice, Any]]:
+    """The same on the backend's device."""
+    modalities = [unit_norm(ops.convert_to_tensor(codes)) for codes in modalities]
+    labels = ops.convert_to_tensor(targets)
+    everyone = ops.arange(len(targets))
+    for start in range(0, len(targets), block_size):
+        rows = slice(start, min(start + block_size, len(targets)))
         similarity = sum(ops.matmul(codes[rows], ops.transpose(codes)) for codes in modalities) / 2
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
-        nearest, index = ops.top_k(similarity, neighbors)
+        highest, index = ops.top_k(similarity, neighbors)
         if dialect == "reference":
-            part = _share(nearest)
+            part = _share(highest)
         else:
             part = sum(_share(_similarity_to(codes[rows], codes, index)) for codes in modalities) / 2
-        yield rows, ops.sum(part[:, :, None] * ops.take(targets, index, axis=0), axis=1)
+        yield rows, ops.convert_to_numpy(ops.sum(part[:, :, None] * ops.take(labels, index, axis=0), axis=1))
 
 
-def _share(similarity: Tensor) -> Tensor:
-    return similarity / (ops.sum(similarity, axis=1, keepdims=True) + 1e-8)
+def _share(similarity: Any) -> Any:
+    total = np.sum if isinstance(similarity, np.ndarray) else ops.sum
+    return similarity / (total(similarity, axis=1, keepdims=True) + 1e-8)
 
 
 def _similarity_to(codes: Tensor, all_codes: Tensor, index: Tensor) -> Tensor:
     return ops.sum(codes[:, None, :] * ops.take(all_codes, index, axis=0), axis=2)
 
 
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    norms = ops.sqrt(ops.sum(ops.square(a), axis=1) * ops.sum(ops.square(b), axis=1))
-    return ops.sum(a * b, axis=1) / ops.maximum(norms, 1e-8)
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
+    cosine: NDArray[np.float32] = (a * b).sum(axis=1) / np.maximum(norms, np.float32(1e-8))
+    return cosine

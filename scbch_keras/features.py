@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, as_network, blocks, check_features
+from scbch_keras.arrays import as_array, as_network, blocks, check_features, is_dict_of_arrays
 
 Features: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 Shape: TypeAlias = tuple[int | None, ...] | dict[str, tuple[int | None, ...]]
@@ -19,7 +19,7 @@ def as_features(name: str, values: Any) -> Features:
     Raises:
         ValueError: what `as_array` refuses, a dict of nothing, in a dict, or with names that are no text.
     """
-    if not isinstance(values, Mapping):
+    if not is_dict_of_arrays(values):
         return as_array(name, values)
     if not values or not all(isinstance(key, str) and key for key in values):
         raise ValueError(
@@ -125,7 +125,9 @@ def check_whole(name: str, values: NDArray[Any], dtype: str, first_row: int = 0)
 
 
 def check_row_counts(name: str, features: Features) -> None:
-    """Raise ValueError for a single number, or inputs that have not the same number of rows."""
+    """Raise ValueError for several inputs that have not the same number of rows, or for a number among them."""
+    if not isinstance(features, Mapping):
+        return
     lengths = {shown: values.shape[:1] for shown, values in arrays_of(name, features)}
     check_rows(lengths)
     if len(set(lengths.values())) > 1:

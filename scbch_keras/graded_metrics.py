@@ -64,8 +64,8 @@ def ndcg_at_k(
     best_gain = 2.0 ** np.arange(best_first.shape[1])[::-1] - 1
     scores = np.empty((len(mean_gain), len(cuts)))
     for place, cut in enumerate(cuts):
-        found = (mean_gain * _spread(discounts, gains.items, cut)).sum(axis=1)
-        scores[:, place] = found / (best_gain * _spread(discounts, best_first, cut)).sum(axis=1)
+        gained = (mean_gain * _spread(discounts, gains.items, cut)).sum(axis=1)
+        scores[:, place] = gained / (best_gain * _spread(discounts, best_first, cut)).sum(axis=1)
     return scores.mean(axis=0)
 
 
@@ -169,27 +169,27 @@ def _gains(
     bits: int,
     block_size: int | None,
 ) -> _Gains:
-    asked, offered = (np.asarray(labels != 0, np.float32) for labels in (query_labels, database_labels))
-    most = int(min(asked.sum(axis=1).max(), offered.sum(axis=1).max()))
-    cells, columns = (bits + 1) * (most + 1), min(len(offered), _DATABASE_BLOCK)
+    sought, stored = (np.asarray(labels != 0, np.float32) for labels in (query_labels, database_labels))
+    most = int(min(sought.sum(axis=1).max(), stored.sum(axis=1).max()))
+    cells, columns = (bits + 1) * (most + 1), min(len(stored), _DATABASE_BLOCK)
     if block_size is None:
         rows = max(1, BLOCK_BYTES // max(_PAIR_BYTES * columns, 8 * cells))
     else:
         rows = whole("block_size", block_size, 1)
     parts = []
-    for start in range(0, len(asked), rows):
+    for start in range(0, len(sought), rows):
         block = slice(start, start + rows)
-        height = len(asked[block])
+        height = len(sought[block])
         counts = np.zeros(height * cells, np.int64)
         first_cell = np.arange(0, height * cells, cells)[:, None]
-        for left in range(0, len(offered), columns):
+        for left in range(0, len(stored), columns):
             part = slice(left, left + columns)
             cell = hamming_distance(query_codes[block], database_codes[part], bits).astype(np.int64)
             cell *= most + 1
-            cell += (asked[block] @ offered[part].T).astype(np.int64)
+            cell += (sought[block] @ stored[part].T).astype(np.int64)
             cell += first_cell
             counts += np.bincount(cell.ravel(), minlength=height * cells)
-        parts.append(_reduced(counts.reshape(height, bits + 1, most + 1), asked[block].sum(axis=1)))
+        parts.append(_reduced(counts.reshape(height, bits + 1, most + 1), sought[block].sum(axis=1)))
     joined: list[Any] = [np.concatenate(values) for values in zip(*parts, strict=True)]
     answerable = _Gains(*joined).relevant.any(axis=1)
     if not answerable.any():

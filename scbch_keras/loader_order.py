@@ -14,7 +14,6 @@ _SAMPLERS = (
     "SubsetRandomSampler",
     "WeightedRandomSampler",
     "BatchSampler",
-    "_InfiniteConstantSampler",
 )
 
 
@@ -52,7 +51,7 @@ class LoaderOrder:
         kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(loader).__mro__}
         if "torch.utils.data.dataloader.DataLoader" not in kinds:
             return f"a {type(loader).__module__}.{type(loader).__qualname__}"
-        if not hasattr(loader.dataset, "__getitem__"):
+        if any(kind.__name__ == "IterableDataset" for kind in type(loader.dataset).__mro__):
             return f"{type(loader.dataset).__qualname__}, an IterableDataset"
         samplers = [loader.batch_sampler, loader.sampler, getattr(loader.batch_sampler, "sampler", None)]
         for sampler in samplers:

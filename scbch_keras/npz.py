@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scbch_keras.files import opened
 from scbch_keras.limits import check_unfolded
 
+_LOCAL_HEADER = 30
+
 
 def load_npz(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name: those of `names` that it has, or all.
@@ -26,6 +28,20 @@ def load_npz(path: str | os.PathLike[str], names: Collection[str] | None = None)
         try:
             return _arrays(file, names)
         except Exception as error:  # zipfile, zlib, lzma and numpy raise nearly anything for a damaged one
+            raise ValueError(_reason(error)) from error
+
+
+def mapped_npz(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
+    """One array of an uncompressed .npz file, mapped read-only. Its checksum is not compared.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is no plain file, no .npz file, has no such array, or keeps it compressed or as objects.
+    """
+    with opened(Path(path)) as file:
+        try:
+            return _mapped(file, name)
+        except Exception as error:  # as above
             raise ValueError(_reason(error)) from error
 
 
@@ -123,6 +139,32 @@ def _array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
         left = left[count:]
     _check_end(member)
     return values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _mapped(file: IO[bytes], name: str) -> NDArray[Any]:
+    with zipfile.ZipFile(file) as archive:
+        members = [info for info in archive.infolist() if info.filename == f"{name}.npy"]
+    if len(members) != 1:
+        raise ValueError(f"it has {len(members)} arrays {name!r}")
+    [info] = members
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"the array {name!r} is compressed and cannot be mapped")
+    # How long a member's own header is, its place in the directory does not say.
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\3\4":
+        raise ValueError(f"the array {name!r} is not where the directory says")
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    end = file.seek(lengths, os.SEEK_CUR) + info.file_size
+    shape, by_columns, dtype = npy_header(file)
+    if dtype.hasobject or by_columns:
+        raise ValueError(f"the array {name!r} cannot be mapped")
+    size = math.prod(shape) * dtype.itemsize
+    if file.tell() + size != end or end > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"the array {name!r} declares the shape {shape} {dtype} and holds other bytes")
+    if size == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(file, dtype, "r", file.tell(), shape)
 
 
 def npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

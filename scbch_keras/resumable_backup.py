@@ -112,13 +112,15 @@ class ResumableBackup(keras.callbacks.Callback):
         self._fixed_pass = ""
         self._train_function: Any = None
         self._kept_initial_epoch = self.model._initial_epoch
+        for left in self.path.parent.glob(f".{FILE}-*"):  # of a process that was killed while it wrote
+            left.unlink()
         if not self.path.is_file():
             return
         state = load_state(self.path)
         self._check(state)
         if isinstance(self._pairs, PairDataset):
             self._pairs.seed = state["seed"]
-        if state["stopped"]:
+        if state["stopped"] and state["batch"] == 0:
             self._restore(state)
             self.model._initial_epoch = self.params["epochs"]
             return
@@ -245,6 +247,7 @@ class ResumableBackup(keras.callbacks.Callback):
         if self._order is not None:
             self._order.set_state(state["order"])
         self._fixed_pass = state["fixed_pass"]
+        model.stop_training = state["stopped"]
         set_random_states(state["random"])
 
 

@@ -149,6 +149,7 @@ def test_real_numbers_of_any_form_are_taken_with_their_values(form):
     np.testing.assert_array_equal(network.astype("float64"), VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", TAKEN)
 @pytest.mark.parametrize("place", [name for name in FEATURES if name.startswith("posterior")])
 def test_the_posterior_is_the_same_of_every_form(form, place):

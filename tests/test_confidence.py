@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import scbch_keras as sk
+from scbch_keras import backend
 from scbch_keras.confidence import confidence_weights
 
 
@@ -10,6 +12,13 @@ from scbch_keras.confidence import confidence_weights
 def golden():
     with np.load(Path(__file__).parent / "golden" / "confidence_weights.npz") as file:
         return dict(file)
+
+
+@pytest.fixture(autouse=True, params=["processor", "device"])
+def place(request, monkeypatch):
+    """Both ways to the same weights: in NumPy, and on the backend's device, which here is the processor too."""
+    monkeypatch.setattr(backend, "has_accelerator", lambda: request.param == "device")
+    return request.param
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 256, 600, 4096])
@@ -86,3 +95,19 @@ def test_bad_arguments_are_named(golden, change, message):
     inputs = {key: golden[key][:80] for key in ("image_codes", "text_codes", "labels")}
     with pytest.raises(ValueError, match=message):
         confidence_weights(**{**inputs, **change})
+
+
+def test_a_model_searches_more_samples_than_it_may_exactly_by_clusters_and_the_log_says_so(
+    golden, place, caplog
+):
+    pytest.importorskip("faiss")
+    codes, labels = (golden["image_codes"], golden["text_codes"]), golden["labels"]
+    model = sk.SCBCH(codes[0].shape[1], num_classes=labels.shape[1])
+    exact = model.weights_of(labels, *codes)
+    assert not caplog.records
+    model.exact_up_to = 100
+    rough = model.weights_of(labels, *codes)
+    assert ("searched by clusters" in caplog.text) == (place == "processor")
+    assert np.corrcoef(exact, rough)[0, 1] > 0.95
+    with pytest.raises(ValueError, match="exact_up_to must be an int of at least 0"):
+        confidence_weights(*codes, labels, exact_up_to=-1)

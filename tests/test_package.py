@@ -13,8 +13,8 @@ def test_importing_the_package_imports_no_keras():
     code = (
         "import sys, scbch_keras, scbch_keras.export, scbch_keras.codes, scbch_keras.metrics\n"
         "import scbch_keras.labels.noise\n"
-        "from scbch_keras.export import HashEncoder, HammingIndex\n"
-        "print(sorted({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
+        "from scbch_keras.export import CodesFile, HashEncoder, HammingIndex\n"
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """What an encoder of features takes, as the manifest of its release says. Numpy only."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,19 @@ from scbch_keras.arrays import as_float32, check_features
 from scbch_keras.features import Features, Shape, check_whole, input_name
 
 DTYPES = ("float32", "int32")
+
+
+class Input(NamedTuple):
+    """One input of an encoder.
+
+    shape: batch first and None.
+    dtype: "float32" or "int32".
+    below: of whole numbers, the first that is too large to be tried.
+    """
+
+    shape: list[int | None]
+    dtype: str
+    below: int
 
 
 def encoder_inputs(manifest: Mapping[str, Any], modality: str) -> dict[str, Mapping[str, Any]]:

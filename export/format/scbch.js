@@ -73,10 +73,31 @@ function trimmed(word) {
   return characters.slice(start, end).join("");
 }
 
-function checkRule(rule) {
-  if (rule !== CURRENT && rule !== WITH_PUNCTUATION) {
-    throw new RangeError(`normalization must be one of ${WITH_PUNCTUATION}, ${CURRENT}, got ${String(rule)}`);
+/** A rule -> [the rule of its words, least and greatest length of its n-grams of characters, if it has any]. */
+function parted(rule) {
+  const [base, tokens] = String(rule).split("/", 2);
+  const found = /^characters:([1-9])-([1-9])$/.exec(tokens ?? "");
+  const known = base === CURRENT || base === WITH_PUNCTUATION;
+  if (known && rule === base) return [base];
+  if (known && found && found[1] <= found[2] && rule === `${base}/${tokens}`) {
+    return [base, Number(found[1]), Number(found[2])];
   }
+  throw new RangeError(
+    `normalization must be one of ${WITH_PUNCTUATION}, ${CURRENT}, with /characters:LOW-HIGH behind it for n-grams, ` +
+      `got ${String(rule)}`,
+  );
+}
+
+function grams(word, low, high) {
+  const characters = Array.from(word);
+  if (characters.length < low) return [word];
+  const found = [];
+  for (let size = low; size <= high; size++) {
+    for (let start = 0; start + size <= characters.length; start++) {
+      found.push(characters.slice(start, start + size).join(""));
+    }
+  }
+  return found;
 }
 
 function checkTexts(texts) {
@@ -87,10 +108,11 @@ function checkTexts(texts) {
   }
 }
 
-/** The words of a text, by the rule of that name. */
+/** The words of a text, or n-grams, by the rule of that name. */
 export function words(text, normalization = CURRENT) {
   checkTexts([text]);
-  checkRule(normalization);
+  const [base, low, high] = parted(normalization);
+  if (low) return words(text, base).flatMap((word) => grams(word, low, high));
   const stretches = text.split(UNASSIGNED).map((stretch, place) => (place % 2 ? stretch : folded(stretch)));
   const parts = stretches.join("").match(WORD) ?? [];
   return normalization === WITH_PUNCTUATION ? parts : parts.map(trimmed).filter((word) => word !== "");
@@ -102,7 +124,7 @@ export class TextPipeline {
     if (stored?.schema !== 1 || !Array.isArray(stored.vocabulary)) {
       throw new TypeError("stored must be the content of a text_pipeline.json, parsed");
     }
-    checkRule(stored.normalization);
+    parted(stored.normalization);
     this.normalization = stored.normalization;
     this.vocabulary = new Set(stored.vocabulary);
   }

@@ -2,28 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
+from scbch_keras.export.format.encoder_inputs import Input
 from scbch_keras.modalities import MODALITIES
 
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 _MASK = 2
 _PIXEL = 256
-
-
-class Input(NamedTuple):
-    """One input of an encoder.
-
-    shape: batch first and None.
-    dtype: "float32" or "int32".
-    below: of whole numbers, the first that is too large to be tried.
-    """
-
-    shape: list[int | None]
-    dtype: str
-    below: int
 
 
 def encoder_inputs(model: Any) -> dict[str, dict[str, Input]]:

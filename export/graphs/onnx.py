@@ -67,7 +67,7 @@ def _write(
     inputs = [tensor for tensor in graph.input if tensor.name not in constants]
     del graph.input[:]
     graph.input.extend(inputs)
-    for tensor in inputs:
+    for tensor in graph.input:
         for axis, name in enumerate(free_axes):
             tensor.type.tensor_type.shape.dim[axis].dim_param = name
     for tensor in graph.output:

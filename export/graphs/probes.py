@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.export.graphs.inputs import Input
+from scbch_keras.export.format.encoder_inputs import Input
 from scbch_keras.preprocessing.text import TextPipeline
 
 SEED = 20

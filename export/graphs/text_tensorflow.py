@@ -13,6 +13,7 @@ from scbch_keras.preprocessing.normalization import (
     SEPARATORS,
     UNASSIGNED,
     WITH_PUNCTUATION,
+    grams_of,
 )
 from scbch_keras.preprocessing.text import TextPipeline
 
@@ -74,6 +75,14 @@ def words(text: Any, normalization: str = CURRENT) -> Any:
 
     Strings that are no valid UTF-8 are an error of the graph (InvalidArgumentError).
     """
+    base, grams = grams_of(normalization)
+    if grams is not None:
+        characters = tf.strings.unicode_split(words(text, base), "UTF-8")
+        # A word that is shorter than the least is one itself: "preserve_short_sequences".
+        ngrams = tf.strings.ngrams(
+            characters, tuple(range(grams[0], grams[1] + 1)), separator="", preserve_short_sequences=True
+        )
+        return ngrams.merge_dims(1, 2)
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="strict")
     # A separator like the space, but one at which regex_split takes a string to end.
     text = tf.strings.regex_replace(text, r"\x{0}", " ")

@@ -9,7 +9,7 @@ from typing import Any
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.preprocessing.image import ImagePipeline
-from scbch_keras.preprocessing.normalization import NORMALIZATIONS
+from scbch_keras.preprocessing.normalization import description
 from scbch_keras.preprocessing.pictures import PREPARATION
 from scbch_keras.preprocessing.text import TextPipeline
 
@@ -90,7 +90,7 @@ def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:
             "path": manifests.TEXT_PIPELINE,
             "weighting": text.weighting,
             "words": text.dimensions,
-            "normalization": NORMALIZATIONS[text.normalization],
+            "normalization": description(text.normalization),
         },
         "saved_model": {
             "path": saved_model,

@@ -15,6 +15,7 @@ from scbch_keras.export.service.catalogue import Catalogue, Chance
 from scbch_keras.export.service.inputs import read_inputs
 from scbch_keras.export.service.limits import InputError
 from scbch_keras.export.service.work import Work
+from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.safe_text import visible
 
 _EXAMPLES = 5
@@ -80,7 +81,10 @@ class SearchPage:
     """Answers of the search page, as JSON has them."""
 
     def __init__(self, work: Work, catalogue: Catalogue):
-        assert work.index is not None  # noqa: S101
+        if not isinstance(work.index, HammingIndex):
+            raise ValueError(
+                "the search page needs codes of `scbch encode` or an index file; a store has neither"
+            )
         self._work, self._catalogue, self._index = work, catalogue, work.index
         self._ids = work.index.ids
         self._row_of = {id: row for row, id in enumerate(self._ids.tolist())}

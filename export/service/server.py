@@ -39,6 +39,8 @@ def run(
         limits: None for the defaults.
         catalogue: of the search page, as in `application`.
         ready: called with the address once requests are answered.
+
+    Raises ValueError for a port that cannot be listened at, and as `application` does.
     """
     limits = limits or Limits()
     # Python's threads that check bodies let the event loop go on after this.
@@ -70,7 +72,13 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn has logged why
+            raise ValueError(
+                f"port: expected one that is free at {self.config.host}, got {self.config.port}; name another, or 0 "
+                "for any"
+            ) from error
         if self.started and self._ready is not None:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._ready(f"http://{host}:{port}/")

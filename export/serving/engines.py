@@ -1,5 +1,7 @@
 """Exact k nearest codes by Hamming distance: one class an engine, all with the same results."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -64,21 +66,30 @@ class Faiss:
     ) -> Nearest:
         import faiss
 
-        # OpenMP's number of threads is of the calling thread: searches of others keep theirs.
-        before = faiss.omp_get_max_threads()
-        if threads is None:
-            # A query is searched by one thread. Threads that have little to do cost more than they bring where
-            # other processes want the cores too: each search then waits for the last of them.
-            threads = min(before, len(queries) // _QUERIES_PER_THREAD)
-        # The threads of OpenMP's pool do not come along into a forked child, which would wait for them for ever.
-        faiss.omp_set_num_threads(1 if is_forked() else max(1, threads))
-        try:
+        with faiss_threads(threads, len(queries)):
             distances, positions = faiss.knn_hamming(
                 np.ascontiguousarray(queries), np.ascontiguousarray(codes), k, variant="hc"
             )
-        finally:
-            faiss.omp_set_num_threads(1 if is_forked() else before)
         return positions, distances
+
+
+@contextmanager
+def faiss_threads(threads: int | None, queries: int) -> Iterator[None]:
+    """Inside, faiss has so many threads for so many queries."""
+    import faiss
+
+    # OpenMP's number of threads is of the calling thread: searches of others keep theirs.
+    before = faiss.omp_get_max_threads()
+    if threads is None:
+        # A query is searched by one thread. Threads that have little to do cost more than they bring where
+        # other processes want the cores too: each search then waits for the last of them.
+        threads = min(before, queries // _QUERIES_PER_THREAD)
+    # The threads of OpenMP's pool do not come along into a forked child, which would wait for them for ever.
+    faiss.omp_set_num_threads(1 if is_forked() else max(1, threads))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(1 if is_forked() else before)
 
 
 class Numpy:
@@ -117,6 +128,10 @@ ENGINES: dict[str, Engine] = {"faiss": Faiss(), "numpy": Numpy()}
 """By name, the first choice first."""
 
 
+APPROXIMATE = {"ivf": "faiss"}
+"""Engines that miss some of the nearest codes, taken only where they are asked for, and the package of each."""
+
+
 def chosen_engine(name: Any) -> str:
     """The engine of that name, or for None the first that is installed.
 
@@ -124,10 +139,11 @@ def chosen_engine(name: Any) -> str:
         ValueError: there is none of that name.
         ImportError: its package is not installed.
     """
-    if name is not None and (not isinstance(name, str) or name not in ENGINES):
-        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))} or None, got {name!r}")
+    packages = {**{engine: ENGINES[engine].package for engine in ENGINES}, **APPROXIMATE}
+    if name is not None and (not isinstance(name, str) or name not in packages):
+        raise ValueError(f"engine must be one of {', '.join(map(repr, packages))} or None, got {name!r}")
     for candidate in ENGINES if name is None else (name,):
-        package = ENGINES[candidate].package
+        package = packages[candidate]
         if package is None or find_spec(package) is not None:
             return candidate
     raise ImportError(f"engine {name!r} needs the package {package}: pip install 'scbch_keras[{package}]'")

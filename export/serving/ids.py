@@ -14,14 +14,14 @@ class Rows(NamedTuple):
     """What an index holds at one moment. Arrays may be longer than `size`; what is within it never changes.
 
     codes: packed, uint8 (capacity, width).
-    ids: int64 or str objects (capacity,).
+    ids: int64 or str objects (capacity,), or `Positions` until something changes.
     serials: int64 (capacity,), ascending: how many codes had been added before each; None: the row itself.
     size: rows in use.
     added: how many codes were ever added, which is the next id where none is given.
     """
 
     codes: NDArray[np.uint8]
-    ids: Ids
+    ids: Any
     serials: NDArray[np.int64] | None
     size: int
     added: int
@@ -144,3 +144,17 @@ def _verified(candidates: NDArray[np.int64], requested: Ids, ids: Ids) -> NDArra
     """The candidate rows that hold the requested ids, -1 for the others."""
     within = np.clip(candidates, 0, len(ids) - 1)
     return np.where((within == candidates) & (ids[within] == requested).astype(bool), within, -1)
+
+
+def check_kind(name: str, ids: Ids, rows: Rows, hint: str = "") -> None:
+    """Refuse ids of the other kind than those of the rows. Raises ValueError, ending with the hint."""
+    if rows.size and len(ids) and ids.dtype != rows.ids.dtype:
+        mine, other = ("strings", "integers") if rows.ids.dtype == object else ("integers", "strings")
+        raise ValueError(f"{name} must be {mine}, as the ids of this index are, got {other}{hint}")
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same memory, not to be written through it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

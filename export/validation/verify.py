@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from scbch_keras.codes import pack_codes, unpack_codes
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.encoder_inputs import Input
 from scbch_keras.export.format.pipelines import opened_pipeline
-from scbch_keras.export.graphs.inputs import Input, is_named
 from scbch_keras.export.graphs.probes import (
     BATCHES,
     input_probes,
@@ -47,6 +47,8 @@ def expected_codes(
     """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
     "raw_image" of the bytes of picture files.
     """
+    from scbch_keras.export.graphs.inputs import is_named
+
     expected: dict[str, Features] = {}
     for modality, described in inputs.items():
         probes = input_probes(described, rows_for(described))

@@ -91,3 +91,8 @@ def batch_multiple() -> int:
         return 1
     mesh = distribution.device_mesh
     return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+
+
+def has_accelerator() -> bool:
+    """Whether the backend computes on something else than the processor."""
+    return jax.default_backend() != "cpu"

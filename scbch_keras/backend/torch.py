@@ -118,3 +118,8 @@ def check_devices(model: Any) -> None:
 def batch_multiple() -> int:
     """1: processes take parts of any size."""
     return 1
+
+
+def has_accelerator() -> bool:
+    """Whether the backend computes on something else than the processor."""
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())

@@ -42,7 +42,7 @@ class Expectation(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What `fit_table` found."""
+    """Probabilities with the table and Q that they come from."""
 
     probabilities: NDArray[np.float64]
     table: NDArray[np.float64]
@@ -134,11 +134,11 @@ def table_posterior(
     exchanged, likelihood = np.zeros((labels.shape[1],) * 2), 0.0
     for start in range(0, len(labels), block_size):
         rows = slice(start, start + block_size)
-        found = _block_posterior(eta[rows], labels[rows] != 0, weights, exchanges)
-        result[rows] = found.probabilities
-        cells += found.cells
-        exchanged += found.exchanged
-        likelihood += found.log_likelihood
+        block = _block_posterior(eta[rows], labels[rows] != 0, weights, exchanges)
+        result[rows] = block.probabilities
+        cells += block.cells
+        exchanged += block.exchanged
+        likelihood += block.log_likelihood
     return Expectation(result, cells, exchanged, likelihood)
 
 
@@ -214,8 +214,8 @@ def _other_labels(classes: int) -> NDArray[np.float64]:
 def _exchanges(expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """Q of the expected exchanges, with a few of all kinds added; its rows have mean 1 off the diagonal."""
     others = len(expected) - 1
-    found = (expected + PRIOR_EXCHANGES / max(others, 1)) * _other_labels(len(expected))
-    return found / np.maximum(found.sum(axis=1, keepdims=True), 1e-300) * others
+    weights = (expected + PRIOR_EXCHANGES / max(others, 1)) * _other_labels(len(expected))
+    return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300) * others
 
 
 def _symmetric(values: NDArray[np.float64], degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -53,8 +53,10 @@ def exchanges_in_words(shares: NDArray[np.float64], label_names: Sequence[str]) 
     shown = [lost for lost in order if largest[lost] > 2 / max(len(shares) - 1, 1)]
     if not shown:
         return "No label gives way to one above all others."
-    told = [f"{label_names[lost]!r} to {label_names[gained[lost]]!r} ({largest[lost]:.0%})" for lost in shown]
-    return f"A label that gave way to another did so most one-sidedly: {', '.join(told)}."
+    pairs = [
+        f"{label_names[lost]!r} to {label_names[gained[lost]]!r} ({largest[lost]:.0%})" for lost in shown
+    ]
+    return f"A label that gave way to another did so most one-sidedly: {', '.join(pairs)}."
 
 
 def _damage(dropped: int, added: int) -> str:

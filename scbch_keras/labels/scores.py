@@ -1,12 +1,12 @@
 """Leave-one-out ridge regression of labels on the features of two modalities, in blocks. numpy and scipy only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.arrays import as_array, blocks, check_features
+from scbch_keras.arrays import as_array, blocks, check_features, is_dict_of_arrays
 from scbch_keras.checks import whole
 from scbch_keras.labels.matrix import check_labels
 
@@ -22,10 +22,10 @@ def checked_features(
 ) -> tuple[NDArray[Any], NDArray[Any], TextKind]:
     """Both as arrays, and the kind that the texts' features are of."""
     for name, features in (("image", image), ("text", text)):
-        if isinstance(features, Mapping):
+        if is_dict_of_arrays(features):
             raise ValueError(
                 f"{name} must be one array (n, d) of features that rows are compared by; got a dict of "
-                f"{', '.join(map(repr, features))}. Give features apart from what the branch reads: of texts counts "
+                f"{', '.join(map(str, features))}. Give features apart from what the branch reads: of texts counts "
                 "of words or embeddings of an encoder that is not trained; fit then takes the probabilities as labels."
             )
     image, text = as_array("image", image), as_array("text", text)
@@ -150,6 +150,8 @@ class Features:
                 of_text += _signed_root(text[rows]).sum(axis=0)
             else:
                 of_text += (text[rows] > 0).sum(axis=0)
+        # By words that are the same in all rows, a row is predicted by the mean of the others: its own label, turned.
+        self.text_varies = any((text[rows] != text[0]).any() for rows in self._rows())
         self.mean, self.text_mean = total / len(image), of_text / len(text)
         self.inverse_frequency = np.log((1 + len(text)) / (1 + of_text)) + 1 if text_kind == "words" else None
 
@@ -166,6 +168,8 @@ class Features:
         return _unit(_signed_root(self.image[rows]) - self.mean)
 
     def _text(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        if not self.text_varies:
+            return np.zeros((len(rows), self.text.shape[1]))
         if self.inverse_frequency is None:
             return _unit(_signed_root(self.text[rows]) - self.text_mean)
         return _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)

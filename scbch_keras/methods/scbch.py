@@ -18,6 +18,7 @@ from scbch_keras.labels.matrix import check_labels
 from scbch_keras.layers import ConceptClassifier
 from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.names import PACKAGE
+from scbch_keras.neighbors import EXACT_UP_TO
 from scbch_keras.network import Branch
 
 
@@ -65,6 +66,9 @@ class SCBCH(CrossModalHashing):
     Raises:
         ValueError: an argument out of range, or a branch whose code length is not `bits`.
     """
+
+    exact_up_to = EXACT_UP_TO
+    """Samples up to which neighbours are exact, see `confidence_weights`; set it on a model. It is not saved."""
 
     def __init__(
         self,
@@ -256,7 +260,13 @@ class SCBCH(CrossModalHashing):
     def weights_of(self, labels: Any, image_codes: Any, text_codes: Any) -> NDArray[np.floating]:
         """Eq. 1-2: (n,), in [gamma, 1]."""
         return confidence_weights(
-            image_codes, text_codes, labels, self.neighbors, self.gamma, self.dialect
+            image_codes,
+            text_codes,
+            labels,
+            self.neighbors,
+            self.gamma,
+            self.dialect,
+            exact_up_to=self.exact_up_to,
         ).weights
 
     def audit(
@@ -287,7 +297,13 @@ class SCBCH(CrossModalHashing):
         image = self.encode_image(pairs.image, packed=False, verbose=0)
         text = self.encode_text(pairs.text, packed=False, verbose=0)
         weights, soft_labels = confidence_weights(
-            image, text, pairs.labels, self.neighbors, self.gamma, self.dialect
+            image,
+            text,
+            pairs.labels,
+            self.neighbors,
+            self.gamma,
+            self.dialect,
+            exact_up_to=self.exact_up_to,
         )
         if ids is None:
             ids = np.arange(pairs.num_samples).astype(str)

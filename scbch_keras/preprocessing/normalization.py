@@ -110,16 +110,68 @@ _ASCII_PUNCTUATION = "".join(filter(str.isascii, PUNCTUATION))
 _REMOVED = {code: None for first, last in IGNORABLE for code in range(first, last + 1)}
 
 
+_CHARACTERS = re.compile(r"characters:([1-9])-([1-9])")
+
+
+def rule_of(tokens: object) -> str:
+    """The rule of new pipelines with tokens "words", or "characters:LOW-HIGH", n-grams of 1 to 9 characters.
+
+    N-grams are for languages that write no spaces between words. Raises ValueError for anything else.
+    """
+    if tokens == "words":
+        return CURRENT
+    found = _CHARACTERS.fullmatch(tokens) if isinstance(tokens, str) else None
+    if not found or found[1] > found[2]:
+        raise ValueError(
+            f'tokens must be "words" or "characters:LOW-HIGH", such as "characters:2-3", from 1 to 9; got {tokens!r}'
+        )
+    return f"{CURRENT}/{tokens}"
+
+
 def check_rule(normalization: object) -> str:
     """The name of a rule. Raises ValueError if it is none that this version knows."""
-    if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
-        known = ", ".join(NORMALIZATIONS)
-        raise ValueError(f"normalization must be one of {known}, got {normalization!r}")
-    return normalization
+    if isinstance(normalization, str):
+        base, _, tokens = normalization.partition("/")
+        found = _CHARACTERS.fullmatch(tokens)
+        if base in NORMALIZATIONS and (base == normalization or (found and found[1] <= found[2])):
+            return normalization
+    known = ", ".join(NORMALIZATIONS)
+    raise ValueError(
+        f"normalization must be one of {known}, with /characters:LOW-HIGH behind it for n-grams, got {normalization!r}"
+    )
+
+
+def grams_of(normalization: str) -> tuple[str, tuple[int, int] | None]:
+    """A rule -> the rule of its words, and the least and greatest length of its n-grams, if it has any."""
+    base, _, tokens = normalization.partition("/")
+    return base, (int(tokens[-3]), int(tokens[-1])) if tokens else None
+
+
+def description(normalization: str) -> dict[str, str]:
+    """A rule in words, for who follows it in another language."""
+    base, grams = grams_of(normalization)
+    if grams is None:
+        return NORMALIZATIONS[base]
+    low, high = grams
+    tokens = (
+        f"all stretches of {low} to {high} code points of each word; a word of fewer than {low} is one itself"
+    )
+    return {**NORMALIZATIONS[base], "name": normalization, "tokens": tokens}
+
+
+def is_token(text: str, normalization: str) -> bool:
+    """Whether a text can be a word, or an n-gram, of the rule."""
+    base, grams = grams_of(normalization)
+    if grams is None or len(text) < grams[0]:
+        return words(text, base) == [text]
+    return len(text) <= grams[1] and words(text, WITH_PUNCTUATION) == [text]
 
 
 def words(text: str, normalization: str = CURRENT) -> list[str]:
-    """A text -> its words, by a rule of NORMALIZATIONS. No lone surrogates in the text, which no UTF-8 can hold."""
+    """A text -> its words, or n-grams, by a rule. No lone surrogates in the text, which no UTF-8 can hold."""
+    if "/" in normalization:
+        base, (low, high) = grams_of(normalization)  # type: ignore[misc]
+        return [gram for word in words(text, base) for gram in _grams(word, low, high)]
     if text.isascii():
         parts, punctuation = _WORD.findall(text.lower()), _ASCII_PUNCTUATION
     else:
@@ -129,6 +181,13 @@ def words(text: str, normalization: str = CURRENT) -> list[str]:
     if normalization == WITH_PUNCTUATION:
         return parts
     return [word for part in parts if (word := part.strip(punctuation))]
+
+
+def _grams(word: str, low: int, high: int) -> list[str]:
+    if len(word) < low:
+        return [word]
+    sizes = range(low, high + 1)
+    return [word[start : start + size] for size in sizes for start in range(len(word) - size + 1)]
 
 
 def _folded(text: str) -> str:

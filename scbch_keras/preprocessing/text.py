@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.checks import one_of
 from scbch_keras.files import loads, opened
-from scbch_keras.preprocessing.normalization import CURRENT, check_rule, words
+from scbch_keras.preprocessing.normalization import CURRENT, check_rule, is_token, words
 from scbch_keras.stored import FileKind, write_json
 
 Weighting = Literal["presence", "counts", "tfidf"]
@@ -54,7 +54,8 @@ class TextPipeline:
             counts times idf then add up without rounding (to 2**21), in any order, and so to the same bits in
             numpy, TensorFlow and onnxruntime.
         normalization: the name of the rule by which texts are parted into words, of
-            `scbch_keras.preprocessing.normalization.NORMALIZATIONS`.
+            `scbch_keras.preprocessing.normalization.NORMALIZATIONS`; or into n-grams of characters, for languages
+            without spaces: `scbch_keras.preprocessing.normalization.rule_of("characters:2-3")`.
 
     A text without a known word becomes a row of zeros; `unknown` names the words that do not count.
     Raises ValueError for a vocabulary that no text can give, and for settings out of range.
@@ -75,7 +76,7 @@ class TextPipeline:
         if not self.vocabulary:
             raise ValueError("vocabulary must have a word at least")
         for column, word in enumerate(self.vocabulary):
-            if self.words(word) != [word]:
+            if not is_token(word, self.normalization):
                 raise ValueError(
                     f"vocabulary must hold words in normal form, got {word!r} at {column}, "
                     f"which texts give as {self.words(word)}"

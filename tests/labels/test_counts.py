@@ -127,6 +127,7 @@ def test_the_data_say_how_their_labels_went_wrong(data, noise, cell, rates):
     assert errors[0] < errors[1] < np.mean(noisy != labels)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("noise", "rate", "seed", "error", "cells"),

@@ -266,3 +266,15 @@ def test_a_single_class_and_a_constant_modality_are_no_error(data, noise_model):
     posterior = estimate(image, 0 * text, labels[:, :1], noise_model)
     assert np.isfinite(posterior.probabilities).all()
     assert ((posterior.probabilities >= 0) & (posterior.probabilities <= 1)).all()
+
+
+@pytest.mark.parametrize("constant", ["image", "text"])
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_a_modality_that_is_the_same_in_all_rows_leaves_the_other_to_speak(data, constant, value):
+    image, text, labels = data
+    noisy = mixed_symmetric(labels, 0.3, 0).labels
+    sides = {"image": image, "text": text, constant: np.full((len(noisy), 1), value, "float32")}
+    found = estimate(**sides, labels=noisy)
+    before, after = (np.square(p - labels).mean() for p in (noisy.astype(float), found.probabilities))
+    assert after < 0.9 * before
+    assert found.noise_rate < 0.7

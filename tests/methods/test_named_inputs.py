@@ -137,7 +137,7 @@ BAD = {
     "one array": (TOKENS, r"text must be a dict .* got one array of shape \("),
     "lengths": ({**TEXT, "padding_mask": TOKENS[:39]}, r"text\['token_ids'\] 40, text\['padding_mask'\] 39"),
     "sizes": ({**TEXT, "padding_mask": TOKENS[:, :6]}, r"text\['padding_mask'\] must have shape \(n, 7\)"),
-    "dict in a dict": ({**TEXT, "token_ids": {"a": TOKENS}}, r"text\['token_ids'\] must be one array .*'a'"),
+    "dict in a dict": ({**TEXT, "token_ids": {"a": TOKENS}}, r"text\['token_ids'\] must be one array .*of a"),
     "list of lists": ({**TEXT, "token_ids": [[1], [1, 2]] * 20}, r"text\['token_ids'\] must be an array"),
     "scalar": ({**TEXT, "token_ids": 3}, r"text\['token_ids'\] must"),
     "a number a row": ({**TEXT, "token_ids": TOKENS[:, 0]}, r"text\['token_ids'\] must have"),

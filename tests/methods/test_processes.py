@@ -54,6 +54,7 @@ def trained(folder, processes, code=TRAIN):
     return done, [json.loads(path.read_text()) for path in sorted(folder.glob("?.json"))]
 
 
+@pytest.mark.slow
 def test_processes_train_the_model_of_one(tmp_path):
     done, results = trained(tmp_path / "one", 1)
     assert done.returncode == 0, done.stderr
@@ -86,7 +87,7 @@ other = {"image": x["image"] + rank, "text": x["text"]}
 loader = [({**{k: v[i:i + 20] for k, v in x.items()}, "index": np.arange(i, i + 20)}, y[i:i + 20]) for i in (0, 20)]
 cases = {
     "a loader yields the same": lambda: model().fit(loader, epochs=1),
-    "BackupAndRestore": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
+    "would write one file from several": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
     "BatchNormalization": lambda: model(image_branch=batch).fit(x, y),
     "different data, models or settings": lambda: model().fit(other, y),
     "model or settings": lambda: model(margin=0.1 + 0.1 * rank).fit(x, y),
@@ -102,6 +103,7 @@ for words, case in cases.items():
 """
 
 
+@pytest.mark.slow
 def test_what_processes_cannot_share_is_refused_in_each(tmp_path):
     code = REFUSED.replace("model(image_branch=batch)", "sk.SCBCH(16, 3, batch, neighbors=3)")
     done, _ = trained(tmp_path / "refused", 2, code)

@@ -211,11 +211,24 @@ def test_loaders_whose_order_can_be_brought_back(tmp_path, kind):
     assert_equal_ends(end_of(killed_and_resumed(tmp_path / "killed", 9, data=make, **settings)), through)
 
 
-def test_a_loader_whose_order_nobody_knows_is_refused_before_the_first_step(tmp_path):
+def torch_stream():
+    torch = pytest.importorskip("torch")
+
+    class Batches(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(batches())
+
+    return torch.utils.data.DataLoader(Batches(), batch_size=None)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"), [(Stream, "a .*Stream"), (torch_stream, "Batches, an IterableDataset")]
+)
+def test_a_loader_whose_order_nobody_knows_is_refused_before_the_first_step(tmp_path, make, named):
     with pytest.raises(
-        ValueError, match=r"cannot bring back the order of a .*Stream.*state_dict\(\).*fixed_order"
+        ValueError, match=rf"cannot bring back the order of {named}.*state_dict\(\).*fixed_order"
     ):
-        train(tmp_path, data=Stream)
+        train(tmp_path, data=make)
 
 
 @on_one_backend

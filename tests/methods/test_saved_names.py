@@ -70,6 +70,7 @@ def saved(tmp_path_factory):
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order", [order if order == "keras first" else pytest.param(order, marks=once) for order in ORDERS]
 )
@@ -85,6 +86,7 @@ def test_every_class_loads_after_a_plain_import(saved, order):
         assert float(total) == pytest.approx(float(saved[path][1]), abs=2e-3)
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize("name", ["layers", "pack"])
 def test_a_branch_saved_alone_loads_first(saved, name):

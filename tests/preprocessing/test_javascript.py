@@ -11,7 +11,7 @@ import pytest
 from scbch_keras.export import TextPipeline
 from scbch_keras.export.format import layouts
 from scbch_keras.preprocessing import normalization
-from scbch_keras.preprocessing.normalization import CURRENT, NORMALIZATIONS, WITH_PUNCTUATION, words
+from scbch_keras.preprocessing.normalization import CURRENT, NORMALIZATIONS, WITH_PUNCTUATION, rule_of, words
 from tests.preprocessing.test_text import CODES, FORMS, different, random_texts
 from tests.servers import program
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.numpy_only
 
 MODULE = Path(layouts.__file__).with_name("scbch.js")
 RULES = tuple(NORMALIZATIONS)
+CHARACTERS = rule_of("characters:2-3")
 
 
 def base36(number):
@@ -104,7 +105,7 @@ def test_every_code_point_gives_the_words_of_python(javascript, form, rule):
     assert not different(form, rule, lines)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, CHARACTERS])
 def test_thousands_of_texts_give_the_normal_forms_and_unknown_words_of_python(javascript, rule, tmp_path):
     texts = [
         *random_texts(4000, 6),
@@ -151,6 +152,9 @@ STORED = {"schema": 1, "normalization": CURRENT, "weighting": "presence", "vocab
         ("new scbch.TextPipeline({})", "stored must be the content of a text_pipeline.json"),
         ('new scbch.TextPipeline("{}")', "stored must be the content of a text_pipeline.json"),
         ("new scbch.TextPipeline({ ...given, normalization: 'nfd' })", "normalization must be one of"),
+        (f'scbch.words("a", "{CURRENT}/characters:3-2")', "with /characters:LOW-HIGH behind it"),
+        (f'scbch.words("a", "{CURRENT}/")', "with /characters:LOW-HIGH behind it"),
+        (f'scbch.words("a", "{CURRENT}/characters:2-3/x")', "with /characters:LOW-HIGH behind it"),
     ],
 )
 def test_bad_input_is_refused(javascript, body, message):

@@ -66,6 +66,7 @@ def graphs():
 sides = st.integers(1, 600)
 
 
+@pytest.mark.slow
 @pytest.mark.onednn
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(SIZES), sides, sides, st.integers(0, 2**32 - 1), st.booleans())

@@ -93,7 +93,10 @@ def random_texts(rows, seed):
 
 @pytest.fixture(
     scope="module",
-    params=[(weighting, CURRENT) for weighting in WEIGHTINGS] + [("tfidf", WITH_PUNCTUATION)],
+    params=[
+        *((weighting, CURRENT) for weighting in WEIGHTINGS),
+        ("tfidf", WITH_PUNCTUATION),
+    ],
     ids="-".join,
 )
 def pipeline(request):
@@ -297,35 +300,6 @@ def test_what_is_no_list_of_valid_strings_is_refused(texts, message):
 # the graphs
 
 
-@pytest.fixture(scope="module")
-def by_onnx(pipeline):
-    """The same features from `text_raw.onnx`'s nodes, by onnxruntime."""
-    onnx = pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    from scbch_keras.export.graphs.text_onnx import features_model
-
-    model = features_model(pipeline)
-    onnx.checker.check_model(model, full_check=True)
-    assert {entry.domain for entry in model.opset_import} == {""}
-    assert {node.domain for node in model.graph.node} == {""}
-    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda texts: session.run(None, {"text": pipeline.normalize(texts)})[0]
-
-
-@pytest.fixture(scope="module")
-def by_tensorflow(pipeline, tmp_path_factory):
-    """The same features from the graph of encode_raw_text."""
-    tf = pytest.importorskip("tensorflow")
-    pytest.importorskip("tensorflow_text")
-    from scbch_keras.export.graphs.text_tensorflow import features_function, vocabulary_table
-
-    table = vocabulary_table(pipeline, tmp_path_factory.mktemp("assets") / "vocabulary.txt")
-    features = tf.function(
-        features_function(pipeline, table), input_signature=[tf.TensorSpec([None], tf.string)]
-    )
-    return lambda texts: features(tf.constant([text.encode() for text in texts], tf.string)).numpy()
-
-
 def test_an_encoder_that_reads_its_input_in_a_branch_gets_the_features(tmp_path):
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
@@ -355,26 +329,22 @@ def test_an_encoder_that_reads_its_input_in_a_branch_gets_the_features(tmp_path)
     np.testing.assert_array_equal(codes, [[-2, -1], [0, 0]])
 
 
-def check_equal(pipeline, by_onnx, by_tensorflow, texts):
-    expected = pipeline(texts)
-    np.testing.assert_array_equal(by_onnx(texts), expected, strict=True)
-    np.testing.assert_array_equal(by_tensorflow(texts), expected, strict=True)
-    return expected
-
-
-def test_thousands_of_texts_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
-    expected = check_equal(pipeline, by_onnx, by_tensorflow, random_texts(3000, 4) + random_texts(400, 1))
+@pytest.mark.slow
+def test_thousands_of_texts_give_the_same_bits_everywhere(check_equal):
+    expected = check_equal(random_texts(3000, 4) + random_texts(400, 1))
     assert (expected != 0).sum() > 5000
     assert (expected == 0).all(axis=1).any()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(texts=TEXTS)
-def test_texts_of_any_characters_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow, texts):
-    check_equal(pipeline, by_onnx, by_tensorflow, texts)
+def test_texts_of_any_characters_give_the_same_bits_everywhere(check_equal, texts):
+    check_equal(texts)
 
 
-def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow):
+@pytest.mark.slow
+def test_extremes_give_the_same_bits_everywhere(pipeline, by_tensorflow, check_equal):
     known = list(pipeline.vocabulary)
     for texts in (
         [""],
@@ -385,7 +355,7 @@ def test_extremes_give_the_same_bits_everywhere(pipeline, by_onnx, by_tensorflow
         ["." * 1_000_000, "a" + "!" * 1_000_000 + "a", "?", "? !", f"({known[5]}), \u00bf{known[6]}?"],
         ["\ufeff" + known[-1], "\ufffe \uffff \U0010ffff", "\x85\xa0".join(known[:5])],
     ):
-        check_equal(pipeline, by_onnx, by_tensorflow, texts)
+        check_equal(texts)
     assert by_tensorflow([]).shape == (0, pipeline.dimensions)
 
 

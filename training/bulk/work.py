@@ -80,8 +80,8 @@ def encode_shard(job: Job, encoder: HashEncoder, name: str, path: str) -> dict[s
         "sha256": sha256_of(codes),
         "description_sha256": sha256_of(description_path(codes)),
     }
-    with replaced(record_path(folder, name)) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
+    with replaced(record_path(folder, name)) as written:
+        written.write((json.dumps(record, indent=1) + "\n").encode())
     return record
 
 

@@ -36,6 +36,14 @@ app = typer.Typer(
 )
 
 
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Your columns' names: picture=image,text=caption,labels=tag_*; see docs/data.md."),
+]
+Tokens = Annotated[
+    str | None,
+    typer.Option(help="Own texts: words, or characters:2-3, n-grams for languages without spaces."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
 ]

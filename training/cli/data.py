@@ -10,7 +10,7 @@ from scbch_keras.files import replaced
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.stored import write_json
-from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings
+from scbch_keras.training.cli.app import Columns, Settings, Tokens, app, bad_input_ends, parsed_settings
 from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
@@ -23,10 +23,12 @@ KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "sub
 def describe(
     data: Data,
     separator: Separator = ";",
+    columns: Columns = None,
     queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
     variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
     text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
+    tokens: Tokens = None,
     settings: Settings = None,
 ) -> None:
     """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
@@ -38,10 +40,12 @@ def describe(
         recipe = resolve(
             data=str(data),
             separator=separator,
+            columns=columns,
             queries=queries,
             seed=seed,
             variant=variant,
             text_features=text_features,
+            tokens=tokens,
             **parsed_settings(settings),
         )
         description = look(data, separator, console, recipe)
@@ -62,11 +66,14 @@ def features(
     ] = "vgg19",
     weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
+    tokens: Tokens = None,
     separator: Separator = ";",
+    columns: Columns = None,
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
     import h5py
 
+    from scbch_keras.preprocessing.normalization import rule_of
     from scbch_keras.training.data.own.pictures import RawPairs
     from scbch_keras.training.data.own.read import read_own
     from scbch_keras.training.features.cache import extract
@@ -78,11 +85,12 @@ def features(
             raise ValueError(f"out: expected a .h5 file, got {out}")
         if out.exists():
             raise ValueError(f"out: {out} is there already; name another file or delete it")
-        own = read_own(data, separator)
+        own = read_own(data, separator, columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
         unfinished = out.with_name(f".{out.name}-images.h5")
-        backbone, words = image_backbone(image, weights), TextFeatures(text).fit(own.texts)
+        backbone = image_backbone(image, weights)
+        words = TextFeatures(text, normalization=rule_of(tokens or "words")).fit(own.texts)
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
@@ -114,6 +122,7 @@ def noise(
     kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     separator: Separator = ";",
+    columns: Columns = None,
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
     import numpy as np
@@ -126,7 +135,7 @@ def noise(
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
-        own = read_own(data, separator, check_pictures=False)
+        own = read_own(data, separator, check_pictures=False, columns=columns)
         noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
         with replaced(out) as file:
             np.savez(

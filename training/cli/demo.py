@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.checks import shown
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.cli.app import Columns, app, bad_input_ends
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
@@ -40,6 +40,7 @@ def demo(
         ),
     ] = None,
     separator: Annotated[str, typer.Option(help="What stands between labels in a table.")] = ";",
+    columns: Columns = None,
     port: Annotated[int, typer.Option(help="Port to listen at; 0: any that is free.", min=0, max=65535)] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
@@ -53,7 +54,9 @@ def demo(
             ) from error
         if pictures is not None and not pictures.is_dir():
             raise ValueError(f"--pictures: expected a folder, got {pictures}")
-        known = None if data is None else (data, read_own(data, separator, check_pictures=False))
+        known = (
+            None if data is None else (data, read_own(data, separator, check_pictures=False, columns=columns))
+        )
 
         def ready(address: str) -> None:
             typer.echo(f"Search page: {address} (Ctrl-C ends it)")

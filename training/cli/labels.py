@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings, quiet_import
 from scbch_keras.training.cli.data import Data, Separator
 from scbch_keras.training.cli.runs import Backend
 from scbch_keras.training.environment import choose_backend
@@ -30,6 +30,7 @@ def audit(
     limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
     by: Annotated[str, typer.Option(help="RUN: posterior or neighbours.")] = "posterior",
     separator: Annotated[str | None, typer.Option(help="DATA: between labels in a table.")] = None,
+    columns: Columns = None,
     image_features: Annotated[
         str | None,
         typer.Option(help="DATA: a backbone for pictures, see `scbch features`; without, the texts alone."),
@@ -49,6 +50,7 @@ def audit(
     """List the samples whose labels are probably wrong: audit.csv, and audit.html to decide on each."""
     flags = {
         "separator": separator,
+        "columns": columns,
         "image_features": image_features,
         "image_weights": image_weights,
         "text_features": text_features,
@@ -88,6 +90,7 @@ def fix(
         Path, typer.Option(help="The folder to write, new or empty; `scbch train` takes it as data.")
     ],
     separator: Separator = ";",
+    columns: Columns = None,
     pictures: Annotated[
         str, typer.Option(help="copy: the folder has its own pictures; link: hard links, which need no room.")
     ] = "copy",
@@ -96,7 +99,7 @@ def fix(
     from scbch_keras.training.data.own.fixing import fix as apply
 
     with bad_input_ends():
-        fixed = apply(data, corrections, out, separator, cast(Any, pictures))
+        fixed = apply(data, corrections, out, separator, cast(Any, pictures), columns)
     for line in fixed.summary:
         typer.echo(terminal(line))
     typer.echo(terminal(f"Next: scbch train {out}, or scbch gain {out}"))
@@ -111,6 +114,7 @@ def gain(
     backend: Backend = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
     separator: Separator = ";",
+    columns: Columns = None,
     image_features: Annotated[
         str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
     ] = None,
@@ -127,6 +131,7 @@ def gain(
             data=str(data),
             backend=os.environ["KERAS_BACKEND"],
             separator=separator,
+            columns=columns,
             image_features=image_features,
             variant=variant,
             epochs=epochs,

@@ -15,9 +15,17 @@ from rich.text import Text
 from scbch_keras.methods import VARIANTS
 from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Settings, app, bad_input_ends, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import (
+    Columns,
+    Settings,
+    Tokens,
+    app,
+    bad_input_ends,
+    parsed_settings,
+    quiet_import,
+)
 from scbch_keras.training.environment import BACKENDS, choose_backend
-from scbch_keras.training.runs.recipe import SETTINGS, Recipe, resolve
+from scbch_keras.training.runs.recipe import PRECISIONS, SETTINGS, Recipe, resolve
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]
@@ -43,14 +51,20 @@ def train(
         float | None, typer.Option(help="Own data without a split: share or number of queries.")
     ] = None,
     separator: Annotated[str | None, typer.Option(help="What stands between labels in a table.")] = None,
+    columns: Columns = None,
     image_features: Annotated[
         str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
     ] = None,
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
     text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    tokens: Tokens = None,
     checked: Annotated[
         Path | None,
         typer.Option(help="Table of ids and labels that were checked by hand; posterior variants."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help=f"Of the products in training, one of {', '.join(PRECISIONS)}; float32."),
     ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -69,9 +83,12 @@ def train(
         "variant": variant,
         "queries": queries,
         "separator": separator,
+        "columns": columns,
         "image_features": image_features,
         "image_weights": None if image_weights is None else str(image_weights),
         "text_features": text_features,
+        "tokens": tokens,
+        "precision": precision,
         "checked": None if checked is None else str(checked),
     }
     with bad_input_ends(), ended_in_time():
@@ -115,6 +132,7 @@ def train(
 def evaluate(
     run: RunPath,
     data: Annotated[Path | None, typer.Option(help="Other data of your own, with the run's labels.")] = None,
+    columns: Columns = None,
     backend: Backend = None,
     graded: Annotated[
         bool, typer.Option("--graded", help="Metrics of relevance in degrees too: nDCG, ACG, weighted mAP.")
@@ -132,7 +150,9 @@ def evaluate(
             from scbch_keras.training.runs.open_data import open_data, open_other
             from scbch_keras.training.runs.train import load_model
         console = Console()
-        recipe = stored.recipe
+        if columns is not None and data is None:
+            raise ValueError("columns goes with --data; the run has those of its own data")
+        recipe = stored.recipe if columns is None else replace(stored.recipe, columns=columns)
         pairs = open_data(recipe, run) if data is None else open_other(recipe, run, data)
         if data is None:
             stored.check_data(pairs)

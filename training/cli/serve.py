@@ -19,7 +19,9 @@ def serve(
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port to listen at; 0: any that is free.", min=0, max=65535)
+    ] = 8000,
     max_rows: Annotated[int, typer.Option(help="Inputs of a request.", min=1)] = 256,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.", min=1)] = 8 * 2**20,
     max_buffered: Annotated[int, typer.Option(help="Bytes of all requests together.", min=1)] = 128 * 2**20,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
-from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.cli.app import Columns, app, bad_input_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +48,7 @@ def encode(
         str | None,
         typer.Option(help="Name of the array or column; else the modality's, for pictures `picture`."),
     ] = None,
+    columns: Columns = None,
     batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
     precision: Precision = "float32",
     providers: Providers = None,
@@ -77,7 +78,7 @@ def encode(
 
     skipping = None
     with bad_input_ends():
-        source = open_inputs(inputs, modality, key, batch_size)
+        source = open_inputs(inputs, modality, key, batch_size, columns)
         encoder = _opened(release, (source.modality,), precision, providers)
         words = KnownWords(encoder)
         blocks = words.counted(source.blocks)
@@ -91,7 +92,7 @@ def encode(
                 raise ValueError(f"{skipping.path} is there already; name another --out or delete it")
             blocks = skipping.blocks(blocks)
         elif source.are_pictures and encoder.picture_size is not None:
-            blocks = checked_headers(blocks, open_inputs(inputs, modality, key, batch_size).blocks)
+            blocks = checked_headers(blocks, open_inputs(inputs, modality, key, batch_size, columns).blocks)
         # What fails leaves no bar behind.
         with display(transient=True) as shown:
             task = shown.add_task(f"{source.modality} codes", total=source.rows)

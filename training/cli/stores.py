@@ -27,6 +27,8 @@ def index(
     batch_size: Annotated[int, typer.Option(help="Rows that are sent together.", min=1)] = 10_000,
 ) -> None:
     """Put codes into a table of a store, all or none; ids are those of the file, or rows from 0."""
+    import numpy as np
+
     from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source
     from scbch_keras.export.stores.address import address
 
@@ -39,8 +41,8 @@ def index(
             packed, ids, origin, bits = stored.codes, stored.ids, stored.source, stored.bits
         else:
             file = CodesFile.open(codes)
-            packed, ids, origin, bits = file.codes, file.ids, file.source, file.bits
-            ids = range(len(packed)) if ids is None else ids
+            packed, origin, bits = file.codes, file.source, file.bits
+            ids = np.arange(len(packed)) if file.ids is None else np.asarray(file.ids)
         if origin is not None:
             source.check_same_model(str(release), origin, str(codes))
         if bits != encoder.bits:

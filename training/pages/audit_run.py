@@ -15,6 +15,8 @@ from scbch_keras.labels.posterior import LabelPosterior, ProposedBy, estimate, p
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.checked import proposal_in_words, read_checked, write_proposal
+from scbch_keras.training.data.own.fixed_data import data_file
+from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.features.cache import extract
@@ -150,7 +152,8 @@ def _posterior(run: RunFolder) -> LabelPosterior:
         return LabelPosterior.load(run.path / POSTERIOR)
     data = open_data(run.recipe, run.path)
     run.check_data(data)
-    return estimate(data.train.image, data.train.text, data.train.labels, groups=data.train.groups)
+    train, labels = data.train, run.array("train_labels")
+    return estimate(train.image, train.text, labels, groups=agreeing(train.groups, labels))
 
 
 def audit_data(
@@ -164,6 +167,7 @@ def audit_data(
     checked: Path | None = None,
     proposed: int | None = None,
     proposed_by: ProposedBy = "random",
+    columns: str | None = None,
 ) -> AuditedRun:
     """Audit one's own data without a run: audit.csv, audit.html and, with clean labels, audit.json in a folder.
 
@@ -178,12 +182,13 @@ def audit_data(
         checked: a table of rows that were checked by hand, see `read_checked`.
         proposed: how many other rows to propose for checking, in check.csv; None: none.
         proposed_by: as `by` of `posterior.propose`.
+        columns: which of the data's columns are ours, as for `read_own`.
 
     Raises:
         ValueError: data or settings that are not as described, or texts of which nothing can be learned.
     """
     whole("limit", limit, 1)
-    own = read_own(path, separator)
+    own = read_own(path, separator, columns=columns)
     if len(own) < FEWEST_ROWS:
         raise ValueError(
             f"{path}: {len(own)} rows are too few to learn from how labels go wrong: expected {FEWEST_ROWS} at least"
@@ -195,6 +200,10 @@ def audit_data(
             f"image_features: {path} has features already, expected none, got {image_features!r}"
         )
     raw = own if isinstance(own, RawPairs) else None
+    if raw is not None and out.resolve() == data_file(path).parent.resolve():
+        raise ValueError(
+            f"out: audit.csv would be a second table in {out}, the folder of the data; name another"
+        )
     known = None if checked is None else read_checked(checked, own.ids, own.label_names, separator)
     image, name = None, None
     out.mkdir(parents=True, exist_ok=True)

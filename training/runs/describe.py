@@ -126,7 +126,10 @@ def describe(
         def progress(done: int, total: int) -> None:
             display.update(task, completed=done, total=total, visible=True)
 
-        pairs, digests, ignored = gather(path, separator, None, problems.append, progress=progress)
+        columns = None if recipe is None else recipe.columns
+        pairs, digests, ignored = gather(
+            path, separator, None, problems.append, progress=progress, columns=columns
+        )
     special = _of_pictures(pairs, digests) if isinstance(pairs, RawPairs) else _of_arrays(pairs)
     sizes = pairs.labels.sum(axis=1, dtype=np.int64)
     recipe = recipe or Recipe(str(path))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scbch_keras.training.data.own.fixed_data import FIXED, correction_notes, labels_before
+from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.vocabulary import label_matrix
 from scbch_keras.training.data.pairs import Pairs
 from scbch_keras.training.environment import versions
@@ -84,8 +85,4 @@ def _undone(train: Pairs, before: Mapping[str, Sequence[str]], names: tuple[str,
     rows = [row for row, name in enumerate(train.ids.tolist()) if name in before]
     if rows:
         labels[rows] = label_matrix([before[train.ids[row]] for row in rows], names)
-    groups = train.groups
-    if groups is not None:
-        _, first, item = np.unique(groups, return_index=True, return_inverse=True)
-        groups = groups if (labels == labels[first][item]).all() else None
-    return replace(train, labels=labels, groups=groups)
+    return replace(train, labels=labels, groups=agreeing(train.groups, labels))

@@ -68,7 +68,7 @@ def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
         if recipe.folder is None:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
         return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
-    own = read_own(recipe.data, recipe.separator)
+    own = read_own(recipe.data, recipe.separator, columns=recipe.columns)
     split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
@@ -88,7 +88,7 @@ def open_other(recipe: Recipe, run: Path, path: Path) -> RetrievalData:
         raise ValueError(
             f"data: the run was trained on {recipe.data}; only runs on own data evaluate on other data"
         )
-    own = read_own(path, recipe.separator, load_vocabulary(run / LABELS))
+    own = read_own(path, recipe.separator, load_vocabulary(run / LABELS), columns=recipe.columns)
     return _with_features(own, split_own(own, recipe.queries, recipe.seed), path, run, run)
 
 
@@ -111,7 +111,8 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
         backbone = image_backbone(recipe.image_features, recipe.image_weights)
         write_json(run / IMAGE, backbone.config(), indent=1)
     if not (run / TEXT).is_file():
-        TextFeatures(recipe.text_features).fit([own.texts[row] for row in train]).save(run / TEXT)
+        features = TextFeatures(recipe.text_features, normalization=recipe.normalization)
+        features.fit([own.texts[row] for row in train]).save(run / TEXT)
 
 
 def _with_features(

@@ -9,7 +9,7 @@ from scbch_keras.labels.audit import PosteriorAudit
 from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.labels.posterior_audit import audit_by_posterior
 from scbch_keras.training.data.own.arrays import ArrayPairs
-from scbch_keras.training.data.own.groups import agree
+from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.features.text import TextFeatures
 
@@ -56,9 +56,7 @@ def audit_own(
 
 def groups_of(own: RawPairs | ArrayPairs) -> NDArray[np.int64] | None:
     """(n,), the rows of each item, where they have the same labels."""
-    if own.groups is not None and agree(own.groups, own.labels):
-        return own.groups.numbers
-    return None
+    return agreeing(None if own.groups is None else own.groups.numbers, own.labels)
 
 
 def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -> str:

@@ -50,13 +50,14 @@ def ready_split(data: RawPairs | ArrayPairs, recipe: Recipe, report: Report) -> 
 
 
 def _check_texts(file: str, texts: list[str], recipe: Recipe, report: Report) -> None:
-    features = TextFeatures(recipe.text_features)
+    features = TextFeatures(recipe.text_features, normalization=recipe.normalization)
     if features.kind == "doc2vec":
         if find_spec("gensim") is None:
             report(
                 Problem("missing package", f"{file}: text_features=doc2vec needs gensim: pip install gensim")
             )
-        features = TextFeatures("bow")  # the same words, without the hours of training
+        # The same words, without the hours of training.
+        features = TextFeatures("bow", normalization=recipe.normalization)
     try:
         features.fit(texts)
     except ValueError as error:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 from pydantic.dataclasses import dataclass
 
-from scbch_keras.checks import one_of
+from scbch_keras.checks import one_of, text
 from scbch_keras.methods import VARIANTS
 from scbch_keras.methods.paper import BENCHMARKS
+from scbch_keras.preprocessing.normalization import rule_of
+from scbch_keras.training.data.own.columns import parsed
 from scbch_keras.training.environment import BACKENDS
 from scbch_keras.training.typed import (
     EXACT,
@@ -45,6 +47,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def _columns(name: str, value: Any) -> Any:
+    if value is not None:
+        parsed(text(name, value))
+    return value
+
+
+def _tokens(name: str, value: Any) -> Any:
+    if value is not None:
+        rule_of(value)
+    return value
+
+
+PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}
+"""Keras' dtype policies by the names that are shorter."""
+
+
 @dataclass(frozen=True, config=EXACT)
 class Recipe:
     """A training run, resolved. What is None follows from the data or from the backend that is installed."""
@@ -75,14 +93,25 @@ class Recipe:
     queries: Positive = 0.1
     """Own data without a split: this share (below 1) or number of rows is held out as queries."""
     separator: Text = ";"
+    columns: Annotated[str | None, by(_columns)] = None
+    """Own data: which of its columns are ours, as `read_own` takes them."""
     image_features: Text | None = None
     """Own pictures: a backbone, see `scbch features`."""
     image_weights: Text | None = None
     text_features: Text = "bow"
+    tokens: Annotated[str | None, by(_tokens)] = None
+    """Own texts: "words", or n-grams of characters, "characters:2-3"; None: words."""
+    precision: Annotated[str | None, by(one_of, PRECISIONS, optional=True)] = None
+    """Of the products in training: None is float32; weights, codes and losses always are."""
     graded: Flag | None = None
     """Whether metrics of relevance in degrees are measured too."""
     checked: Text | None = None
     """A table of rows that were checked by hand (`scbch_keras.training.data.own.checked`), for posterior labels."""
+
+    @property
+    def normalization(self) -> str:
+        """The rule by which texts are parted."""
+        return rule_of(self.tokens or "words")
 
     @property
     def is_named(self) -> bool:

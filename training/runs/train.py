@@ -24,7 +24,7 @@ from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.open_data import checked_rows
-from scbch_keras.training.runs.recipe import Recipe
+from scbch_keras.training.runs.recipe import PRECISIONS, Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
@@ -141,10 +141,13 @@ def load_model(run: RunFolder) -> CrossModalHashing:
 def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
     """The compiled model of a recipe, not trained."""
     method: Any = VARIANTS[recipe.variant].load()
+    # Where the recipe names none it is that of Keras.
+    policy = None if recipe.precision is None else PRECISIONS[recipe.precision]
     model = method(
         num_classes=num_classes,
-        image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch"),
-        text_branch=HashBranch(recipe.bits, recipe.text_units, name="text_branch"),
+        image_branch=HashBranch(recipe.bits, recipe.image_units, name="image_branch", dtype=policy),
+        text_branch=HashBranch(recipe.bits, recipe.text_units, name="text_branch", dtype=policy),
+        dtype=policy,
         **recipe.model_settings(),
     )
     model.compile(keras.optimizers.Adam(recipe.learning_rate))

@@ -17,8 +17,8 @@ CONFIG = "scbch_keras"
 _CONFIG_KEYS = ("features", "formats", "label_names", "settings")
 # Of a recipe: what says where data comes from and what is done to it, which here the Examples say.
 _OF_DATA = {
-    *("data", "folder", "noise", "queries", "separator"),
-    *("image_features", "image_weights", "text_features"),
+    *("data", "folder", "noise", "queries", "separator", "columns"),
+    *("image_features", "image_weights", "text_features", "tokens", "checked"),
 }
 SETTINGS = {field.name for field in fields(Recipe)} - _OF_DATA - {"backend"}
 _TUNERS_OWN = "tuner/"

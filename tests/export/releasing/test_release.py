@@ -553,7 +553,7 @@ def test_an_unbuilt_model_is_refused_before_any_work(tmp_path, monkeypatch):
         ({"label_names": ["cat", "dog"]}, ValueError, "label_names must be 4 names"),
         ({"training": {"units": (1, 2)}}, ValueError, "training must be a dict of what JSON keeps"),
         ({"evaluation": {}}, TypeError, "evaluation must be an Evaluation"),
-        ({"evaluation": OTHER}, ValueError, r"image features of the query have shape \(2, 3\).*12, 10, 1"),
+        ({"evaluation": OTHER}, ValueError, r"query: image must have shape \(n, 12, 10, 1\); got \(2, 3\)"),
         ({"min_map": 0.5}, ValueError, "min_map needs evaluation"),
         ({"max_map_loss": 2}, ValueError, "max_map_loss must be a number in"),
     ],

@@ -91,6 +91,7 @@ def test_what_is_no_plain_file_in_a_release_is_refused(folder, kind, name):  # n
     assert "must be a plain file, got" in said or "passes the symbolic link" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
 @pytest.mark.parametrize("kind", ["a folder", "a pipe", "a link to a device"])
 @pytest.mark.parametrize(

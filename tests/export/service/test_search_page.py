@@ -2,17 +2,18 @@
 
 import base64
 import io
-import subprocess
-import sys
+import socket
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from benchmarks.service import metric
 from scbch_keras.export import CodesFile, HammingIndex, HashEncoder, Source
 from scbch_keras.export.service.catalogue import THUMBNAIL, Chance
+from scbch_keras.training.cli.main import commands
 from tests.export.service.gallery import CAPTIONS, COUNT, HOSTILE, LABELS, running_demo
 from tests.export.serving.test_encoder import BITS
 
@@ -195,18 +196,9 @@ def test_an_index_whose_ids_are_paths_needs_no_data(release, encoder, gallery, t
 
 
 def _refused(*arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "scbch_keras.training.cli.main",
-        "demo",
-        *map(str, arguments),
-        "--no-browser",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.split())
+    done = CliRunner().invoke(commands(), ["demo", *map(str, arguments), "--no-browser"])
+    assert done.exit_code == 2
+    return " ".join(done.output.split())
 
 
 def test_data_and_pictures_of_something_else_are_refused(release, encoder, gallery_codes, gallery, tmp_path):
@@ -228,3 +220,10 @@ def test_data_and_pictures_of_something_else_are_refused(release, encoder, galle
     HammingIndex(BITS, source=Source.of(encoder)).save(tmp_path / "empty.npz")
     told = _refused(release, "--codes", tmp_path / "empty.npz", "--pictures", gallery)
     assert "expected at least one code to search in, got none" in told
+
+
+def test_a_port_that_is_taken_is_named(release, gallery_codes, gallery):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = _refused(release, "--codes", gallery_codes, "--pictures", gallery, "--port", port)
+    assert f"port: expected one that is free at 127.0.0.1, got {port}; name another" in told

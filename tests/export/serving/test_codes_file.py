@@ -425,6 +425,7 @@ def test_the_commands_import_neither_keras_nor_tensorflow():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_docs_run(release, features, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -129,6 +129,7 @@ def run(tmp_path, *parts, arguments=(), environment=None):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", ["faiss", "numpy"])
 def test_an_index_is_searched_in_forked_children(tmp_path, engine, name):
@@ -215,6 +216,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_an_encoder_works_in_forked_children_and_they_end(folder, tmp_path, name, threads):  # noqa: F811

@@ -290,8 +290,8 @@ def test_other_files_are_refused(saved, tmp_path):
     with np.load(path) as file:
         arrays = dict(file)
     with (tmp_path / "later").open("wb") as file:
-        np.savez(file, **{**arrays, "schema": np.int64(3)})
-    with pytest.raises(ValueError, match="schema 3"):
+        np.savez(file, **{**arrays, "schema": np.int64(4)})
+    with pytest.raises(ValueError, match="schema 4"):
         HammingIndex.load(tmp_path / "later")
     (tmp_path / "short").write_bytes(path.read_bytes()[:200])
     (tmp_path / "text").write_text("not an index")

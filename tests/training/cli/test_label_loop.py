@@ -109,6 +109,7 @@ def test_what_an_audit_cannot_do_is_refused(data, tmp_path):
         ((folder, "--by", "neighbours"), "--by neighbours is for a run"),
         ((folder, "--out", folder / "table.csv"), "expected a folder, got the file"),
         ((folder, "--limit", 0), "limit must be"),
+        ((folder, "--out", folder), "audit.csv would be a second table"),
         ((tmp_path / "nothing",), "there is no such file or folder"),
     ):
         status, told = run_command("audit", *arguments)
@@ -177,3 +178,15 @@ def test_what_was_fixed_is_told_by_describe_and_train_and_its_gain_is_printed(da
     status, told = run_command("gain", folder, "--out", tmp_path / "other", *flags)
     assert status == 2
     assert "expected data that scbch fix changed" in told
+    run = tmp_path / "gain" / "before-0"
+    told = run_command("audit", run)[1]
+    assert "the probabilities contradict a given label" in told
+    with (run / "audit.csv").open(newline="", encoding="utf-8") as file:
+        first = [int(row["id"][1:]) for row in csv.DictReader(file)][:30]
+    assert np.isin(first, wrong).mean() > 0.9  # of the labels that this run was trained on
+    assert "the neighbours contradict" in run_command("audit", run, "--by", "neighbours")[1]
+    (tmp_path / "new" / "table.csv").unlink()
+    told = run_command("audit", run)[1]
+    assert "Ranked by the neighbours, since the run's data cannot be opened" in told
+    status, told = run_command("audit", run, "--out", tmp_path / "audit")
+    assert (status, "--out is for data" in told) == (2, True)

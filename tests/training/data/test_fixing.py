@@ -339,3 +339,35 @@ def test_a_damaged_log_is_named(folder):
         (new / "fixed.json").write_text(damage)
         with pytest.raises(ValueError, match=r"fixed\.json"):
             read_own(new)
+
+
+def test_columns_by_other_names_are_written_too(folder):
+    table_csv(folder)
+    text = (folder / "table.csv").read_bytes()
+    (folder / "table.csv").write_bytes(text.replace(b",text,labels", b",caption,tags"))
+    corrections, named = written(folder.parent, GOOD), "text=caption,labels=tags"
+    fix(folder, corrections, folder.parent / "new", columns=named)
+    assert list(map(sorted, lists(read_own(folder.parent / "new", columns=named)))) == list(
+        map(sorted, AFTER)
+    )
+    (folder / "table.csv").unlink()
+    arrays = _arrays()
+    np.savez(
+        folder / "data.npz", **{"tags" if name == "labels" else name: array for name, array in arrays.items()}
+    )
+    fix(folder / "data.npz", corrections, folder.parent / "newer", columns="labels=tags")
+    assert list(map(sorted, lists(read_own(folder.parent / "newer", columns="labels=tags")))) == list(
+        map(sorted, AFTER)
+    )
+
+
+def test_a_table_whose_rows_are_not_the_datas_is_refused(folder):
+    rows = [
+        {"id": f"p{row}", "picture": "one.png", "captions": ["a", "b"], "labels": ["cat"]} for row in range(3)
+    ]
+    (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = read_own(folder, columns="captions=captions")
+    lines = [line(str(data.ids[1]), "cat", "accept", "", given="cat")]
+    with pytest.raises(ValueError, match=r"the data has 6 rows, the table 3"):
+        fix(folder, written(folder.parent, lines), folder.parent / "new", columns="captions=captions")
+    assert not (folder.parent / "new").exists()

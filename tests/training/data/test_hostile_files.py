@@ -267,6 +267,7 @@ def parquet_bomb(path):
     parquet.write_table(pa.table({"image": rows}), path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write"),
     [("x.h5", hdf5_bomb), ("x.npz", npz_bomb), ("y.npz", npz_lie), ("x.parquet", parquet_bomb)],

@@ -21,6 +21,7 @@ def few_icons():
     return load_icons(seed=3, queries=20, limit=100)
 
 
+@pytest.mark.slow
 def test_all_icons_are_there_but_the_one_without_a_category(all_icons):
     unlabelled = [entry.name for entry in phosphor.all_icons() if not entry.categories]
     assert list(all_icons.gaps.unlabelled) == unlabelled

@@ -517,6 +517,7 @@ def test_of_some_files_nothing_can_be_read(tmp_path, name, content, message):
             look(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".npz", ".h5", ".parquet"])
 def test_whatever_is_damaged_what_is_refused_is_what_is_described(folder, ending):
     if ending in (".npz", ".h5"):

@@ -14,6 +14,7 @@ import numpy as np
 from scbch_keras.checks import one_of
 from scbch_keras.files import explained_full_disk, hidden_sibling, sha256_of, sync, sync_tree
 from scbch_keras.training.data.own.arrays import ArrayPairs
+from scbch_keras.training.data.own.columns import parsed
 from scbch_keras.training.data.own.corrections import Correction, read_corrections
 from scbch_keras.training.data.own.fixed_data import FIXED, KIND, data_file, log_of
 from scbch_keras.training.data.own.groups import agree
@@ -55,6 +56,7 @@ def fix(
     out: str | os.PathLike[str],
     separator: str = ";",
     pictures: Pictures = "copy",
+    columns: str | None = None,
 ) -> Fixed:
     """Write data with corrected labels into a new folder, which is whole or absent; the original stays as it is.
 
@@ -65,6 +67,7 @@ def fix(
         separator: between the labels of a cell.
         pictures: "copy": the folder has its own copies of the pictures that the table names. "link": hard links, which
             need no room; whoever then writes into such a picture in place changes both.
+        columns: which of the file's columns are ours, as for `read_own`.
 
     Raises:
         ValueError: the data or the corrections are not as described, or do not fit each other; or `out` is taken.
@@ -73,15 +76,23 @@ def fix(
     one_of("pictures", pictures, get_args(Pictures))
     source, corrections, out = data_file(Path(path)), Path(corrections), Path(out)
     _check_out(out, Path(path))
-    data = read_own(source, separator, check_pictures=False)
+    data = read_own(source, separator, check_pictures=False, columns=columns)
     corrected = read_corrections(corrections, data.ids, data.labels, data.label_names)
     changes = {one.row: one.after for one in corrected if one.after != one.before}
     with _folder(out) as staging:
-        write_labels(source, staging / source.name, changes, data.label_names, separator)
+        write_labels(
+            source,
+            staging / source.name,
+            changes,
+            data.label_names,
+            separator,
+            parsed(columns).get("labels", "labels"),
+            len(data),
+        )
         if isinstance(data, RawPairs):
             _bring_pictures(data, source.parent, staging, pictures)
         _write_log(staging, source, corrections, corrected)
-        after = read_own(staging, separator, check_pictures=False)
+        after = read_own(staging, separator, check_pictures=False, columns=columns)
         _check_written(data, after, changes)
     return Fixed(
         out,

@@ -56,7 +56,14 @@ def shared_items(groups: Groups | None, part: NDArray[np.int64], other: NDArray[
     return 0 if groups is None else len(np.intersect1d(groups.numbers[part], groups.numbers[other]))
 
 
+def agreeing(numbers: NDArray[np.int64] | None, labels: NDArray[np.integer]) -> NDArray[np.int64] | None:
+    """The items of rows (n,), or None where rows of an item have different labels (n, C)."""
+    if numbers is None:
+        return None
+    _, first, item = np.unique(numbers, return_index=True, return_inverse=True)
+    return numbers if (labels == labels[first][item]).all() else None
+
+
 def agree(groups: Groups, labels: NDArray[np.uint8]) -> bool:
     """Whether the rows of each group have the same labels."""
-    _, first, item = np.unique(groups.numbers, return_index=True, return_inverse=True)
-    return bool((labels == labels[first][item]).all())
+    return agreeing(groups.numbers, labels) is not None

@@ -39,13 +39,13 @@ _AS_LIST = "a name that is really written so goes into a JSON list"
 
 def is_list(cell: Any) -> bool:
     """Whether a cell holds a list, or the text of a JSON list: its names may hold any sign."""
-    return isinstance(cell, list) or (isinstance(cell, str) and _json_list(cell) is not None)
+    return isinstance(cell, list) or (isinstance(cell, str) and json_list(cell) is not None)
 
 
 def names_in(cell: Any, separator: str) -> list[str] | None:
     """The names in a cell, without blanks around them; None where it holds neither text nor a list of strings."""
     if isinstance(cell, str):
-        listed = _json_list(cell)
+        listed = json_list(cell)
         if listed is None:
             return [name.strip() for name in cell.split(separator)] if cell.strip() else []
         cell = listed
@@ -54,7 +54,8 @@ def names_in(cell: Any, separator: str) -> list[str] | None:
     return None
 
 
-def _json_list(cell: str) -> list[Any] | None:
+def json_list(cell: str) -> list[Any] | None:
+    """The list that the text of a JSON list says; None for any other text."""
     text = cell.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None

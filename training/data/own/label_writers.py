@@ -23,7 +23,13 @@ _BLANK = re.compile(r"\s*")
 
 
 def write_labels(
-    source: Path, target: Path, changes: Changes, label_names: Sequence[str], separator: str
+    source: Path,
+    target: Path,
+    changes: Changes,
+    label_names: Sequence[str],
+    separator: str,
+    column: str = "labels",
+    rows: int | None = None,
 ) -> None:
     """Write `target`, which is `source` with the labels of some rows changed.
 
@@ -33,20 +39,29 @@ def write_labels(
         changes: the new labels of rows.
         label_names: what the columns of labels 0/1 are called.
         separator: between the labels of a cell.
+        column: of the labels, or what their array is called.
+        rows: how many the data has, where it is a table.
 
     Raises:
-        ValueError: a kind of file that is read but not written.
+        ValueError: a kind of file that is read but not written, or a table whose rows are not those of the data.
     """
     ending = source.suffix.lower()
-    if ending not in _WRITERS or (ending in (".h5", ".hdf5") and is_matlab_hdf5(source)):
+    if ending not in _ENDINGS or (ending in (".h5", ".hdf5") and is_matlab_hdf5(source)):
         raise ValueError(
-            f"{source.name}: labels are written to {', '.join(_WRITERS)}, and MATLAB's files are read alone; save "
+            f"{source.name}: labels are written to {', '.join(_ENDINGS)}, and MATLAB's files are read alone; save "
             "the arrays as .npz or .h5 and audit these"
         )
     if ending in (".csv", ".jsonl"):
-        _WRITERS[ending](source, target, changes, separator)
+        written = (_write_csv if ending == ".csv" else _write_jsonl)(
+            source, target, changes, separator, column
+        )
+        if rows is not None and written != rows:
+            raise ValueError(
+                f"{source.name}: the data has {rows:,} rows, the table {written:,}, as where a row has several "
+                "captions: labels are written to tables with a row a row; write one so"
+            )
     else:
-        _WRITERS[ending](source, target, changes, label_names)
+        _ARRAY_WRITERS[ending](source, target, changes, label_names, column)
 
 
 def _cell(before: Any, names: Sequence[str], separator: str) -> Any:
@@ -66,7 +81,7 @@ def _ordered(before: Sequence[str], names: Sequence[str]) -> list[str]:
     return [*(name for name in before if name in names), *(name for name in names if name not in before)]
 
 
-def _write_csv(source: Path, target: Path, changes: Changes, separator: str) -> None:
+def _write_csv(source: Path, target: Path, changes: Changes, separator: str, name: str) -> int:
     content = source.read_bytes()
     encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
     lines = list(io.StringIO(content.decode(encoding), newline=""))
@@ -80,7 +95,11 @@ def _write_csv(source: Path, target: Path, changes: Changes, separator: str) -> 
             written += raw
             continue
         if column < 0:
-            column = cells.index("labels")
+            if name not in cells:
+                raise ValueError(
+                    f"{source.name}: expected the column {name!r} of label names to correct, got {shown(cells)}"
+                )
+            column = cells.index(name)
         else:
             number += 1
             if number in changes:
@@ -91,9 +110,10 @@ def _write_csv(source: Path, target: Path, changes: Changes, separator: str) -> 
                 raw = [row.getvalue()]
         written += raw
     target.write_bytes("".join(written).encode(encoding))
+    return number + 1
 
 
-def _write_jsonl(source: Path, target: Path, changes: Changes, separator: str) -> None:
+def _write_jsonl(source: Path, target: Path, changes: Changes, separator: str, name: str) -> int:
     content = source.read_bytes()
     encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
     number, written = -1, []
@@ -101,15 +121,16 @@ def _write_jsonl(source: Path, target: Path, changes: Changes, separator: str) -
         if line.strip():
             number += 1
             if number in changes:
-                start, end, before = _labels_in(line)
+                start, end, before = _labels_in(line, name)
                 after = json.dumps(_cell(before, changes[number], separator), ensure_ascii=False)
                 line = line[:start] + after + line[end:]
         written.append(line)
     target.write_bytes("".join(written).encode(encoding))
+    return number + 1
 
 
-def _labels_in(line: str) -> tuple[int, int, Any]:
-    """Where the value of "labels" stands in a JSON object, and the value. Numbers beside it are left as written."""
+def _labels_in(line: str, name: str) -> tuple[int, int, Any]:
+    """Where the value of a key stands in a JSON object, and the value. Numbers beside it are left as written."""
     decoder = json.JSONDecoder()
 
     def after_blanks(place: int) -> int:
@@ -121,25 +142,25 @@ def _labels_in(line: str) -> tuple[int, int, Any]:
         key, place = decoder.raw_decode(line, place)
         start = after_blanks(after_blanks(place) + 1)
         value, end = decoder.raw_decode(line, start)
-        if key == "labels":
+        if key == name:
             return start, end, value
         place = after_blanks(end)
         if line[place] == ",":
             place = after_blanks(place + 1)
-    raise ValueError(f"expected the key 'labels', got {shown(line)}")
+    raise ValueError(f"expected the key {name!r}, got {shown(line)}")
 
 
 def _bits(names: Sequence[str], label_names: Sequence[str]) -> np.ndarray[Any, Any]:
     return np.isin(np.array(label_names), np.array(list(names), dtype=str))
 
 
-def _write_npz(source: Path, target: Path, changes: Changes, label_names: Sequence[str]) -> None:
+def _write_npz(source: Path, target: Path, changes: Changes, label_names: Sequence[str], name: str) -> None:
     with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "x") as copy:
         for member in archive.infolist():
             beside = zipfile.ZipInfo(member.filename, member.date_time)
             beside.compress_type = member.compress_type
             with archive.open(member) as content, copy.open(beside, "w", force_zip64=True) as file:
-                if member.filename != "labels.npy":
+                if member.filename != f"{name}.npy":
                     shutil.copyfileobj(content, file)
                     continue
                 labels = np.lib.format.read_array(content, allow_pickle=False)
@@ -148,22 +169,24 @@ def _write_npz(source: Path, target: Path, changes: Changes, label_names: Sequen
                 np.lib.format.write_array(file, labels, allow_pickle=False)
 
 
-def _write_hdf5(source: Path, target: Path, changes: Changes, label_names: Sequence[str]) -> None:
+def _write_hdf5(source: Path, target: Path, changes: Changes, label_names: Sequence[str], name: str) -> None:
     import h5py
 
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as file:
-        labels = file["labels"]
+        labels = file[name]
         for row, names in changes.items():
             labels[row] = _bits(names, label_names).astype(labels.dtype)
 
 
-def _write_parquet(source: Path, target: Path, changes: Changes, label_names: Sequence[str]) -> None:
+def _write_parquet(
+    source: Path, target: Path, changes: Changes, label_names: Sequence[str], name: str
+) -> None:
     from pyarrow import parquet
 
     with parquet.ParquetFile(source) as file:
         schema, metadata = file.schema_arrow, file.metadata
-        place = schema.names.index("labels")
+        place = schema.names.index(name)
         packing = metadata.row_group(0).column(0).compression if metadata.num_row_groups else "NONE"
         start = 0
         with parquet.ParquetWriter(target, schema, compression=packing) as writer:
@@ -197,11 +220,10 @@ def _column(values: list[Any], kind: Any) -> Any:
         return pa.array(values).cast(kind)
 
 
-_WRITERS: dict[str, Callable[[Path, Path, Changes, Any], None]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
+_ARRAY_WRITERS: dict[str, Callable[[Path, Path, Changes, Sequence[str], str], None]] = {
     ".npz": _write_npz,
     ".h5": _write_hdf5,
     ".hdf5": _write_hdf5,
     ".parquet": _write_parquet,
 }
+_ENDINGS = (".csv", ".jsonl", *_ARRAY_WRITERS)

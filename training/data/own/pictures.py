@@ -13,12 +13,13 @@ import numpy as np
 
 from scbch_keras.checks import shown
 from scbch_keras.preprocessing.pictures import PICTURE_FORMATS, decoded
+from scbch_keras.training.data.own.columns import COLUMNS, OPTIONAL
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.folders import visible_files
 from scbch_keras.training.data.own.groups import group_rows
 from scbch_keras.training.data.own.labelled import LabelledRows
 from scbch_keras.training.data.own.rows import Table
-from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
+from scbch_keras.training.data.own.vocabulary import label_lists, names_of, number_labels
 from scbch_keras.training.data.problems import (
     NO_TEXT,
     Problem,
@@ -28,9 +29,6 @@ from scbch_keras.training.data.problems import (
     shape_and_type,
     source_file,
 )
-
-COLUMNS = ("id", "picture", "text", "labels")
-OPTIONAL = ("split", "clean_labels", "group")
 
 Progress = Callable[[int, int], None]
 
@@ -86,6 +84,8 @@ def raw_pairs(
     split = _strings(table, "split", report) if "split" in table.columns else None
     if split is not None:
         check_split(table.name, table.place, split, report)
+    if vocabulary is None and table.classes:
+        vocabulary = names_of([*noisy, *(clean or []), table.classes])
     labels, clean_labels, label_names = number_labels(
         table.name, table.place, noisy, clean, vocabulary, report
     )
@@ -94,7 +94,7 @@ def raw_pairs(
     if check:
         digests = _check_pictures(table, paths, report, progress)
     if "group" in table.columns:
-        groups = group_rows(_strings(table, "group", report), "the column group")
+        groups = group_rows(_strings(table, "group", report), table.grouped)
     else:
         groups = group_rows(digests or paths, "equal pictures")
     arrays = {"rows": f"{len(ids)}", "labels": shape_and_type(labels)}

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.training.data.own.arrays import ArrayPairs, array_pairs
+from scbch_keras.training.data.own.columns import parsed, read_table, renamed_arrays
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
 from scbch_keras.training.data.own.fixed_data import data_file
 from scbch_keras.training.data.own.groups import agree, draw_rows, shared_items
 from scbch_keras.training.data.own.pictures import Progress, RawPairs, raw_pairs
-from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import check_names
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.data.problems import SPLITS, Report, refuse
@@ -46,6 +46,7 @@ def read_own(
     *,
     check_pictures: bool = True,
     progress: Progress | None = None,
+    columns: str | None = None,
 ) -> RawPairs | ArrayPairs:
     """Read and check a user's data: the first thing wrong in it is an error, `describe` lists them all.
 
@@ -57,12 +58,13 @@ def read_own(
             None: the names that occur, sorted; or those of the file.
         check_pictures: whether every picture is opened and decoded.
         progress: is told (done, total) after each picture.
+        columns: which of the file's columns are ours, "picture=image,text=caption"; those not named have our names.
 
     Raises:
         ValueError: names the file, the row and the value, what was expected and what came.
         ImportError: the file needs a package that is not installed; the message says which.
     """
-    return gather(path, separator, label_names, refuse, check_pictures, progress).pairs
+    return gather(path, separator, label_names, refuse, check_pictures, progress, columns).pairs
 
 
 def gather(
@@ -72,13 +74,14 @@ def gather(
     report: Report,
     check_pictures: bool = True,
     progress: Progress | None = None,
+    columns: str | None = None,
 ) -> Gathered:
     """As `read_own`, but tells problems to `report`; what comes back after one is good for counting alone.
 
     Raises:
         ValueError: nothing can be read, or an argument is wrong.
     """
-    file = Path(path)
+    file, names = Path(path), parsed(columns)
     vocabulary = None if label_names is None else check_names("label_names", label_names)
     if not isinstance(separator, str) or len(separator) != 1 or separator.isalnum() or separator in '"\r\n':
         raise ValueError(f"separator: expected one character, no letter, digit or quote, got {separator!r}")
@@ -87,9 +90,10 @@ def gather(
         raise ValueError(f"{file}: there is no such file or folder")
     ending = file.suffix.lower()
     if ending in ARRAY_READERS:
-        return Gathered(array_pairs(file, ARRAY_READERS[ending](file, report), vocabulary, report))
+        arrays = renamed_arrays(file.name, ARRAY_READERS[ending](file, report), names)
+        return Gathered(array_pairs(file, arrays, vocabulary, report))
     if ending in TABLE_READERS:
-        table = Table.of(file.name, TABLE_READERS[ending](file, report))
+        table = read_table(file.name, TABLE_READERS[ending](file, report), names, report)
         return Gathered(*raw_pairs(file, table, separator, vocabulary, report, check_pictures, progress))
     expected = ", ".join((*ARRAY_READERS, *TABLE_READERS))
     raise ValueError(f"{file.name}: expected a folder of pictures with a table, or one of {expected}")

@@ -42,6 +42,10 @@ class Table:
     columns: tuple[str, ...]
     cells: list[dict[str, Any]]
     places: list[str]
+    classes: tuple[str, ...] = ()
+    """Names of labels that have a column each, also of those that no row has."""
+    grouped: str = "the column group"
+    """What says which rows show one item, where the column group does."""
 
     @classmethod
     def of(cls, name: str, file: Rows) -> "Table":

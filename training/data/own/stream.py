@@ -11,6 +11,7 @@ import numpy as np
 from scbch_keras.checks import shown
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.stored import CORRUPT
+from scbch_keras.training.data.own.columns import CAPTIONS, Columns, parsed, renamed_arrays, renamed_row
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
 from scbch_keras.training.data.own.formats import Column, slices, whole_arrays
@@ -38,14 +39,17 @@ class Inputs:
     are_pictures: bool = False
 
 
-def open_inputs(path: Path, modality: str | None, key: str | None, size: int) -> Inputs:
+def open_inputs(
+    path: Path, modality: str | None, key: str | None, size: int, columns: str | None = None
+) -> Inputs:
     """The inputs in a file or folder, `size` rows a block.
 
     .npy, or what `scbch train` reads arrays from: an array of features, pictures or strings; `key` names it where
     there are several (default: the modality); strings under "ids" are their ids. .txt: a text a line; .csv, .jsonl:
     the texts of a column (`key`, default "text"); with modality "image" these hold paths of pictures (column
     "picture"), relative to the file. A column "id" gives ids. A folder: the pictures in it and below
-    (`visible_files`), sorted by path, which is their id.
+    (`visible_files`), sorted by path, which is their id. `columns` says which of the file's columns are
+    ours, as for `read_own`; of those only inputs and ids play a part.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,6 +57,9 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
     """
     if modality not in (None, *_COLUMNS):
         raise ValueError(f"modality: expected one of {', '.join(_COLUMNS)}, got {modality!r}")
+    names = parsed(columns)
+    if names and (path.is_dir() or path.suffix.lower() in (".txt", ".npy")):
+        raise ValueError(f"{path} has no columns: columns={columns!r} have no use")
     if path.is_dir():
         if modality == "text" or key is not None:
             raise ValueError(f"{path} is a folder, of pictures then: modality 'text' and a key have no use")
@@ -64,7 +71,10 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
         if suffix == ".txt" and key is not None:
             raise ValueError(f"{path} has lines and no columns: a key has no use")
         modality = modality or "text"
-        rows = _text_lines(path) if suffix == ".txt" else _cells(path, suffix, key or _COLUMNS[modality])
+        used = _used(names, key, "id", _COLUMNS[modality], *[CAPTIONS] * (modality == "text"))
+        rows = (
+            _text_lines(path) if suffix == ".txt" else _cells(path, suffix, key or _COLUMNS[modality], used)
+        )
         if modality == "image":
             rows = ((str(path.parent / name), name if id is None else id) for name, id in rows)
         return Inputs(modality, None, _batched(rows, size), modality == "image")
@@ -78,7 +88,16 @@ def open_inputs(path: Path, modality: str | None, key: str | None, size: int) ->
             raise ValueError(f"{path} holds one array: a key has no use")
         count, blocks = slices(_npy(path), size)
         return Inputs(modality, *_in_blocks(count, blocks, None))
-    return Inputs(modality, *_array(path, ARRAY_READERS[suffix](path, refuse), key or modality, size))
+    arrays = ARRAY_READERS[suffix](path, refuse)
+    arrays = renamed_arrays(path.name, arrays, _used(names, key, "id", "ids", modality))
+    return Inputs(modality, *_array(path, arrays, key or modality, size))
+
+
+def _used(names: Columns, key: str | None, *ours: str) -> Columns:
+    used = {name: names[name] for name in ours if name in names}
+    if key is not None and set(used) - {"id", "ids"}:
+        raise ValueError(f"the key {key!r} and columns both name the inputs, expected one of them")
+    return used
 
 
 def _folder(folder: Path, size: int) -> Inputs:
@@ -141,9 +160,10 @@ def _text_lines(path: Path) -> Iterator[tuple[str, str | None]]:
         yield text.removesuffix("\n").removesuffix("\r"), None
 
 
-def _cells(path: Path, suffix: str, column: str) -> Iterator[tuple[str, str | None]]:
+def _cells(path: Path, suffix: str, column: str, names: Columns) -> Iterator[tuple[str, str | None]]:
     named: bool | None = None
-    for place, row in TABLE_READERS[suffix](path, refuse).rows:
+    rows = TABLE_READERS[suffix](path, refuse).rows
+    for place, row in (new for old in rows for new in renamed_row(old, names, 0, refuse)):
         if column not in row:
             raise ValueError(f"{place}: the column {column!r} is missing; found: {', '.join(row)}")
         text = row[column]
