@@ -205,9 +205,8 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [*(pytest.param(kind, marks=on_one_backend) for kind in LOADERS if kind != "torch"), "torch"]
-)
+@on_one_backend
+@pytest.mark.parametrize("kind", LOADERS)
 def test_loaders_whose_order_can_be_brought_back(tmp_path, kind):
     make, settings = LOADERS[kind]
     through = end_of(train(tmp_path / "through", data=make, **settings))
