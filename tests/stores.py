@@ -1,5 +1,6 @@
 """Real stores of the tests' own: a PostgreSQL server, and milvus-lite, which is a server for a file."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -64,9 +65,12 @@ class MilvusLite:
         import psutil
 
         for child in psutil.Process().children():
-            if str(self._path) in child.cmdline():
-                child.kill()
-                child.wait(30)
+            with contextlib.suppress(
+                psutil.NoSuchProcess
+            ):  # one that has ended, as zombies of other tests have
+                if str(self._path) in child.cmdline():
+                    child.kill()
+                    child.wait(30)
 
     def restart(self):
         """The next call starts it again."""

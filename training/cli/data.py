@@ -9,9 +9,7 @@ from rich.console import Console
 from scbch_keras.files import replaced
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
-from scbch_keras.stored import write_json
 from scbch_keras.training.cli.app import Columns, Settings, Tokens, app, bad_input_ends, parsed_settings
-from scbch_keras.training.runs.recipe import resolve
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
 Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
@@ -34,6 +32,7 @@ def describe(
     """Tell what is in your data, and whether `scbch train` with the same settings takes it. Ends with 1 if not."""
     from scbch_keras.training.runs.describe import describe as look
     from scbch_keras.training.runs.describe import show
+    from scbch_keras.training.runs.recipe import resolve
 
     console = Console()
     with bad_input_ends():
@@ -94,6 +93,8 @@ def features(
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
+        from scbch_keras.stored import write_json
+
         write_json(out.with_suffix(".image.json"), backbone.config(), indent=1)
         arrays = {
             "image": images,

@@ -13,7 +13,6 @@ from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends,
 from scbch_keras.training.cli.data import Data, Separator
 from scbch_keras.training.cli.runs import Backend
 from scbch_keras.training.environment import choose_backend
-from scbch_keras.training.runs.recipe import resolve
 
 
 @app.command()
@@ -123,6 +122,7 @@ def gain(
     settings: Settings = None,
 ) -> None:
     """Train on the labels before and after the corrections, and print what they gained on the same queries."""
+    from scbch_keras.training.runs.recipe import resolve
     from scbch_keras.training.runs.stopping import ended_in_time
 
     with bad_input_ends(), ended_in_time():

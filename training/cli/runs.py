@@ -25,7 +25,7 @@ from scbch_keras.training.cli.app import (
     quiet_import,
 )
 from scbch_keras.training.environment import BACKENDS, choose_backend
-from scbch_keras.training.runs.recipe import PRECISIONS, SETTINGS, Recipe, resolve
+from scbch_keras.training.runs.named import PRECISIONS, SETTINGS
 
 Backend = Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")]
 Folder = Annotated[Path | None, typer.Option(help="Folder of a benchmark's files.")]
@@ -101,6 +101,8 @@ def train(
                 )
             recipe = run.recipe
         else:
+            from scbch_keras.training.runs.recipe import resolve
+
             recipe = resolve(config, **{**flags, **parsed_settings(settings)})
         os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
         with quiet_import():
@@ -211,7 +213,7 @@ def reproduce(
         with quiet_import():
             from scbch_keras.training.grid.reproduce import Grid, reproduce
             from scbch_keras.training.runs.stopping import RunStopped
-        recipes: list[Recipe] = list(
+        recipes = list(
             Grid(**grid).recipes(
                 backend=os.environ["KERAS_BACKEND"],
                 folder=None if folder is None else str(folder),

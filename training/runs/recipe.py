@@ -10,10 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from scbch_keras.checks import one_of, text
 from scbch_keras.methods import VARIANTS
-from scbch_keras.methods.paper import BENCHMARKS
 from scbch_keras.preprocessing.normalization import rule_of
 from scbch_keras.training.data.own.columns import parsed
 from scbch_keras.training.environment import BACKENDS
+from scbch_keras.training.runs.named import PRECISIONS, SETTINGS
 from scbch_keras.training.typed import (
     EXACT,
     Count,
@@ -29,23 +29,6 @@ from scbch_keras.training.typed import (
     typed,
 )
 
-# The authors' settings by benchmark, and those of the small sets beside them.
-_NARROW = {"image_units": (1024, 1024), "text_units": (1024,)}
-SETTINGS: dict[str, dict[str, Any]] = {
-    **{
-        name: {
-            "image_units": (8192, 8192),
-            "text_units": (8192,),
-            **{key: value for key, value in settings.items() if key != "num_classes"},
-        }
-        for name, settings in BENCHMARKS.items()
-    },
-    "mirflickr-subset": _NARROW,
-    "mirflickr-tags": _NARROW,
-    "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
-    "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
-}
-
 
 def _columns(name: str, value: Any) -> Any:
     if value is not None:
@@ -57,10 +40,6 @@ def _tokens(name: str, value: Any) -> Any:
     if value is not None:
         rule_of(value)
     return value
-
-
-PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}
-"""Keras' dtype policies by the names that are shorter."""
 
 
 @dataclass(frozen=True, config=EXACT)

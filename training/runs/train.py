@@ -23,8 +23,9 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
+from scbch_keras.training.runs.named import PRECISIONS
 from scbch_keras.training.runs.open_data import checked_rows
-from scbch_keras.training.runs.recipe import PRECISIONS, Recipe
+from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
