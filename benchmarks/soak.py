@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.small_release import BITS, images, release_small_model, strings
+from scbch_keras.codes import hamming_distance
 from scbch_keras.export import HammingIndex, HashEncoder
 
 DATABASE, QUERIES, NEAREST, LINES = 10_000, 500, 10, 20
@@ -42,8 +43,13 @@ class Soak:
         self.index = HammingIndex(BITS)
         self.index.add(database)
         self.nearest = {name: self.index.search(codes, NEAREST) for name, codes in self.codes.items()}
-        # What comes and goes is as far as can be from what the queries find.
-        self.guests = np.bitwise_not(database[self.nearest["text"][0][:64, 0]])
+        # What comes and goes is farther from every query than what the query finds.
+        candidates = rng.integers(0, 256, (DATABASE, BITS // 8), np.uint8)
+        near = np.zeros(DATABASE, bool)
+        for name, codes in self.codes.items():
+            farthest = self.nearest[name][1][:, -1:]
+            near |= (hamming_distance(codes, candidates, BITS) <= farthest).any(axis=0)
+        self.guests = candidates[~near][:64]
         self.stopping = threading.Event()
         self.changes = 0
 
