@@ -397,6 +397,8 @@ def test_a_record_that_declares_more_than_follows_is_refused_before_it_is_read(t
 
 @pytest.mark.parametrize("seed", [98, 688])
 def test_a_parquet_file_at_which_pyarrow_aborts_is_refused(tmp_path, seed):
+    if pytest.importorskip("pyarrow").__version__ != "26.0.1":
+        pytest.skip("the seeds are of the file that pyarrow 26.0.1 writes")
     write, readers = FORMATS["x.parquet"]
     path = tmp_path / "x.parquet"
     write(path)
