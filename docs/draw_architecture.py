@@ -18,8 +18,8 @@ BEGIN, END = "<!-- imports: begin -->\n", "<!-- imports: end -->\n"
 PACKAGE = "scbch_keras"
 DIVIDED = {"export", "training"}
 """Packages drawn as the rooms in them; any other package directly under `PACKAGE` is one room."""
-METRICS = {"comparison", "compiled_comparison", "graded_metrics", "metric_checks", "metrics"}
-"""Modules of the metrics, which know labels."""
+
+
 RE_EXPORTS = {PACKAGE, f"{PACKAGE}.registration", f"{PACKAGE}.training.run"}
 """Modules that have no content of their own: they name what is elsewhere."""
 
@@ -48,7 +48,7 @@ def _room(graph: grimp.ImportGraph, module: str) -> str:
         return parts[0]
     if graph.chain_exists(importer=module, imported="keras"):
         return "core on keras"
-    return "metrics" if parts[0] in METRICS else "core on numpy"
+    return "core on numpy"
 
 
 def mermaid(rooms: dict[str, set[str]]) -> str:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         confidence,
         data,
         export,
-        graded_metrics,
         hashing,
         labels,
         layers,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from scbch_keras.layers import ConceptClassifier, HashBranch, PackBits
     from scbch_keras.methods.scbch import SCBCH
     from scbch_keras.metrics import cross_modal_map, mean_average_precision
+    from scbch_keras.metrics import graded as graded_metrics
 
 from scbch_keras.registration import register
 
@@ -67,7 +67,7 @@ _MODULES = {
     "confidence": "confidence",
     "data": "data",
     "export": "export",
-    "graded_metrics": "graded_metrics",
+    "graded_metrics": "metrics.graded",
     "hashing": "hashing",
     "labels": "labels",
     "layers": "layers",

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scbch_keras import comparison
 from scbch_keras.codes import pack_codes
 from scbch_keras.metrics import (
+    comparison,
     mean_average_precision,
     precision_at_n,
     precision_recall_curve,
@@ -68,7 +68,7 @@ def test_a_large_comparison_is_compiled_where_numba_is_there_and_the_same_withou
     numba = pytest.importorskip("numba")
     arrays = sets(300, 20_000, 64, 24)
     large = comparison.compare(*arrays, 64, None, 20_000)
-    assert "scbch_keras.compiled_comparison" in sys.modules
+    assert "scbch_keras.metrics.compiled" in sys.modules
     monkeypatch.setattr(comparison.importlib.util, "find_spec", lambda name: None)
     without = comparison.compare(*arrays, 64, None, 20_000)
     np.testing.assert_array_equal(large.items, without.items)
@@ -133,17 +133,18 @@ def test_queries_times_database_is_never_in_memory(engine, cut):
 
 def test_compiled_code_is_kept_or_made_anew_where_no_folder_can_be_written(tmp_path):
     pytest.importorskip("numba")
-    package = Path(comparison.__file__).parent
+    package = Path(comparison.__file__).parents[1]
     copy = tmp_path / "package" / "scbch_keras"
     copy.mkdir(parents=True)
-    for name in ("__init__", "arrays", "checks", "codes", "comparison", "compiled_comparison"):
-        (copy / f"{name}.py").write_bytes(
-            (package / f"{name}.py").read_bytes() if name != "__init__" else b""
-        )
-    (copy / "__pycache__").write_bytes(b"a file where the folder of compiled code would be")
+    (copy / "metrics").mkdir()
+    for name in ("__init__", "metrics/__init__"):
+        (copy / f"{name}.py").touch()
+    for name in ("arrays", "checks", "codes", "metrics/comparison", "metrics/compiled"):
+        (copy / f"{name}.py").write_bytes((package / f"{name}.py").read_bytes())
+    (copy / "metrics" / "__pycache__").write_bytes(b"a file where the folder of compiled code would be")
     (tmp_path / "home").write_bytes(b"")
     program = (
-        "import numpy as np; from scbch_keras import comparison; comparison._COMPILED_PAIRS = 0; "
+        "import numpy as np; from scbch_keras.metrics import comparison; comparison._COMPILED_PAIRS = 0; "
         "one = np.ones((1, 1), np.uint8); print(comparison.compare(one, one, one, one, 8, None).relevant.tolist())"
     )
     done = subprocess.run(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scbch_keras import metrics
-from scbch_keras.graded_metrics import (
+from scbch_keras.metrics import comparison, graded
+from scbch_keras.metrics.graded import (
     acg_at_k,
     ndcg_at_k,
     precision_with_all_labels,
@@ -51,6 +52,20 @@ def dcg(gains, k):
 def weighted_ap(shared, k):
     ranks = [rank for rank in range(min(k, len(shared))) if shared[rank]]
     return sum(shared[: rank + 1].sum() / (rank + 1) for rank in ranks) / min((shared > 0).sum(), k)
+
+
+def test_metrics_of_the_same_arrays_share_what_is_counted(monkeypatch):
+    arguments, bits = case(0)
+    alone = acg_at_k(*arguments, bits=bits, k=[3]), ndcg_at_k(*arguments, bits=bits, k=[3])
+    counted = []
+    real = graded._counted
+    monkeypatch.setattr(graded, "_counted", lambda *given: counted.append(given) or real(*given))
+    with comparison.compared_once():
+        shared = acg_at_k(*arguments, bits=bits, k=[3]), ndcg_at_k(*arguments, bits=bits, k=[3])
+        weighted_mean_average_precision(*arguments, bits=bits)
+        precision_with_all_labels(*arguments, bits=bits, n=[3])
+    assert len(counted) == 1
+    np.testing.assert_array_equal(shared, alone)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scbch_keras import comparison
 from scbch_keras.codes import pack_codes
 from scbch_keras.metrics import (
+    comparison,
     cross_modal_map,
     mean_average_precision,
     precision_at_n,

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scbch_keras.comparison import compared_once
-from scbch_keras.graded_metrics import (
-    acg_at_k,
-    ndcg_at_k,
-    precision_with_all_labels,
-    weighted_mean_average_precision,
-)
 from scbch_keras.metrics import (
     mean_average_precision,
     precision_at_n,
     precision_recall_curve,
     precision_within_radius,
+)
+from scbch_keras.metrics.comparison import compared_once
+from scbch_keras.metrics.graded import (
+    acg_at_k,
+    ndcg_at_k,
+    precision_with_all_labels,
+    weighted_mean_average_precision,
 )
 from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.training.data.pairs import Pairs

@@ -1,14 +1,4 @@
-"""How good a ranking by Hamming distance is: mAP, precision-recall, precision@N, precision within a radius.
-
-numpy only. A database item is relevant to a query if the two share at least one label; queries to which
-nothing is relevant are left out of every mean.
-
-Codes of L bits have only L + 1 distances, so most of a ranking is ties, and the order inside a tie is not the
-model's doing. Everything here, but for the reference mode of mAP, is therefore computed from the number of
-items and of relevant items at each distance from a query, and is the exact expected value over all orders of
-the ties (McSherry and Najork 2008; for hashing He et al., CVPR 2018). Queries are compared with the database
-a block at a time: queries x database never stands in memory.
-"""
+"""The metrics of a ranking by Hamming distance where an item is relevant or not; see `scbch_keras.metrics`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -17,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, whole
-from scbch_keras.comparison import Comparison, compare
-from scbch_keras.metric_checks import check_ranks, check_retrieval
+from scbch_keras.metrics.checks import check_answerable, check_ranks, check_retrieval
+from scbch_keras.metrics.comparison import compare
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
@@ -91,7 +81,7 @@ def mean_average_precision(
         comparison = compare(
             query_codes, database_codes, query_labels, database_labels, bits, block_size, cut
         )
-        answerable = _answerable(comparison)
+        answerable = check_answerable(comparison.relevant)
         sums, relevant = comparison.precision_sums[answerable], comparison.relevant[answerable].sum(axis=1)
         return float((sums / np.minimum(relevant, cut)).mean())
     table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
@@ -282,7 +272,7 @@ def _distance_table(
     block_size: int | None,
 ) -> _DistanceTable:
     comparison = compare(query_codes, database_codes, query_labels, database_labels, bits, block_size)
-    answerable = _answerable(comparison)
+    answerable = check_answerable(comparison.relevant)
     if answerable.all():
         return _DistanceTable(comparison.items, comparison.relevant)
     return _DistanceTable(comparison.items[answerable], comparison.relevant[answerable])
@@ -315,10 +305,3 @@ def _expected_hits(table: _DistanceTable, cuts: NDArray[np.int64]) -> NDArray[np
         inside = np.minimum(cut - before[queries, tie], items[queries, tie])
         hits[:, place] = relevant_before[queries, tie] + share[queries, tie] * inside
     return hits
-
-
-def _answerable(comparison: Comparison) -> NDArray[np.bool_]:
-    answerable: NDArray[np.bool_] = comparison.relevant.sum(axis=1) > 0
-    if not answerable.any():
-        raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
-    return answerable

@@ -5,10 +5,10 @@ a ranking but the order inside a tie. Queries x database never stands in memory.
 """
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,12 @@ class Comparison(NamedTuple):
     precision_sums: NDArray[np.float64]
 
 
-class _Shared(NamedTuple):
-    comparison: Comparison
-    arrays: tuple[Any, ...]  # alive as long as their ids are a key
+Arrays = tuple[Any, Any, Any, Any]
+"""Codes of queries and database, labels of queries and database."""
+Result = TypeVar("Result")
 
-
-_shared: ContextVar[dict[tuple[int, ...], _Shared] | None] = ContextVar("_shared", default=None)
+# Arrays are kept alive as long as their ids are a key.
+_shared: ContextVar[dict[tuple[Any, ...], tuple[Any, Arrays]] | None] = ContextVar("_shared", default=None)
 
 
 @contextmanager
@@ -50,6 +50,21 @@ def compared_once() -> Iterator[None]:
         yield
     finally:
         _shared.reset(token)
+
+
+def once(compute: Callable[..., Result], arrays: Arrays, bits: int, *arguments: Any) -> Result:
+    """What `compute(*arrays, bits, *arguments)` gives; within `compared_once` it is computed once for its arrays.
+
+    The arguments must not change the result.
+    """
+    known = _shared.get()
+    if known is None:
+        return compute(*arrays, bits, *arguments)
+    key = (compute, *map(id, arrays), bits)
+    if key not in known:
+        known[key] = compute(*arrays, bits, *arguments), arrays
+    result: Result = known[key][0]
+    return result
 
 
 def compare(
@@ -75,13 +90,9 @@ def compare(
     arrays = (query_codes, database_codes, query_labels, database_labels)
     block_size = whole("block_size", block_size, 1, optional=True)
     size = len(database_codes)
-    shared = _shared.get()
-    if shared is None or cut not in (None, size):
+    if _shared.get() is None or cut not in (None, size):
         return _compare(*arrays, bits, block_size, cut)
-    key = (*map(id, arrays), bits)
-    if key not in shared:
-        shared[key] = _Shared(_compare(*arrays, bits, block_size, size), arrays)
-    return shared[key].comparison
+    return once(_compare, arrays, bits, block_size, size)
 
 
 def _compare(
@@ -98,7 +109,7 @@ def _compare(
     database_sets: NDArray[Any] = as_words(np.packbits(database_labels != 0, axis=1))
     pairs = len(query_codes) * len(database_codes)
     if pairs >= _COMPILED_PAIRS and importlib.util.find_spec("numba"):
-        from scbch_keras.compiled_comparison import count, count_in_order
+        from scbch_keras.metrics.compiled import count, count_in_order
 
         if cut is None:
             return Comparison(*count(*codes, query_sets, database_sets, bits), np.empty(0))

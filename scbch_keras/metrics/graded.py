@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from scbch_keras.checks import whole
 from scbch_keras.codes import hamming_distance
-from scbch_keras.comparison import BLOCK_BYTES
-from scbch_keras.metric_checks import check_ranks, check_retrieval
-from scbch_keras.metrics import Codes, Labels, Ranks
+from scbch_keras.metrics.checks import check_answerable, check_ranks, check_retrieval
+from scbch_keras.metrics.comparison import BLOCK_BYTES, once
+from scbch_keras.metrics.retrieval import Codes, Labels, Ranks
 
 _PAIR_BYTES = 40
 _DATABASE_BLOCK = 2**14
@@ -169,13 +169,22 @@ def _gains(
     bits: int,
     block_size: int | None,
 ) -> _Gains:
+    block_size = whole("block_size", block_size, 1, optional=True)
+    return once(_counted, (query_codes, database_codes, query_labels, database_labels), bits, block_size)
+
+
+def _counted(
+    query_codes: Codes,
+    database_codes: Codes,
+    query_labels: Labels,
+    database_labels: Labels,
+    bits: int,
+    block_size: int | None,
+) -> _Gains:
     sought, stored = (np.asarray(labels != 0, np.float32) for labels in (query_labels, database_labels))
     most = int(min(sought.sum(axis=1).max(), stored.sum(axis=1).max()))
     cells, columns = (bits + 1) * (most + 1), min(len(stored), _DATABASE_BLOCK)
-    if block_size is None:
-        rows = max(1, BLOCK_BYTES // max(_PAIR_BYTES * columns, 8 * cells))
-    else:
-        rows = whole("block_size", block_size, 1)
+    rows = block_size or max(1, BLOCK_BYTES // max(_PAIR_BYTES * columns, 8 * cells))
     parts = []
     for start in range(0, len(sought), rows):
         block = slice(start, start + rows)
@@ -191,9 +200,7 @@ def _gains(
             counts += np.bincount(cell.ravel(), minlength=height * cells)
         parts.append(_reduced(counts.reshape(height, bits + 1, most + 1), sought[block].sum(axis=1)))
     joined: list[Any] = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    answerable = _Gains(*joined).relevant.any(axis=1)
-    if not answerable.any():
-        raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
+    answerable = check_answerable(_Gains(*joined).relevant)
     return _Gains(*[values[answerable] for values in joined])
 
 

@@ -1,4 +1,4 @@
-"""The counts of `scbch_keras.comparison` in one pass without scratch memory for pairs; needs numba.
+"""The counts of `scbch_keras.metrics.comparison` in one pass without scratch memory for pairs; needs numba.
 
 Compiled once and kept on the disk where that can be written.
 """
