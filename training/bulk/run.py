@@ -10,14 +10,15 @@ from scbch_keras.export.format.source import Source
 from scbch_keras.export.releasing.locks import held_alone
 from scbch_keras.export.serving.codes_file import CodesFile, description_path
 from scbch_keras.export.serving.encoder import HashEncoder
-from scbch_keras.files import replaced, sha256_of, stored_json
+from scbch_keras.files import sha256_of, stored_json
+from scbch_keras.stored import FileKind, write_json
 from scbch_keras.training.bulk.engines import ENGINES, PACKAGES
 from scbch_keras.training.bulk.shards import Columns, fingerprint, read_ids, shards
 from scbch_keras.training.bulk.work import RECORDS, Job, as_json, codes_path, record_path
 
 MANIFEST = "_manifest.json"
 _LOCK = ".bulk.lock"
-_SCHEMA = 1
+_STORED = FileKind("a manifest of `scbch encode`", "schema", (1,))
 
 
 class Outcome(NamedTuple):
@@ -116,14 +117,9 @@ def _check_manifest(out: Path, job: Job, source: Source) -> None:
         if strange:
             raise ValueError(f"{out} has codes, such as {strange[0]}, and no {MANIFEST}; name another --out")
         return
-    try:
-        stored = stored_json(path)
-        if stored["schema"] != _SCHEMA:
-            raise ValueError(f"schema {stored['schema']!r}; this version reads schema {_SCHEMA}")
-        there = Source.from_json(stored["source"])
-        settings = stored["settings"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no manifest of `scbch encode`, or damaged: {error}") from error
+    with _STORED.reading(path):
+        stored = _STORED.unmarked(stored_json(path))
+        there, settings = Source.from_json(stored["source"]), stored["settings"]
     source.check_same_model("the release", there, str(out))
     if settings != as_json(job):
         raise ValueError(
@@ -175,12 +171,10 @@ def _write_manifest(
     out: Path, job: Job, encoder: HashEncoder, named: Mapping[str, Path], records: Mapping[str, Any]
 ) -> None:
     content = {
-        "schema": _SCHEMA,
         "source": Source.of(encoder).to_json(),
         "bits": encoder.bits,
         "settings": as_json(job),
         "shards": len(named),
         "finished": [records[name] for name in named if name in records],
     }
-    with replaced(out / MANIFEST) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
+    write_json(out / MANIFEST, _STORED.marked(content), indent=1, end="\n")

@@ -15,6 +15,7 @@ from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.files import sha256_of
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
+from scbch_keras.training.data.own.parquet import check_column, opened_parquet
 
 _PARQUET = (".parquet",)
 _TFRECORD = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz")
@@ -98,21 +99,10 @@ def _pictures(folder: Path) -> list[str]:
 
 def _check_key(path: Path, columns: Columns) -> None:
     if path.name.lower().endswith(_PARQUET):
-        with _opened_parquet(path) as file:
+        with opened_parquet(path) as file:
             _check_columns(path, file.schema_arrow.names, [columns.key])
     else:
         next(_tfrecord(path, columns, 1), None)
-
-
-def _opened_parquet(path: Path) -> Any:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{path}: Parquet files need pyarrow: pip install 'scbch_keras[parquet]'") from error
-    try:
-        return parquet.ParquetFile(path)
-    except CORRUPT as error:
-        raise ValueError(f"{path}: expected a Parquet file: {error}") from error
 
 
 def _check_columns(path: Path, names: list[str], wanted: list[str]) -> None:
@@ -123,10 +113,12 @@ def _check_columns(path: Path, names: list[str], wanted: list[str]) -> None:
 
 def _parquet(path: Path, keys: list[str], id: str | None, size: int) -> Iterator[Block]:
     wanted = [*keys, *([id] if id is not None else [])]
-    with _opened_parquet(path) as file:
+    with opened_parquet(path) as file:
         _check_columns(path, file.schema_arrow.names, wanted)
         row = 0
         try:
+            for name in wanted:
+                check_column(file, name, path.stat().st_size)
             for batch in file.iter_batches(size, columns=wanted):
                 place = f"{path}, row {row}"
                 inputs = _values(place, batch.column(keys[0])) if keys else None

@@ -1,13 +1,13 @@
 """The work at one shard, the same on every engine: codes, whole or not at all, then a record of them."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from scbch_keras.export.serving.codes_file import Block, description_path, encode_file, ids_path
 from scbch_keras.export.serving.encoder import HashEncoder
-from scbch_keras.files import replaced, sha256_of
+from scbch_keras.files import sha256_of
+from scbch_keras.stored import write_json
 from scbch_keras.training.bulk.shards import Columns, fingerprint, read
 
 RECORDS = "_shards"
@@ -80,8 +80,7 @@ def encode_shard(job: Job, encoder: HashEncoder, name: str, path: str) -> dict[s
         "sha256": sha256_of(codes),
         "description_sha256": sha256_of(description_path(codes)),
     }
-    with replaced(record_path(folder, name)) as written:
-        written.write((json.dumps(record, indent=1) + "\n").encode())
+    write_json(record_path(folder, name), record, indent=1, end="\n")
     return record
 
 

@@ -20,6 +20,7 @@ import scipy.sparse  # noqa: E402
 
 from scbch_keras.files import file_in, hidden_sibling  # noqa: E402
 from scbch_keras.npz import load_npz  # noqa: E402
+from scbch_keras.training.bulk import shards  # noqa: E402
 from scbch_keras.training.data.benchmarks.files import DataError, Reader  # noqa: E402
 from scbch_keras.training.data.own.read import read_own  # noqa: E402
 from scbch_keras.training.data.own.stream import open_inputs  # noqa: E402
@@ -117,6 +118,10 @@ def read_blocks(path):
     return [np.asarray(block) for block, _ in open_inputs(path, "text", None, 4).blocks]
 
 
+def read_shard(path):
+    return [np.asarray(block) for block, _ in shards.read(path, shards.Columns("image", None), 4)]
+
+
 def read_benchmark_arrays(*keys):
     return lambda path: [Reader(path.parent / "cache").features(path, [key], 4, [ROWS]).sum() for key in keys]
 
@@ -126,7 +131,7 @@ FORMATS = {
     "x.h5": (write_h5, (read_own, read_blocks, read_benchmark_arrays("image"))),
     "x.mat": (write_mat, (read_benchmark_arrays("image", "A"),)),
     "plain.mat": (write_plain_mat, (read_benchmark_arrays("image", "A"),)),
-    "x.parquet": (write_parquet, (read_own,)),
+    "x.parquet": (write_parquet, (read_own, read_shard)),
     "x.csv": (write_csv, (lambda path: read_own(path, check_pictures=False), read_blocks)),
     "x.jsonl": (write_jsonl, (lambda path: read_own(path, check_pictures=False), read_blocks)),
     "cells.jsonl": (write_cells, (read_cells,)),

@@ -15,6 +15,7 @@ import numpy as np
 from scbch_keras.checks import shown
 from scbch_keras.training.data.own.label_cells import is_list, names_in
 from scbch_keras.training.data.own.matlab import is_matlab_hdf5
+from scbch_keras.training.data.own.parquet import opened_parquet
 from scbch_keras.training.data.own.vocabulary import wrong_labels
 
 Changes = Mapping[int, Sequence[str]]
@@ -184,7 +185,7 @@ def _write_parquet(
 ) -> None:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(source) as file:
+    with opened_parquet(source) as file:
         schema, metadata = file.schema_arrow, file.metadata
         place = schema.names.index(name)
         packing = metadata.row_group(0).column(0).compression if metadata.num_row_groups else "NONE"

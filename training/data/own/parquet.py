@@ -39,17 +39,8 @@ def read_parquet(path: Path, report: Report) -> dict[str, Column]:
         ImportError: pyarrow is not installed.
         ValueError: it is no Parquet file.
     """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(f"{path.name}: reading Parquet files needs pyarrow: pip install pyarrow") from error
-
-    try:
-        _check_description(path, path.stat().st_mtime_ns, path.stat().st_size)
-        with parquet.ParquetFile(path) as file:
-            names = [str(name) for name in file.schema_arrow.names]
-    except Exception as error:  # pyarrow raises nearly anything for a damaged one
-        raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error
+    with opened_parquet(path) as file:
+        names = [str(name) for name in file.schema_arrow.names]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ValueError(f"{path.name}: expected each column once, got twice: {shown(twice)}")
     columns = {"ids" if name == "id" else name: name for name in names}
@@ -57,6 +48,25 @@ def read_parquet(path: Path, report: Report) -> dict[str, Column]:
         key: Column(partial(_whole, path, key, name, report), partial(_blocks, path, key, name))
         for key, name in columns.items()
     }
+
+
+def opened_parquet(path: Path, **options: Any) -> Any:
+    """A `pyarrow.parquet.ParquetFile`, whose columns can be looked at.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: it is no Parquet file.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(f"{path.name}: reading Parquet files needs pyarrow: pip install pyarrow") from error
+    try:
+        status = path.stat()
+        _check_description(path, status.st_mtime_ns, status.st_size)
+        return parquet.ParquetFile(path, **options)
+    except Exception as error:  # pyarrow raises nearly anything for a damaged one
+        raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error
 
 
 @lru_cache(maxsize=256)
@@ -80,9 +90,7 @@ def _whole(path: Path, key: str, name: str, report: Report) -> Any:
 
 
 def _blocks(path: Path, key: str, name: str, size: int) -> tuple[int, Iterator[Any]]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
+    with opened_parquet(path) as file:
         rows = file.metadata.num_rows
     return rows, _parts(path, key, name, size, refuse)
 
@@ -90,21 +98,20 @@ def _blocks(path: Path, key: str, name: str, size: int) -> tuple[int, Iterator[A
 def _parts(path: Path, key: str, name: str, size: int | None, report: Report) -> Iterator[Any]:
     """The column in blocks, or at once."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     stored = path.stat().st_size
     place = f"{path.name}: column {name!r}"
     start = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            texts = _check_unfolded(file, name, stored)
+        with opened_parquet(path) as file:
+            texts = check_column(file, name, stored)
             kind = file.schema_arrow.field(name).type
         strings = key in STRINGS or (
             size is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
         )
         read = _parquet_strings if strings else _parquet_lists
         # A string of a dictionary is held once, however often it occurs.
-        with parquet.ParquetFile(path, read_dictionary=texts if size is None else None) as file:
+        with opened_parquet(path, read_dictionary=texts if size is None else None) as file:
             if size is None or not file.metadata.num_rows:
                 # Row groups one by one: pyarrow reads lists of strings of several at once not at all.
                 groups = range(file.num_row_groups)
@@ -123,7 +130,7 @@ def _parts(path: Path, key: str, name: str, size: int | None, report: Report) ->
         raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error
 
 
-def _check_unfolded(file: Any, name: str, stored: int) -> list[str]:
+def check_column(file: Any, name: str, stored: int) -> list[str]:
     """Refuse a column that unfolds out of proportion to the file; its paths of strings."""
     widths = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
     texts: set[str] = set()
