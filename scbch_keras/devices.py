@@ -1,18 +1,18 @@
 """Training on several devices or processes: what would not train one model is refused before the first step."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
+from keras import ops
 
 from scbch_keras import backend
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.features import arrays_of
 from scbch_keras.resumable_backup import ResumableBackup
+from scbch_keras.training_identity import data_identity, model_identity
+from scbch_keras.training_state import digest
 
 if TYPE_CHECKING:
     from scbch_keras.network import HashNetwork
@@ -82,16 +82,12 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
             "A layer keeps moving means of its inputs (BatchNormalization), of which each process would see a part. "
             "Use LayerNormalization or GroupNormalization, or train in one process."
         )
-    settings = [getattr(model, name) for name in ("bits", "num_classes", "l2", *model.SETTINGS)]
-    shapes = [tuple(weight.shape) for weight in model.weights]
-    order = (pairs.seed, pairs.batch_size, pairs.shuffle)
-    digest = hashlib.sha256(repr((settings, shapes, order, model.optimizer.get_config())).encode())
-    for modality, features in (("image", pairs.image), ("text", pairs.text)):
-        for name, values in arrays_of(modality, features):
-            digest.update(f"{name} {values.shape}".encode() + values[:1].tobytes() + values[-1:].tobytes())
-    for values in (pairs.labels, pairs.sample_weight):
-        digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
-    if backend.processes.differ(digest.digest()):
+    training = {**data_identity(pairs), **model_identity(model), "seed": pairs.seed}
+    training |= {
+        "rate": float(ops.convert_to_numpy(model.optimizer.learning_rate)),
+        "weight": pairs.sample_weight,
+    }
+    if backend.processes.differ(bytes.fromhex(digest(training))):
         raise ValueError(
             "The processes were given different data, models or settings: each must pass the same arrays, or a "
             "PairDataset with the same seed, to the same model."

@@ -11,6 +11,9 @@ from scbch_keras.arrays import as_array
 
 Ids = NDArray[Any]
 """int64 (n,) >= 0, or str objects (n,)."""
+NO_ID = -1
+NO_DISTANCE = 2**31 - 1
+"""What fills an empty place in results, as faiss does; None among strings."""
 
 
 def checked_ids(name: str, ids: ArrayLike | Sequence[Any], count: int | None = None) -> Ids:
@@ -56,6 +59,20 @@ def check_distinct(name: str, ids: Ids) -> None:
     twice = ordered[1:] == ordered[:-1]
     if twice.any():
         raise ValueError(f"{name} must differ from each other; id {ordered[1:][twice][0]!s} comes twice")
+
+
+def empty_results(queries: int, width: int, are_strings: bool) -> tuple[Ids, NDArray[np.int32]]:
+    """Ids and distances (queries, width) of which no place is filled yet."""
+    ids = np.full((queries, width), None if are_strings else NO_ID, object if are_strings else np.int64)
+    return ids, np.full((queries, width), NO_DISTANCE, np.int32)
+
+
+def not_in_index(name: str, first: Any, missing: int, count: int, remedy: str) -> ValueError:
+    """The error for ids that an index has not."""
+    shown = repr(first) if isinstance(first, str) else str(first)
+    return ValueError(
+        f"{name} must be in the index; {missing} of {count} are not, the first is {shown} ({remedy})"
+    )
 
 
 def _array(name: str, ids: Any) -> NDArray[Any]:

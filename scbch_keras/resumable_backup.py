@@ -10,8 +10,8 @@ import numpy as np
 from scbch_keras import backend
 from scbch_keras.checks import flag, refuse, whole
 from scbch_keras.data import LoaderPairs, PairDataset
-from scbch_keras.features import arrays_of
 from scbch_keras.loader_order import LoaderOrder, PassDigest
+from scbch_keras.training_identity import data_identity, model_identity
 from scbch_keras.training_state import (
     digest,
     load_state,
@@ -97,7 +97,7 @@ class ResumableBackup(keras.callbacks.Callback):
         self._passed = PassDigest()
         if self._order is not None:
             train_data.passed = self._passed
-        self._training = _identity(pairs)
+        self._training = data_identity(pairs)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Go on from the backup, if there is one."""
@@ -204,7 +204,7 @@ class ResumableBackup(keras.callbacks.Callback):
         save_state(
             self.path,
             {
-                "training": {**self._training, **_model_identity(model)},
+                "training": {**self._training, **model_identity(model)},
                 "epoch": epoch,
                 "batch": batch,
                 "stopped": bool(model.stop_training),
@@ -226,7 +226,7 @@ class ResumableBackup(keras.callbacks.Callback):
     def _check(self, state: dict[str, Any]) -> None:
         """Refuse a backup of another training. Raises ValueError."""
         remedy = f"go on with what the backup is of, or delete {self.path} to train anew"
-        for name, now in {**self._training, **_model_identity(self.model)}.items():
+        for name, now in {**self._training, **model_identity(self.model)}.items():
             then = state["training"].get(name)
             if then != now:
                 raise ValueError(
@@ -301,35 +301,3 @@ def _changes(callback: Any, settings: dict[str, tuple[Any, str]]) -> dict[str, A
 def _digest(value: Any) -> str:
     # An array, or a tuple that holds some, is a setting while it is the same object.
     return "" if isinstance(value, np.ndarray | tuple) else digest(value)
-
-
-def _identity(pairs: Any) -> dict[str, Any]:
-    """What tells one training set from another, without a look at all of it."""
-    identity: dict[str, Any] = {
-        "backend": keras.backend.backend(),
-        "samples": pairs.num_samples,
-        "labels": digest(np.asarray(pairs.labels)),
-    }
-    if isinstance(pairs, PairDataset):
-        identity |= {"batch_size": pairs.batch_size, "shuffle": pairs.shuffle}
-        for name in ("image", "text"):
-            for shown, values in arrays_of(name, getattr(pairs, name)):
-                ends = np.asarray(values[[0, -1]], np.float64)
-                identity[shown] = f"{values.shape} {digest(ends)[:12]}"
-    return identity
-
-
-def _model_identity(model: Any) -> dict[str, Any]:
-    settings = {name: str(getattr(model, name)) for name in ("bits", "num_classes", "l2", *model.SETTINGS)}
-    optimizer = {
-        name: str(value)
-        for name, value in model.optimizer.get_config().items()
-        if name not in ("name", "learning_rate")
-    }
-    variables = [*variables_of(model), *model.metrics_variables]
-    return {
-        "model": type(model).__name__,
-        "settings": settings,
-        "optimizer": [type(model.optimizer).__name__, optimizer],
-        "weights": [f"{variable.dtype} {tuple(variable.shape)}" for variable in variables],
-    }

@@ -22,11 +22,9 @@ from scbch_keras.export.serving.rescoring import CANDIDATES_A_RESULT, checked_co
 from scbch_keras.export.serving.within import within_radius
 from scbch_keras.export.stores.connect import connect
 from scbch_keras.export.stores.index import StoredIndex
-from scbch_keras.ids import Ids, check_distinct, checked_ids
+from scbch_keras.ids import Ids, check_distinct, checked_ids, empty_results, not_in_index
 
 EngineName = Literal["faiss", "numpy", "ivf"]
-_NO_ID = -1
-_NO_DISTANCE = 2**31 - 1
 
 
 class HammingIndex:
@@ -222,9 +220,7 @@ class HammingIndex:
         rows, chosen, searched = self._searched(among)
         count = min(k, len(searched))
         width = k if pad else count
-        fill = None if rows.ids.dtype == object else _NO_ID
-        ids = np.full((len(codes), width), fill, rows.ids.dtype)
-        distances = np.full((len(codes), width), _NO_DISTANCE, np.int32)
+        ids, distances = empty_results(len(codes), width, rows.ids.dtype == object)
         if count and len(codes):
             engine = Faiss() if self.engine == "ivf" and chosen is not None else self._engine
             if continuous is None:
@@ -371,10 +367,7 @@ class HammingIndex:
         positions = self._rows_of(requested)
         if (positions < 0).any():
             absent = requested[positions < 0]
-            raise ValueError(
-                f"{name} must be in the index; {len(absent)} of {len(positions)} are not, the first is "
-                f"{_shown(absent[0])} ({remedy})"
-            )
+            raise not_in_index(name, absent[0], len(absent), len(positions), remedy)
         return positions
 
 

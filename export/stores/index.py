@@ -11,12 +11,10 @@ from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.stores.address import check_column
 from scbch_keras.export.stores.base import Condition, Description, Kind, Rows, Store
-from scbch_keras.ids import Ids, check_distinct, checked_ids
+from scbch_keras.ids import Ids, check_distinct, checked_ids, empty_results, not_in_index
 
 _MAX_BYTES = 1024
 _INT64 = np.iinfo(np.int64)
-_NO_ID = -1
-_NO_DISTANCE = 2**31 - 1
 
 
 class StoredIndex:
@@ -199,11 +197,9 @@ class StoredIndex:
         if description is not None and len(codes) and not any(c.values == [] for c in conditions):
             found = self._store.nearest(description, codes, k, conditions, exact)
         width = k if pad else max(map(len, found), default=0)
-        is_text = description is not None and description.ids == "strings"
-        result_ids = np.full(
-            (len(codes), width), None if is_text else _NO_ID, object if is_text else np.int64
+        result_ids, distances = empty_results(
+            len(codes), width, description is not None and description.ids == "strings"
         )
-        distances = np.full((len(codes), width), _NO_DISTANCE, np.int32)
         for row, results in enumerate(found):
             if results:
                 result_ids[row, : len(results)], distances[row, : len(results)] = zip(*results, strict=True)
@@ -300,10 +296,7 @@ class StoredIndex:
 
 def not_there(name: str, missing: set[Any], count: int) -> ValueError:
     """The error for ids that a table has not."""
-    return ValueError(
-        f"{name} must be in the index; {len(missing)} of {count} are not, the first is {min(missing)!r} "
-        "(`id in index` tells)"
-    )
+    return not_in_index(name, min(missing), len(missing), count, "`id in index` tells")
 
 
 def _checked_ids(name: str, ids: Any, count: int | None = None) -> Ids:

@@ -46,7 +46,7 @@ def check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:
 
 def check_answerable(relevant: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Of relevant items by distance (q, bits + 1): the queries (q,) that have some. ValueError: none has."""
-    answerable: NDArray[np.bool_] = relevant.any(axis=1)
+    answerable: NDArray[np.bool_] = relevant.sum(axis=1) > 0
     if not answerable.any():
         raise ValueError("query_labels and database_labels share no label: nothing is relevant to any query")
     return answerable
