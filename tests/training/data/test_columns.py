@@ -1,6 +1,5 @@
 """A user's own names of columns, one-hot labels, lists of captions, and folders as Hugging Face writes them."""
 
-import csv
 import json
 
 import numpy as np
@@ -10,6 +9,7 @@ from scbch_keras.training.data.own.read import read_own, split_own
 from scbch_keras.training.data.own.stream import open_inputs
 from scbch_keras.training.runs.describe import describe
 from scbch_keras.training.runs.recipe import resolve
+from tests.training.data.tables import write_table
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.numpy_only
@@ -29,15 +29,7 @@ def write(tmp_path):
         Image.new("L", (4, 4), number).save(tmp_path / f"{number}.png")
 
     def written(rows, name="table.csv"):
-        path = tmp_path / name
-        if path.suffix == ".jsonl":
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-            return path
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        return path
+        return write_table(tmp_path / name, rows)
 
     return written
 

@@ -1,8 +1,6 @@
 """Labels as tables of many origins write them: read as they are meant, or refused with the row and a remedy."""
 
-import csv
 import io
-import json
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from rich.console import Console
 
 from scbch_keras.training.data.own.read import read_own
 from scbch_keras.training.runs.describe import describe
+from tests.training.data.tables import write_table
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.numpy_only
@@ -22,15 +21,7 @@ def table(folder, cells, ending=".csv", column="labels"):
     ]
     for row in rows:
         Image.new("L", (4, 4), int(row["id"]) * 9).save(folder / row["picture"])
-    path = folder / f"table{ending}"
-    if ending == ".jsonl":
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-        return path
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return write_table(folder / f"table{ending}", rows)
 
 
 READ = {
