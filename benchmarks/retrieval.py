@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import COLUMNS, add_save, clocked, in_turns, show, time_columns
-from scbch_keras import comparison
 from scbch_keras.codes import pack_codes
-from scbch_keras.metrics import mean_average_precision, precision_recall_curve
+from scbch_keras.metrics import comparison, mean_average_precision, precision_recall_curve
 from scbch_keras.training.runs.evaluate import retrieval_metrics
 
 LABELS_PER_SAMPLE = 3.8  # as in MIRFlickr-25K
