@@ -50,6 +50,8 @@ def train(data: Path, path: Path, backend: str, ready: Any) -> None:
         run = RunFolder.open(path)
     except RunError:  # it was killed before it began
         run = RunFolder.create(path, resolve(data=str(data), backend=backend, **SETTINGS), {})
+    if run.finished:  # it was killed between its end and that of its process
+        return
     begun = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: ready.set())
     training.train(run, open_data(run.recipe, run.path), verbose=0, callbacks=[begun])
 
