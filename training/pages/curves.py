@@ -63,8 +63,14 @@ def by_epoch(
         if start is not None:
             after, words = start
             axes.axvline(after + 0.5, color=page_colours("ink")["ink"], linewidth=1, dashes=(1, 2))
-            axes.text(after + 0.5 + epochs / 60, 0.02, words, fontsize=9, va="bottom",
-                      transform=axes.get_xaxis_transform())
+            axes.text(
+                after + 0.5 + epochs / 60,
+                0.02,
+                words,
+                fontsize=9,
+                va="bottom",
+                transform=axes.get_xaxis_transform(),
+            )
         axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, epochs + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

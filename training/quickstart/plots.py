@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
-
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from scbch_keras.modalities import Direction
 from scbch_keras.training.pages import curves
@@ -43,9 +42,7 @@ def map_by_epoch(results: Results, direction: Direction) -> str:
 
 def precision_recall(results: Results, direction: Direction) -> str:
     """Precision over recall for each training: from the first icon retrieved to all of them."""
-    lines = [
-        Line(SERIES[run.name], run.recall[direction], run.precision[direction]) for run in results.runs
-    ]
+    lines = [Line(SERIES[run.name], run.recall[direction], run.precision[direction]) for run in results.runs]
     return curves.precision_recall(
         f"pr-{direction}", TITLES[direction], lines, results.random_precision[direction]
     )

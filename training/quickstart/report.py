@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scbch_keras.files import replaced
 from scbch_keras.modalities import Direction
-from scbch_keras.training.pages.frame import percent, render
+from scbch_keras.training.pages.frame import duration, percent, render
 from scbch_keras.training.quickstart import plots
 from scbch_keras.training.quickstart.results import Results
 
@@ -30,7 +30,7 @@ def draw_report(results: Results) -> str:
         title="SCBCH quickstart report: finding icons by words",
         results=results,
         order=ORDER,
-        duration=_duration(results.seconds),
+        duration=duration(results.seconds),
         facts=_facts(results),
         series=plots.SERIES,
         plots=plots,
@@ -152,8 +152,3 @@ def _settings(results: Results) -> list[tuple[str, str]]:
         *((f"trained: {run.name}", f"{run.seconds:.0f} s") for run in results.runs),
         *results.versions.items(),
     ]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
