@@ -62,7 +62,9 @@ def test_the_help_lists_every_command_under_its_heading_in_the_order_of_use():
     for word in words:
         places.append(shown.index(f" {word} ", places[-1] if places else 0))
     assert places == sorted(places)
-    assert {name.partition(" ")[0] for name in COMMANDS} == {name for names in PANELS.values() for name in names}
+    assert {name.partition(" ")[0] for name in COMMANDS} == {
+        name for names in PANELS.values() for name in names
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -116,7 +118,7 @@ def test_defaults_that_are_shown_are_those_of_the_recipe(name):
         (("train", "x", "--epoch", "3"), "--epochs"),
         (("train", "x", "--variant", "posteriro"), "did you mean 'posterior'?"),
         (("reproduce", "icons", "--variant", "dcmhh"), "did you mean 'dcmh'?"),
-        (("train", "x", "--backend", "jaxx"), "expected one of tensorflow, jax, torch; got 'jaxx'; did you mean 'jax'?"),
+        (("train", "x", "--backend", "jaxx"), "one of tensorflow, jax, torch; got 'jaxx'; did you mean 'jax'?"),
         (("audit", "x", "--by", "neighbors"), "did you mean 'neighbours'?"),
         (("encode", "r", "i", "--out", "o", "--modality", "images"), "did you mean 'image'?"),
         (("search", "c", "q", "--precision", "int4"), "did you mean 'int8'?"),
@@ -139,7 +141,7 @@ def test_what_is_misspelt_is_told_with_what_it_may_have_meant(tmp_path, monkeypa
 def test_choices_are_those_of_the_code():
     assert set(options.AUDITED_BY) == set(get_args(By))
     assert set(options.PROPOSED_BY) == set(get_args(ProposedBy))
-    assert options.ENCODER_PRECISIONS == tuple(STORED_PRECISIONS)
+    assert tuple(STORED_PRECISIONS) == options.ENCODER_PRECISIONS
     for kind in options.TEXT_FEATURES:
         assert TextFeatures(kind).kind == kind
     from scbch_keras.training.bulk.engines import ENGINES
@@ -150,7 +152,11 @@ def test_choices_are_those_of_the_code():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("scbch tra", "train"), ("scbch train --vari", "--variant"), ("scbch train --variant poste", "posterior")],
+    [
+        ("scbch tra", "train"),
+        ("scbch train --vari", "--variant"),
+        ("scbch train --variant poste", "posterior"),
+    ],
 )
 def test_a_shell_completes_commands_options_and_choices(words, expected):
     program = "from scbch_keras.training.cli.main import main; main()"
