@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias, TypedDict
 
 import keras
 import numpy as np
@@ -32,6 +32,18 @@ from scbch_keras.retrieval_sets import MAP_NAMES, check_set
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 """What a branch may be given as; None is the paper's."""
+
+
+class NetworkArguments(TypedDict, total=False):
+    """Arguments of every method beside its own settings; see `CrossModalHashing` and `keras.Model`."""
+
+    image_branch: Branch
+    text_branch: Branch
+    l2: float
+    name: str
+    dtype: Any
+    trainable: bool
+
 
 _COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
 

@@ -1,7 +1,7 @@
 """DGCPN: codes that reproduce the affinity of the whole training set's frozen features, by neighbours shared."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import own_pairs
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 from scbch_keras.sample_state import sample_rows, sample_variable
 
 
@@ -48,18 +48,17 @@ class DGCPN(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels; not read.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         text_share: float in [0, 1], the texts' share of the affinity.
         coherence_share: float in [0, 1], share of the shared neighbours in T.
         neighbor_share: float in (0, 1], k as a share of the training set.
         pull: float >= 0, what a pair's own cosine is drawn to; above 1 it is drawn together whatever it is.
         graph_weight: float >= 0, weight of the differences from T.
         consistency_weight: float >= 0, weight of the differences between the three cosines.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: text_share, coherence_share, neighbor_share, pull, graph_weight or consistency_weight out of
+            range.
     """
 
     COMPARES_FEATURES = True
@@ -68,31 +67,22 @@ class DGCPN(CrossModalHashing):
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         text_share: float = 0.01,
         coherence_share: float = 0.3,
         neighbor_share: float = 0.4,
         pull: float = 1.5,
         graph_weight: float = 1.0,
         consistency_weight: float = 1.0,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        text_share = share("text_share", text_share)
-        coherence_share = share("coherence_share", coherence_share)
-        neighbor_share = share("neighbor_share", neighbor_share, above=True)
-        pull = number("pull", pull, 0)
-        graph_weight = number("graph_weight", graph_weight, 0)
-        consistency_weight = number("consistency_weight", consistency_weight, 0)
         names = ("pair", "graph", "consistency")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.text_share = text_share
-        self.coherence_share = coherence_share
-        self.neighbor_share = neighbor_share
-        self.pull = pull
-        self.graph_weight = graph_weight
-        self.consistency_weight = consistency_weight
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.text_share = share("text_share", text_share)
+        self.coherence_share = share("coherence_share", coherence_share)
+        self.neighbor_share = share("neighbor_share", neighbor_share, above=True)
+        self.pull = number("pull", pull, 0)
+        self.graph_weight = number("graph_weight", graph_weight, 0)
+        self.consistency_weight = number("consistency_weight", consistency_weight, 0)
         # T, (N, N) once fit knows the features. Not part of a saved model: fit makes it anew.
         self.target: Any = None
         self._partners = "continuous"
