@@ -1,4 +1,4 @@
-r"""Text of data and file names, made safe for CSV, a terminal and Markdown; HTML is the templates'. Standard library only.
+r"""Text of data and file names, made safe for CSV, a terminal and Markdown; HTML is the templates'. No dependencies.
 
 Whoever writes a label, an id or a file name must not thereby write a formula, a terminal's command, a link or a tag.
 Control characters, among them those that turn the direction of writing, are written out as escapes (``\x1b``).
