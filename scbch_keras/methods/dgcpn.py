@@ -15,6 +15,7 @@ from scbch_keras.data import ROWS_AT_ONCE, LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import own_pairs
+from scbch_keras.methods.whole_set import affinity, features_of, unit_rows
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
 from scbch_keras.sample_state import sample_rows, sample_variable
@@ -101,16 +102,9 @@ class DGCPN(CrossModalHashing):
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         number = pairs.num_samples
-        features: dict[str, NDArray[Any]] = {}
-        for rows, image, text in pairs.in_order():
-            for name, block in (("image", image), ("text", text)):
-                flat = block.reshape(len(rows), -1)
-                if name not in features:
-                    features[name] = np.empty((number, flat.shape[1]), "float32")
-                features[name][rows] = flat
         neighbors = max(2, round(self.neighbor_share * number))
         target = coherence_target(
-            **features,
+            **features_of(pairs),
             text_share=self.text_share,
             coherence_share=self.coherence_share,
             neighbors=neighbors,
@@ -168,8 +162,7 @@ class DGCPN(CrossModalHashing):
 
     def _target_of(self, x: Any, training: bool) -> Any:
         if not training:
-            images, texts = (ops.reshape(x[name], (ops.shape(x[name])[0], -1)) for name in ("image", "text"))
-            return 2 * _affinity(images, texts, images, texts, self.text_share) - 1
+            return 2 * affinity(x["image"], x["text"], self.text_share) - 1
         rows = sample_rows(self.target, x)[:, 0]
         return ops.take(ops.take(self.target, rows, axis=0), rows, axis=1)
 
@@ -197,7 +190,7 @@ def coherence_target(
         (1 - text_share) cos(image, image), and P the affinities of each sample with the k - 1 others that are most
         alike, divided by their sum; negative ones, of features that have negative values, count as 0.
     """
-    image, text = (_unit_rows(features) for features in (image, text))
+    image, text = map(unit_rows, (image, text))
     number = len(image)
     target, walk = (np.zeros((number, number), "float32") for _ in range(2))
     blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, number, ROWS_AT_ONCE)]
@@ -253,20 +246,6 @@ def coherence_terms(
         + gap(images, texts)
         + gap(across, ops.transpose(across)),
     }
-
-
-def _affinity(
-    image: Tensor, text: Tensor, other_image: Tensor, other_text: Tensor, text_share: float
-) -> Tensor:
-    image, text, other_image, other_text = map(unit_norm, (image, text, other_image, other_text))
-    return text_share * ops.matmul(text, ops.transpose(other_text)) + (1 - text_share) * ops.matmul(
-        image, ops.transpose(other_image)
-    )
-
-
-def _unit_rows(features: NDArray[Any]) -> NDArray[np.float32]:
-    features = np.asarray(features, "float32")
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _binary(codes: Tensor) -> Tensor:

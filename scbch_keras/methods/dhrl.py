@@ -9,6 +9,7 @@ from keras import ops
 from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.methods.batch_terms import label_errors
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
 
@@ -155,7 +156,7 @@ def cross_entropy(
     Returns:
         Scalar >= 0: 1/(kept n) * sum over the chosen of sum_c BCE.
     """
-    each = ops.sum(ops.softplus(logits) - labels * logits, axis=1)
+    each = label_errors(logits, labels)
     if sample_weight is not None:
         each = ops.cast(sample_weight, "float32") * each
     return ops.mean(each) if chosen is None else ops.mean(chosen * each) / kept
