@@ -29,8 +29,8 @@ class Discriminator(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate = rate
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        self.width = input_shape[-1]
+    def build(self, input_shape: Any) -> None:
+        self.width: int = input_shape[-1]
         shapes = {"kernel": (self.width, _UNITS), "bias": (_UNITS,), "out": (_UNITS, 1), "offset": (1,)}
         for name in _NAMES:
             # PyTorch's default, which the port trains from.
@@ -55,7 +55,8 @@ class Discriminator(keras.layers.Layer):
 
     def learn(self, real: Tensor, fake: Tensor, mixed: Tensor, weight: Tensor) -> None:
         """One step on a batch, features (n, d) each, rows counting by their weight (n,)."""
-        gradients = loss_gradients(self.values, *map(ops.stop_gradient, (real, fake, mixed)), weight)
+        real, fake, mixed = map(ops.stop_gradient, (real, fake, mixed))
+        gradients = loss_gradients(self.values, real, fake, mixed, weight)
         self._steps.assign(self._steps + 1)
         for name, gradient in zip(_NAMES, gradients, strict=True):
             variable = getattr(self, f"_{name}")
