@@ -12,7 +12,7 @@ from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
     bad_input_ends,
     command,
-    parsed_settings,
+    given_settings,
     quiet_import,
     show_line,
     show_next,
@@ -162,16 +162,16 @@ def gain(
 
     with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
-        recipe = resolve(
-            data=str(data),
-            backend=os.environ["KERAS_BACKEND"],
-            separator=separator,
-            columns=columns,
-            image_features=image_features,
-            variant=variant,
-            epochs=epochs,
-            **parsed_settings(settings),
-        )
+        flags = {
+            "data": data,
+            "backend": os.environ["KERAS_BACKEND"],
+            "separator": separator,
+            "columns": columns,
+            "image_features": image_features,
+            "variant": variant,
+            "epochs": epochs,
+        }
+        recipe = resolve(**given_settings(flags, settings))
         with quiet_import():
             from scbch_keras.training.runs.gain import gain as measure
             from scbch_keras.training.runs.stopping import RunStopped

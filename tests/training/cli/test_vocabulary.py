@@ -127,6 +127,11 @@ def test_defaults_that_are_shown_are_those_of_the_recipe(name):
         (("train", "x", "--set", "neighbours=3"), "did you mean 'neighbors'?"),
         (("train", "mirflikr", "--out", "o"), "did you mean 'mirflickr'?"),
         (("reproduce", "mirflikr", "--out", "o"), "did you mean 'mirflickr'?"),
+        (("train", "x", "--bits", "8", "--set", "bits=16"), "bits is given by its flag too, --bits; leave one out"),
+        (("tune", "x", "--bits", "8", "--set", "bits=16"), "bits is given by its flag too"),
+        (("describe", "x", "--seed", "8", "--set", "seed=16"), "seed is given by its flag too"),
+        (("gain", "x", "--out", "o", "--epochs", "8", "--set", "epochs=16"), "epochs is given by its flag too"),
+        (("reproduce", "icons", "--out", "o", "--set", "bits=16"), "bits is an axis of the grid"),
         (("train", "x", "--variant", "zzzz"), "expected one of full,"),
     ],
 )  # fmt: skip
