@@ -115,11 +115,15 @@ class NACD(CrossModalHashing):
         self.label_confidence.assign(np.asarray(pairs.labels, "float32"))
         self.threshold.assign(np.full(self.num_classes, 0.5, "float32"))
 
+    def reads_codes(self, epoch: int) -> bool:
+        """After the first epoch and the warm-up: the confidence is revised by the neighbours."""
+        return epoch > self.warmup_epochs
+
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """Revise the confidence by the neighbours; set the class thresholds and how much the steps keep."""
         if epoch == 0:
             self._trust_all(pairs)
-        elif epoch > self.warmup_epochs:
+        elif self.reads_codes(epoch):
             confidence = ops.convert_to_numpy(self.label_confidence)
             confidence = revise(
                 *self.codes_of(pairs), pairs.labels, confidence, self.neighbors, self.revision
