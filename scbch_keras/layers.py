@@ -175,7 +175,7 @@ class HashBranch(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        layers = {
+        layers: dict[str, Any] = {
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("body", "rows")
             if name in config
