@@ -47,6 +47,10 @@ Tokens = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
 ]
+NoAllocator = Annotated[
+    bool,
+    typer.Option("--no-allocator", help="Leave glibc's allocator as it is; see docs/training.md."),
+]
 
 
 def _show_version(requested: bool) -> None:
@@ -78,6 +82,7 @@ def quickstart(
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()

@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import (
+    Columns,
+    NoAllocator,
+    Settings,
+    app,
+    bad_input_ends,
+    parsed_settings,
+    quiet_import,
+)
 from scbch_keras.training.cli.data import Data, Separator
 from scbch_keras.training.cli.runs import Backend
 from scbch_keras.training.environment import choose_backend
@@ -120,6 +128,7 @@ def gain(
     variant: Annotated[str | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on the labels before and after the corrections, and print what they gained on the same queries."""
     from scbch_keras.training.runs.recipe import resolve

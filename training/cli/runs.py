@@ -17,6 +17,7 @@ from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
     Columns,
+    NoAllocator,
     Settings,
     Tokens,
     app,
@@ -68,6 +69,7 @@ def train(
     ] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -193,6 +195,7 @@ def reproduce(
     backend: Backend = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the authors' 50.")] = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
     from scbch_keras.training.grid.cells import read_cells
