@@ -13,6 +13,9 @@ from scbch_keras import child
 from tests.forked_children import Forks
 from tests.servers import demanded
 
+# As the command line: beside other work, idle threads that spin take what the others compute with.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 # torch before tensorflow: the other order can crash in their shared native libraries.
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401
