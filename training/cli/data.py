@@ -24,6 +24,7 @@ from scbch_keras.training.cli.options import (
     choice,
     option,
 )
+from scbch_keras.training.progress import steps
 
 
 @command
@@ -56,7 +57,9 @@ def describe(
             "tokens": tokens,
         }
         recipe = resolve(**given_settings(flags, settings))
-        description = look(data, recipe.separator, console, recipe)
+        with steps(console=console, transient=True) as step:
+            step("Looking through the data")
+            description = look(data, recipe.separator, console, recipe)
     show(description, console)
     if not description.trainable:
         raise typer.Exit(1)

@@ -82,7 +82,9 @@ def audit(
         if (path / STATE).is_file():
             if named := [*passed, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
-            audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
             recipe = RunFolder.open(path).recipe
             fixing = (
                 None
@@ -98,7 +100,9 @@ def audit(
                 raise ValueError(
                     f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
                 )
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
             fixing = _fixing(str(path), separator, columns)
     for line in audited.summary:
         show_line(line)
@@ -134,7 +138,8 @@ def fix(
     """Apply corrections to a copy of your data, with a log of what was changed by whom; the data stays as it is."""
     from scbch_keras.training.data.own.fixing import fix as apply
 
-    with bad_input_ends():
+    with bad_input_ends(), steps(transient=True) as step:
+        step("Applying the corrections to a copy")
         fixed = apply(data, corrections, out, separator or ";", "link" if link else "copy", columns)
     for line in fixed.summary:
         typer.echo(terminal(line))

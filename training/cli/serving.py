@@ -206,12 +206,15 @@ def search(
     from scbch_keras.export import CodesFile, Source, open_index
     from scbch_keras.export.serving.codes_file import shown_path
     from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
+    from scbch_keras.training.progress import steps
 
-    with bad_input_ends():
+    with bad_input_ends(), steps(transient=True) as step:
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
-        index, names = open_index(codes)
         place = shown_path(codes)
+        step(f"Opening {terminal(place)}")
+        index, names = open_index(codes)
+        step("Searching")
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)
