@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 
 from scbch_keras import __version__
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.options import Backend, option
+from scbch_keras.training.cli.options import Backend, NoAllocator, option
 from scbch_keras.training.environment import BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
 
@@ -96,6 +96,7 @@ def quickstart(
     epochs: Annotated[int, option("Epochs of each training.")] = 12,
     seed: Annotated[int, option("Seed of all that is drawn at random.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()

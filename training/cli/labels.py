@@ -27,6 +27,7 @@ from scbch_keras.training.cli.options import (
     Epochs,
     ImageFeatures,
     ImageWeights,
+    NoAllocator,
     Seeds,
     Separator,
     Settings,
@@ -160,6 +161,7 @@ def gain(
     variant: Variant = None,
     epochs: Epochs = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on the labels before and after the corrections, and print what they gained on the same queries."""
     from scbch_keras.training.runs.recipe import resolve

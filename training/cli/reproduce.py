@@ -23,6 +23,7 @@ from scbch_keras.training.cli.options import (
     Epochs,
     Folder,
     NamedData,
+    NoAllocator,
     Seeds,
     Settings,
     choice,
@@ -52,6 +53,7 @@ def reproduce(
     backend: Backend = None,
     epochs: Epochs = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
     from scbch_keras.training.grid.cells import read_cells

@@ -32,6 +32,7 @@ from scbch_keras.training.cli.options import (
     ImageFeatures,
     ImageWeights,
     NamedData,
+    NoAllocator,
     Noise,
     Queries,
     Seed,
@@ -82,6 +83,7 @@ def train(
         list[str] | None, choice(TRACKERS, "Log the epochs with a tracker too. Can be repeated.", "none")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -187,6 +189,7 @@ def tune(
     text_features: TextFeatures = None,
     tokens: Tokens = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Search for the settings that find best on a part of the training pairs; the queries are not looked at."""
     from scbch_keras.training.runs.stopping import ended_in_time
