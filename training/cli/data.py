@@ -8,7 +8,7 @@ from rich.console import Console
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, given_settings, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, given_settings, show_next
 from scbch_keras.training.cli.options import (
     NOISE_KINDS,
     Columns,
@@ -27,7 +27,7 @@ from scbch_keras.training.cli.options import (
 from scbch_keras.training.progress import steps
 
 
-@command
+@app.command()
 def describe(
     data: Data,
     separator: Separator = None,
@@ -65,7 +65,7 @@ def describe(
         raise typer.Exit(1)
 
 
-@command
+@app.command()
 def features(
     data: Data,
     out: Annotated[Path, option("The .h5 file to write; `scbch train` takes it as data.")],
@@ -124,7 +124,7 @@ def features(
     show_next(("train", out))
 
 
-@command
+@app.command()
 def noise(
     data: Data,
     noise: Annotated[float, option("Share of the samples whose labels are corrupted, 0 to 1.")],

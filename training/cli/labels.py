@@ -10,8 +10,8 @@ from rich.table import Table
 
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
+    app,
     bad_input_ends,
-    command,
     given_settings,
     quiet_import,
     show_line,
@@ -40,7 +40,7 @@ from scbch_keras.training.environment import choose_backend
 from scbch_keras.training.progress import steps
 
 
-@command
+@app.command()
 def audit(
     path: Annotated[
         Path,
@@ -120,7 +120,7 @@ def _fixing(data: str, separator: str | None, columns: str | None) -> list[objec
     return ["fix", data, "corrections.csv", "--out", f"{Path(data).stem}-fixed", *flags]
 
 
-@command
+@app.command()
 def fix(
     data: Data,
     corrections: Annotated[
@@ -147,7 +147,7 @@ def fix(
     show_next(("train", out), ("gain", out, "--out", f"{out.name}-gain"))
 
 
-@command
+@app.command()
 def gain(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="The folder that `scbch fix` wrote.")],
     out: Annotated[

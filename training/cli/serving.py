@@ -15,7 +15,7 @@ from rich.text import Text
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, show_line, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, show_line, show_next
 from scbch_keras.training.cli.options import (
     ENGINES,
     BatchSize,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SHOWN_QUERIES = 20
 
 
-@command
+@app.command()
 def encode(
     release: ReleasePath,
     inputs: Annotated[
@@ -174,7 +174,7 @@ def _encode_shards(
     typer.echo(terminal(message))
 
 
-@command
+@app.command()
 def search(
     codes: Annotated[
         str,
