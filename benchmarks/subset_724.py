@@ -44,6 +44,7 @@ def fitted(
     *,
     method=None,
     width: int = 1024,
+    bits: int = 64,
     learning_rate: float = 1e-4,
     **settings,
 ):
@@ -55,8 +56,9 @@ def fitted(
     keras.utils.set_random_seed(seed)
     model = (method or sk.SCBCH).for_benchmark(
         "mirflickr",
-        image_branch=sk.HashBranch(64, (width, width)),
-        text_branch=sk.HashBranch(64, (width,)),
+        bits,
+        image_branch=sk.HashBranch(bits, (width, width)),
+        text_branch=sk.HashBranch(bits, (width,)),
         **settings,
     )
     model.compile(keras.optimizers.Adam(learning_rate))
@@ -64,17 +66,19 @@ def fitted(
     return model
 
 
-def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
+def fit_and_score(
+    seed: int, inputs: dict, targets: np.ndarray, query, database, *, bits: int = 64, **settings
+):
     """`CrossModalMAP` of the `fitted` model; query and database are `Pairs` with clean labels."""
     import scbch_keras as sk
     from scbch_keras.training.runs.evaluate import encode
 
-    model = fitted(seed, inputs, targets, **settings)
+    model = fitted(seed, inputs, targets, bits=bits, **settings)
     codes = (
         {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
         for part in (query, database)
     )
-    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=64)
+    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=bits)
 
 
 def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:

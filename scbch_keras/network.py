@@ -3,7 +3,7 @@
 import inspect
 import weakref
 from collections.abc import Mapping
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias, TypedDict
 
 import keras
 import numpy as np
@@ -33,6 +33,18 @@ from scbch_keras.shared_codes import SharedCodes, weights_mark
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 """What a branch may be given as; None is the paper's."""
+
+
+class NetworkArguments(TypedDict, total=False):
+    """Arguments of every method beside its own settings; see `CrossModalHashing` and `keras.Model`."""
+
+    image_branch: Branch
+    text_branch: Branch
+    l2: float
+    name: str
+    dtype: Any
+    trainable: bool
+
 
 _COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-TRAINING = ("gain", "quickstart", "reproduce", "train")
+TRAINING = ("gain", "quickstart", "reproduce", "train", "tune")
 """Commands that train."""
 SWITCH = "SCBCH_ALLOCATOR"
 """Of the environment: 0 leaves the allocator as it is."""

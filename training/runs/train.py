@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.layers import HashBranch
 from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
+from scbch_keras.training.environment import peak_memory
 from scbch_keras.training.runs.evaluate import retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.named import PRECISIONS
@@ -29,7 +30,7 @@ from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
-__all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
+__all__ = ["RunStopped", "epochs_told", "load_model", "new_model", "stopped_by_signals", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +150,11 @@ def _evaluate_every(data: RetrievalData) -> int:
     return every
 
 
+def epochs_told(progress: Callable[[int, int], object], epochs: int) -> keras.callbacks.Callback:
+    """A callback that tells epochs done and epochs in all."""
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress(epoch + 1, epochs))
+
+
 def load_model(run: RunFolder) -> CrossModalHashing:
     """The run's model, as far as it was trained. RunError if there is none, or it is damaged."""
     if run.state["model"] is None:
@@ -206,6 +212,7 @@ class _Keeper(keras.callbacks.Callback):
         self.run, self.train, self.stop = run, train, stop
         self.history = list(run.state["history"])
         self.started = time.perf_counter() - run.state["seconds"]
+        self.cpu_started = time.process_time() - (run.state.get("cpu_seconds") or 0)
         self.saved, self.pause = time.perf_counter(), CHECKPOINT_SECONDS
         self.last: list[NDArray[Any]] = []
 
@@ -244,6 +251,10 @@ class _Keeper(keras.callbacks.Callback):
         before = self.run.state["history"]
         self.run.state["history"] = self.history.copy()
         self.run.state["seconds"] = round(began - self.started, 2)
+        self.run.state["cpu_seconds"] = round(time.process_time() - self.cpu_started, 2)
+        peak = peak_memory()
+        if peak is not None:
+            self.run.state["peak_memory"] = max(peak, self.run.state.get("peak_memory") or 0)
         try:
             self.run.save_model(model, f"checkpoint-{len(self.history)}.keras")
         except BaseException:
