@@ -313,8 +313,8 @@ class HashNetwork(keras.Model):
         self, query: Any, database: Any, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
     ) -> dict[str, float]:
         """`evaluate_retrieval` of sets that are checked already."""
-        codes = (self.packed_codes(x, batch_size, verbose) for x, _ in (query, database))
-        return self.maps_of(*codes, query[1], database[1], k)
+        of_query, of_database = (self.packed_codes(x, batch_size, verbose) for x, _ in (query, database))
+        return self.maps_of(of_query, of_database, query[1], database[1], k)
 
     def maps_of(
         self, query: Any, database: Any, query_labels: Any, database_labels: Any, k: int | None

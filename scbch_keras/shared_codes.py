@@ -25,7 +25,7 @@ class SharedCodes(NamedTuple):
 def weights_mark(model: Any) -> tuple[int, ...]:
     """A checksum of each variable of the branches: codes made at the same one are the same."""
     return tuple(
-        zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).reshape(-1).view(np.uint8))
+        zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).reshape(-1).view(np.uint8).data)
         for branch in (model.image_branch, model.text_branch)
         for variable in branch.variables
     )
