@@ -26,7 +26,7 @@ OF_RELEASES = (
 )
 # What differs from call to call, and is set in the fork.
 _OF_A_CALL = ("PYTHONPATH", "PYTEST_CURRENT_TEST", "KERAS_BACKEND", "KERAS_HOME", "COLUMNS", "NO_COLOR")
-_OF_A_CALL += ("https_proxy", "no_proxy")
+_OF_A_CALL += ("https_proxy", "no_proxy", "SCBCH_ALLOCATOR")
 
 
 class Forks:
@@ -108,6 +108,7 @@ def _run(call):
         entries = call["env"]["PYTHONPATH"].split(os.pathsep) if "PYTHONPATH" in call["env"] else []
         sys.path[:] = [*entries, *(entry for entry in sys.path if entry not in entries)]
         sys.argv[1:] = call["arguments"]
+        sys.orig_argv[1:] = [call["flag"], call["program"], *call["arguments"]]
         if call["flag"] == "-m":
             sys.modules.pop(call["program"], None)
             runpy.run_module(call["program"], run_name="__main__", alter_sys=True)
