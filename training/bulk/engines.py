@@ -41,7 +41,8 @@ def ray(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
             [{"name": name, "path": path} for name, path in shards.items()], override_num_blocks=len(shards)
         )
         workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
-        done = rows.map(_Worker, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers))
+        worker: Any = _Worker
+        done = rows.map(worker, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers))
         yield from done.iter_rows()
     finally:
         if started_here:
