@@ -33,6 +33,7 @@ def test_the_command_has_every_limit_with_its_default():
         if name not in ("release", "codes", "host", "port")
     }
     defaults["max_wait"] = defaults.pop("max_wait_ms") / 1000
+    defaults["max_batch"] = defaults.pop("batch_size")
     assert defaults == asdict(Limits())
 
 
