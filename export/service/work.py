@@ -75,6 +75,10 @@ class Work:
                 shape
             ):  # the first run allocates, which is not for the first client to wait for
                 getattr(self.encoder, modality)(np.zeros((1, *sizes), np.float32))
+        if self.encoder.takes_strings:
+            self.encoder.known_words(
+                [""]
+            )  # a package that strings need is missed now, not by the first client
         # Large bodies are read one at a time, apart from the others.
         self._large = ThreadPoolExecutor(1, "large")
         self._small = ThreadPoolExecutor(os.cpu_count() or 1, "small")

@@ -25,7 +25,9 @@ def describe(
     queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
     variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
-    text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
+    text_features: Annotated[
+        str | None, typer.Option(help="bow, tfidf, doc2vec or an encoder's folder.")
+    ] = None,
     tokens: Tokens = None,
     settings: Settings = None,
 ) -> None:
@@ -60,11 +62,14 @@ def features(
     image: Annotated[
         str,
         typer.Option(
-            help="vgg19, a keras.applications name, keras-hub:PRESET, a .keras or .onnx file, pixels:32."
+            help="vgg19, a keras.applications name, keras-hub:PRESET, a .keras or .onnx file, an encoder's folder, "
+            "pixels:32."
         ),
     ] = "vgg19",
     weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
-    text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
+    text: Annotated[
+        str, typer.Option(help="bow, tfidf, doc2vec, fitted on all texts; or an encoder's folder.")
+    ] = "bow",
     tokens: Tokens = None,
     separator: Separator = ";",
     columns: Columns = None,
@@ -73,10 +78,14 @@ def features(
     import h5py
 
     from scbch_keras.preprocessing.normalization import rule_of
+    from scbch_keras.preprocessing.text_encoder import TextEncoder
+    from scbch_keras.stored import write_json
     from scbch_keras.training.data.own.pictures import RawPairs
     from scbch_keras.training.data.own.read import read_own
     from scbch_keras.training.features.cache import extract
     from scbch_keras.training.features.images import image_backbone
+    from scbch_keras.training.features.made_by import record
+    from scbch_keras.training.features.sentences import fitted
     from scbch_keras.training.features.text import TextFeatures
 
     with bad_input_ends():
@@ -87,14 +96,24 @@ def features(
         own = read_own(data, separator, columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
-        unfinished = out.with_name(f".{out.name}-images.h5")
+        unfinished = [out.with_name(f".{out.name}-{part}.h5") for part in ("images", "texts")]
         backbone = image_backbone(image, weights)
-        words = TextFeatures(text, normalization=rule_of(tokens or "words")).fit(own.texts)
-        images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
+        words = fitted(text, rule_of(tokens or "words"), own.texts)
+        images = extract(own.pictures, backbone, unfinished[0])
+        if isinstance(words, TextEncoder):
+            if cut := words.cut(own.texts):
+                longest = words.settings["max_tokens"]
+                typer.echo(
+                    f"{cut} of {len(own.texts)} texts have more than {longest} tokens: the rest does not count"
+                )
+            texts = extract(own.texts, words, unfinished[1])
+        else:
+            texts = words(own.texts)
         # What made the features, to make others like them.
-        words.save(out.with_suffix(".text.npz"))
-        from scbch_keras.stored import write_json
-
+        if isinstance(words, TextFeatures):
+            words.save(out.with_suffix(".text.npz"))
+        else:
+            write_json(out.with_suffix(".text.json"), words.config(), indent=1)
         write_json(out.with_suffix(".image.json"), backbone.config(), indent=1)
         arrays = {
             "image": images,
@@ -109,7 +128,9 @@ def features(
             for name, values in arrays.items():
                 if values is not None:
                     file[name] = values
-        unfinished.unlink()
+            record(file, backbone.config(), words.config())
+        for part in unfinished:
+            part.unlink(missing_ok=True)
     typer.echo(terminal(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}"))
 
 

@@ -37,7 +37,9 @@ def audit(
     image_weights: Annotated[
         Path | None, typer.Option(help="DATA: file with the backbone's weights.")
     ] = None,
-    text_features: Annotated[str | None, typer.Option(help="DATA: bow, tfidf or doc2vec.")] = None,
+    text_features: Annotated[
+        str | None, typer.Option(help="DATA: bow, tfidf, doc2vec or an encoder's folder.")
+    ] = None,
     checked: Annotated[
         Path | None, typer.Option(help="DATA: table of ids and labels that were checked by hand.")
     ] = None,

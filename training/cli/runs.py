@@ -56,7 +56,9 @@ def train(
         str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
     ] = None,
     image_weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
-    text_features: Annotated[str | None, typer.Option(help="Own texts: bow, tfidf or doc2vec.")] = None,
+    text_features: Annotated[
+        str | None, typer.Option(help="Own texts: bow, tfidf, doc2vec or an encoder's folder.")
+    ] = None,
     tokens: Tokens = None,
     checked: Annotated[
         Path | None,

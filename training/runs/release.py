@@ -6,10 +6,12 @@ from typing import Any
 
 from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
 from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.training.data.pairs import RetrievalData
-from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.features import sentences
 from scbch_keras.training.runs.folder import RunError, RunFolder
-from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data, stored_backbone
+from scbch_keras.training.runs.open_data import IMAGE, open_data, stored_backbone
 from scbch_keras.training.runs.train import load_model
 
 
@@ -23,8 +25,8 @@ def release_run(
 ) -> Release:
     """Release a run's model, scored on the run's own queries and database.
 
-    It takes strings where the run made its text features from words, and pictures where it made its image features
-    with a backbone that Keras has. The manifest keeps the run's recipe, its data
+    It takes strings where the run made its text features from words or with an encoder, and pictures where it made its
+    image features with a backbone; both lie in the release. The manifest keeps the run's recipe, its data
     with checksums, and its metrics.
 
     Args:
@@ -77,20 +79,19 @@ def release_trained(
     )
 
 
-def _text_pipeline(path: Path) -> TextPipeline | None:
+def _text_pipeline(path: Path) -> TextPipeline | TextEncoder | None:
     """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
-    if not (path / TEXT).is_file():
+    if not sentences.is_saved(path):
         return None
-    features = TextFeatures.load(path / TEXT)
+    features = sentences.load(path)
+    if isinstance(features, TextEncoder):
+        return features
     return features.pipeline() if features.kind in ("bow", "tfidf") else None
 
 
-def _image_pipeline(path: Path) -> ImagePipeline | None:
-    """What makes the run's image features of pictures; None for features from files and backbones in ONNX."""
-    if not (path / IMAGE).is_file():
-        return None
-    backbone = stored_backbone(path)
-    return None if backbone.settings["kind"] == "onnx" else backbone.pipeline()
+def _image_pipeline(path: Path) -> ImagePipeline | ImageEncoder | None:
+    """What makes the run's image features of pictures; None for features from files."""
+    return stored_backbone(path).pipeline() if (path / IMAGE).is_file() else None
 
 
 def _training(state: dict[str, Any]) -> dict[str, Any]:
