@@ -107,7 +107,11 @@ class HashBranch(keras.layers.Layer):
         return layer
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        codes = ops.tanh(self.project(inputs, training))
+        return self.codes_of(self.features(inputs, training))
+
+    def codes_of(self, features: Tensor) -> Tensor:
+        """Codes (n, bits), float32, of what `features` gives."""
+        codes = ops.tanh(ops.cast(self.hash_layer(features), "float32"))
         return unit_norm(codes) if self.normalize else codes
 
     def project(self, inputs: Any, training: bool | None = None) -> Tensor:
@@ -120,12 +124,24 @@ class HashBranch(keras.layers.Layer):
         Returns:
             (n, bits), float32.
         """
+        return ops.cast(self.hash_layer(self.features(inputs, training)), "float32")
+
+    def features(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """What the last layer sees: the body's output, or that of the last dense layer.
+
+        Args:
+            inputs: features (n, ...).
+            training: whether the body trains.
+
+        Returns:
+            (n, d).
+        """
         x = inputs
         if self.body is not None:
             x = self.body(self.inputs.arranged(x), training=training)
         for layer in self.hidden:
             x = layer(x)
-        return ops.cast(self.hash_layer(x), "float32")
+        return x
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         return keras.KerasTensor((first_array(inputs).shape[0], self.bits), dtype="float32")

@@ -13,6 +13,7 @@ from scbch_keras.names import PACKAGE
 REGISTERED = {
     **dict.fromkeys(("HashBranch", "ConceptClassifier", "PackBits"), "layers"),
     **dict.fromkeys(("Classification", "Attraction", "Repulsion", "Quantization"), "losses"),
+    "MaskedBranch": "methods.cpah",
     **class_modules(),
 }
 """Every class that `register_keras_serializable` registers, and its module."""

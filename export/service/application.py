@@ -17,7 +17,7 @@ from scbch_keras.export.service import open_inference, search_page, static_files
 from scbch_keras.export.service.answers import REFUSALS, check_json, gone, limited, refused
 from scbch_keras.export.service.bodies import Bodies
 from scbch_keras.export.service.catalogue import Catalogue
-from scbch_keras.export.service.inputs import READERS, read_inputs
+from scbch_keras.export.service.inputs import READERS, Inputs, words
 from scbch_keras.export.service.limits import Limits
 from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.service.work import Work
@@ -119,20 +119,20 @@ def application(
     return app
 
 
-async def _encode(work: Work, body: bytes) -> Response:
-    inputs = await work.read(read_inputs, body, work.shapes, work.limits, False)
+async def _encode(work: Work, body: Sequence[bytes]) -> Response:
+    inputs: Inputs = await work.read("inputs", body, False)
     codes = await work.encode(inputs.kind, inputs.rows)
     answer = {"bits": work.encoder.bits, "codes": [row.tobytes().hex() for row in codes]}
-    return JSONResponse(answer | await work.words(inputs))
+    return JSONResponse(answer | words(inputs))
 
 
-async def _search(work: Work, body: bytes) -> Response:
+async def _search(work: Work, body: Sequence[bytes]) -> Response:
     assert work.index is not None  # noqa: S101
-    inputs = await work.read(read_inputs, body, work.shapes, work.limits, True)
+    inputs: Inputs = await work.read("inputs", body, True)
     codes = await work.encode(inputs.kind, inputs.rows)
-    words = await work.words(inputs)
-    results = await work.results(work.index, codes, inputs.k, words.get("known_words"))
-    more = "".join(f',"{key}":{json.dumps(value)}' for key, value in words.items())
+    found = words(inputs)
+    results = await work.results(work.index, codes, inputs.k, found.get("known_words"))
+    more = "".join(f',"{key}":{json.dumps(value)}' for key, value in found.items())
     return Response(f'{{"results":[{",".join(results)}]{more}}}', media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from scbch_keras.export.service import static_files
 from scbch_keras.export.service.answers import check_json, limited
 from scbch_keras.export.service.bodies import Bodies
 from scbch_keras.export.service.catalogue import Catalogue, Chance
-from scbch_keras.export.service.inputs import read_inputs
+from scbch_keras.export.service.inputs import Inputs, words
 from scbch_keras.export.service.limits import InputError
 from scbch_keras.export.service.work import Work
 from scbch_keras.export.serving.index import HammingIndex
@@ -131,20 +131,20 @@ class SearchPage:
         found = self._nearest(self._codes[row], label, k + 1, without=row)
         return {"query": self._catalogue.entry(row), **found}
 
-    async def search(self, body: bytes, label: int | None) -> Response:
+    async def search(self, body: Sequence[bytes], label: int | None) -> Response:
         """The items nearest to a text or a picture: one row of what /search takes."""
         work = self._work
-        inputs = await work.read(read_inputs, body, work.shapes, work.limits, True)
+        inputs: Inputs = await work.read("inputs", body, True)
         if len(inputs.rows) != 1:
             raise InputError(f"{inputs.kind}: expected one query, got {len(inputs.rows)}")
         codes = await work.encode(inputs.kind, inputs.rows)
-        words = {name: values[0] for name, values in (await work.words(inputs)).items()}
+        text = {name: values[0] for name, values in words(inputs).items()}
         found = (
             {"items": [], "searched": 0}
-            if words.get("known_words") == 0
+            if text.get("known_words") == 0
             else await work.in_thread(self._nearest, codes[0], label, inputs.k)
         )
-        return _json({**found, **words})
+        return _json({**found, **text})
 
     def _nearest(
         self, code: NDArray[np.uint8], label: int | None, k: int, without: int | None = None

@@ -5,7 +5,7 @@ numpy only; onnxruntime is imported when an encoder is opened, and the package t
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,13 @@ from scbch_keras.preprocessing import encoder_files as files
 from scbch_keras.preprocessing.onnx_files import Run, described, session_of
 from scbch_keras.preprocessing.pooling import pooled, unit_rows
 from scbch_keras.preprocessing.text import checked
-from scbch_keras.preprocessing.token_inputs import check_inputs, sentence_transformers, truncation
+from scbch_keras.preprocessing.token_inputs import (
+    Tokens,
+    check_inputs,
+    not_here,
+    sentence_transformers,
+    truncation,
+)
 from scbch_keras.stored import FileKind, write_json
 
 ENCODER_FILE = "text_encoder.json"
@@ -143,6 +149,11 @@ class TextEncoder:
         self.settings["pooling"] = pooling
         self.dimensions = self.settings["dimensions"] = raw.shape[-1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without session and tokenizer: what was pickled parts texts into tokens elsewhere, and runs nothing."""
+        kept = {key: value for key, value in vars(self).items() if key != "_tokenizer"}
+        return {**kept, "_run": not_here}
+
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Texts (n) -> float32 (n, dimensions).
 
@@ -150,7 +161,10 @@ class TextEncoder:
             ValueError: as `checked`; or the network gives something else than before, or what is not finite.
             ImportError: tokenizers is not installed.
         """
-        tokens = [self._encoded(text).ids for text in checked(texts)]
+        return self._features([self._encoded(text).ids for text in checked(texts)])
+
+    def _features(self, tokens: list[list[int]]) -> NDArray[np.float32]:
+        """Tokens of each text (n) -> (n, dimensions)."""
         features = np.zeros((len(tokens), self.dimensions), np.float32)
         lengths = np.array([len(ids) for ids in tokens], np.int64)
         for length in np.unique(lengths[lengths > 0]).tolist():
@@ -230,8 +244,35 @@ class TextEncoder:
         """
         return [self._words(text)[1] for text in checked(texts)]
 
-    def _words(self, text: str) -> tuple[set[int], list[str]]:
+    def counted(self, text: str) -> tuple[Tokens, list[str]]:
+        """What one text holds, of which `weighted` makes its features.
+
+        Args:
+            text: without lone surrogates; see `checked`.
+
+        Returns:
+            Its tokens; and what the tokenizer has no token for, each once, in their order.
+        """
         encoded = self._encoded(text)
+        known, unknown = self._parted(text, encoded)
+        return Tokens(tuple(encoded.ids), len(known)), unknown
+
+    def weighted(self, texts: Iterable[Tokens], rows: int) -> NDArray[np.float32]:
+        """Tokens -> features.
+
+        Args:
+            texts: of `rows` texts, as `counted` gives them.
+            rows: how many there are, n.
+
+        Returns:
+            (n, dimensions), float32.
+        """
+        return self._features([list(text.ids) for text in texts])
+
+    def _words(self, text: str) -> tuple[set[int], list[str]]:
+        return self._parted(text, self._encoded(text))
+
+    def _parted(self, text: str, encoded: Any) -> tuple[set[int], list[str]]:
         known: set[int] = set()
         unknown: dict[str, None] = {}
         for token, is_special, (start, end) in zip(

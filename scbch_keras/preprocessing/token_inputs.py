@@ -1,6 +1,7 @@
-"""What the files of a text encoder say before it is run: its inputs, and sentence-transformers' settings."""
+"""Tokens of texts, and what an encoder's files say of them: its inputs, and sentence-transformers' settings."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,22 @@ from scbch_keras.stored import FileKind
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _AXES = ("batch", "tokens")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a text; its length is how many different ones the network knows."""
+
+    ids: tuple[int, ...]
+    known: int
+
+    def __len__(self) -> int:
+        return self.known
+
+
+def not_here(outputs: list[str], inputs: Mapping[str, Any]) -> list[Any]:
+    """In the place of a session that does not travel. Raises ValueError."""
+    raise ValueError("an encoder that was pickled parts texts into tokens, and has no network to run")
 
 
 def check_inputs(source: Any, inputs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -50,9 +50,9 @@ def test_keras_export_points_to_the_release(small_model, tmp_path, format):
 
 @pytest.mark.parametrize("method", ["scbch", *BASELINES])
 def test_retrieval_is_evaluated_by_the_model(pairs, method):
-    branches = [sk.HashBranch(20, (16,)) for _ in range(2)]
+    branches = {f"{name}_branch": sk.HashBranch(20, (16,)) for name in ("image", "text")}
     settings = {"center_units": (8,)} if method == "rshnl" else {}
-    model = (sk.SCBCH if method == "scbch" else BASELINES[method])(20, 8, *branches, **settings)
+    model = (sk.SCBCH if method == "scbch" else BASELINES[method])(20, 8, **branches, **settings)
     model.build({"image": (None, 20), "text": (None, 30)})
     query, database = sets(pairs)
     codes = [

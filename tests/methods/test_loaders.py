@@ -60,12 +60,16 @@ def test_with_confidence_weights_every_sample_comes_once(small_model, pairs, ord
         small_model().fit(loader, epochs=1, verbose=0)
 
 
+def two_branches():
+    return {f"{name}_branch": sk.HashBranch(20, (32,)) for name in ("image", "text")}
+
+
 @pytest.mark.parametrize(
-    "method", [name for name in BASELINES if name not in ("nrch", "rshnl", "nacd", "dgcpn")]
+    "method",
+    [name for name in BASELINES if name not in ("nrch", "rshnl", "nacd", "dgcpn", "cpah", "cirh", "mian")],
 )
 def test_methods_without_weights_take_any_loader(pairs, method):
-    branches = [sk.HashBranch(20, (32,)) for _ in range(2)]
-    model = BASELINES[method](20, 8, *branches)
+    model = BASELINES[method](20, 8, **two_branches())
     model.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
     history = model.fit(batches(pairs, [3] * 20 + [5] * 20), epochs=1, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -73,7 +77,7 @@ def test_methods_without_weights_take_any_loader(pairs, method):
 
 @pytest.mark.parametrize("method", ["nrch", "rshnl"])
 def test_methods_with_weights_need_the_index(pairs, method):
-    model = BASELINES[method](20, 8, sk.HashBranch(20, (32,)), sk.HashBranch(20, (32,)))
+    model = BASELINES[method](20, 8, **two_branches())
     model.compile("adam")
     with pytest.raises(ValueError, match="The loader yields no 'index'"):
         model.fit(batches(pairs, range(240), index=False), epochs=1, verbose=0)

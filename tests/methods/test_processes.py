@@ -20,12 +20,14 @@ from scbch_keras.methods.nrch import NRCH
 rank = int(os.environ.get("RANK", "0"))
 out = pathlib.Path(sys.argv[1])
 x, y = data(54)
-small = lambda: sk.HashBranch(16, (8,))
+def of_rows():
+    branches = {name: sk.HashBranch(16, (8,)) for name in ("image_branch", "text_branch")}
+    return NRCH(16, 3, warmup_epochs=1, **branches)
 results = {}
 for name, make, size, patience in (
     ("confidence", lambda: model(), 20, 9),
     ("probabilities", lambda: model(labels="posterior"), 53, 9),
-    ("rows of the training set", lambda: NRCH(16, 3, small(), small(), warmup_epochs=1), 20, 0),
+    ("rows of the training set", of_rows, 20, 0),
 ):
     keras.utils.set_random_seed(rank)  # the first process' weights and order count
     made = make()

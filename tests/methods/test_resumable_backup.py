@@ -61,7 +61,8 @@ def train(
     if method is None:
         model = sk.SCBCH(16, 3, body(6), body(5), neighbors=3, warmup_epochs=1)
     else:
-        model = BASELINES[method](16, 3, sk.HashBranch(16, (8,)), sk.HashBranch(16, (8,)))
+        branches = {f"{name}_branch": sk.HashBranch(16, (8,)) for name in ("image", "text")}
+        model = BASELINES[method](16, 3, **branches)
     model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
     backup = sk.ResumableBackup(folder, save_freq, fixed_order=fixed_order)
     arguments = (ARRAYS, LABELS) if data is None else (data(),)

@@ -1,6 +1,7 @@
 """ONNX encoders of texts and pictures: tokens, pooling and pixels are what they are said to be, or are refused."""
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -205,6 +206,16 @@ def test_an_unfit_image_encoder_is_refused_with_what_to_do(tmp_path, settings, o
     folder = encoders.image_encoder(tmp_path, settings, **options)
     with pytest.raises(ValueError, match=message):
         ImageEncoder.open(folder)
+
+
+def test_what_travels_parts_texts_and_what_stayed_makes_features_of_the_parts(tmp_path):
+    encoder = TextEncoder.open(encoders.text_encoder(tmp_path))
+    parted = [pickle.loads(pickle.dumps(encoder)).counted(text) for text in TEXTS]
+    assert [len(tokens) for tokens, _ in parted] == encoder.known(TEXTS).tolist()
+    assert [unknown for _, unknown in parted] == encoder.unknown(TEXTS)
+    np.testing.assert_array_equal(encoder.weighted((tokens for tokens, _ in parted), 6), encoder(TEXTS))
+    with pytest.raises(ValueError, match="has no network to run"):
+        pickle.loads(pickle.dumps(encoder))(TEXTS)
 
 
 def test_strings_without_the_package_tokenizers_name_the_extra(tmp_path):

@@ -7,27 +7,34 @@ import typer
 from rich.console import Console
 
 from scbch_keras.files import replaced
-from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Columns, Settings, Tokens, app, bad_input_ends, parsed_settings
+from scbch_keras.training.cli.app import bad_input_ends, command, parsed_settings, show_next
+from scbch_keras.training.cli.options import (
+    NOISE_KINDS,
+    Columns,
+    Data,
+    ImageWeights,
+    Queries,
+    Seed,
+    Separator,
+    Settings,
+    TextFeatures,
+    Tokens,
+    Variant,
+    choice,
+    option,
+)
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
-Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
-KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "subtractive"}
-"""Functions of `scbch_keras.labels.noise`."""
 
-
-@app.command()
+@command
 def describe(
     data: Data,
-    separator: Separator = ";",
+    separator: Separator = None,
     columns: Columns = None,
-    queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
-    variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
-    text_features: Annotated[
-        str | None, typer.Option(help="bow, tfidf, doc2vec or an encoder's folder.")
-    ] = None,
+    queries: Queries = None,
+    seed: Seed = None,
+    variant: Variant = None,
+    text_features: TextFeatures = None,
     tokens: Tokens = None,
     settings: Settings = None,
 ) -> None:
@@ -49,29 +56,27 @@ def describe(
             tokens=tokens,
             **parsed_settings(settings),
         )
-        description = look(data, separator, console, recipe)
+        description = look(data, recipe.separator, console, recipe)
     show(description, console)
     if not description.trainable:
         raise typer.Exit(1)
 
 
-@app.command()
+@command
 def features(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The .h5 file to write; `scbch train` takes it as data.")],
-    image: Annotated[
+    out: Annotated[Path, option("The .h5 file to write; `scbch train` takes it as data.")],
+    image_features: Annotated[
         str,
-        typer.Option(
-            help="vgg19, a keras.applications name, keras-hub:PRESET, a .keras or .onnx file, an encoder's folder, "
-            "pixels:32."
+        option(
+            "vgg19, another of keras.applications, keras-hub:PRESET, a .keras or .onnx file, an encoder's "
+            "folder, pixels:32."
         ),
     ] = "vgg19",
-    weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
-    text: Annotated[
-        str, typer.Option(help="bow, tfidf, doc2vec, fitted on all texts; or an encoder's folder.")
-    ] = "bow",
+    image_weights: ImageWeights = None,
+    text_features: TextFeatures = None,
     tokens: Tokens = None,
-    separator: Separator = ";",
+    separator: Separator = None,
     columns: Columns = None,
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
@@ -86,19 +91,19 @@ def features(
     from scbch_keras.training.features.images import image_backbone
     from scbch_keras.training.features.made_by import record
     from scbch_keras.training.features.sentences import fitted
-    from scbch_keras.training.features.text import TextFeatures
+    from scbch_keras.training.features.text import TextFeatures as Features
 
     with bad_input_ends():
         if out.suffix not in (".h5", ".hdf5"):
             raise ValueError(f"out: expected a .h5 file, got {out}")
         if out.exists():
             raise ValueError(f"out: {out} is there already; name another file or delete it")
-        own = read_own(data, separator, columns=columns)
+        own = read_own(data, separator or ";", columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
         unfinished = [out.with_name(f".{out.name}-{part}.h5") for part in ("images", "texts")]
-        backbone = image_backbone(image, weights)
-        words = fitted(text, rule_of(tokens or "words"), own.texts)
+        backbone = image_backbone(image_features, image_weights)
+        words = fitted(text_features or "bow", rule_of(tokens or "words"), own.texts)
         images = extract(own.pictures, backbone, unfinished[0])
         if isinstance(words, TextEncoder):
             if cut := words.cut(own.texts):
@@ -110,7 +115,7 @@ def features(
         else:
             texts = words(own.texts)
         # What made the features, to make others like them.
-        if isinstance(words, TextFeatures):
+        if isinstance(words, Features):
             words.save(out.with_suffix(".text.npz"))
         else:
             write_json(out.with_suffix(".text.json"), words.config(), indent=1)
@@ -132,18 +137,17 @@ def features(
         for part in unfinished:
             part.unlink(missing_ok=True)
     typer.echo(terminal(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}"))
+    show_next(("train", out))
 
 
-@app.command()
+@command
 def noise(
     data: Data,
-    rate: Annotated[float, typer.Option(help="Share of samples to corrupt, 0 to 1.")],
-    out: Annotated[
-        Path, typer.Option(help="The .npz file to write: labels, clean_labels, ids, label_names.")
-    ],
-    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
-    separator: Separator = ";",
+    noise: Annotated[float, option("Share of the samples whose labels are corrupted, 0 to 1.")],
+    out: Annotated[Path, option("The .npz file to write: labels, clean_labels, ids, label_names.")],
+    kind: Annotated[str, choice(NOISE_KINDS, "What happens to labels.")] = "mixed",
+    seed: Annotated[int, option("Seed of all that is drawn at random.")] = 0,
+    separator: Separator = None,
     columns: Columns = None,
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
@@ -153,12 +157,10 @@ def noise(
     from scbch_keras.training.data.own.read import read_own
 
     with bad_input_ends():
-        if kind not in KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
-        own = read_own(data, separator, check_pictures=False, columns=columns)
-        noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
+        own = read_own(data, separator or ";", check_pictures=False, columns=columns)
+        noisy = getattr(label_noise, NOISE_KINDS[kind])(own.labels, noise, seed)
         with replaced(out) as file:
             np.savez(
                 file,

@@ -26,7 +26,19 @@ def main() -> None:
 
 def commands() -> "typer.Typer":
     """All commands: each module of this room adds its own to one application."""
-    from scbch_keras.training.cli import app, data, demo, labels, release, runs, serve, serving, stores  # noqa: F401
+    from scbch_keras.training.cli import (  # noqa: F401
+        app,
+        data,
+        demo,
+        labels,
+        release,
+        reproduce,
+        runs,
+        serve,
+        serving,
+        stores,
+        train,
+    )
 
     return app.app
 

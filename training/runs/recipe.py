@@ -68,7 +68,8 @@ class Recipe:
     l2: NotNegative = 1e-5
     image_units: Widths = (1024, 1024)
     text_units: Widths = (1024,)
-    evaluate_every: Count = 1
+    evaluate_every: Count | None = None
+    """Epochs from one evaluation to the next; None: 1, or more where far more rows are encoded than train."""
     queries: Positive = 0.1
     """Own data without a split: this share (below 1) or number of rows is held out as queries."""
     separator: Text = ";"

@@ -1,6 +1,7 @@
 """A finished run of `scbch train` -> a release, with all that the run knows of itself."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.features import sentences
-from scbch_keras.training.runs.folder import RunError, RunFolder
+from scbch_keras.training.runs.folder import RunFolder
 from scbch_keras.training.runs.open_data import IMAGE, open_data, stored_backbone
 from scbch_keras.training.runs.train import load_model
 
@@ -22,6 +23,7 @@ def release_run(
     quantize: Sequence[str] = (),
     min_map: float | None = None,
     max_map_loss: float | None = 0.0,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Release:
     """Release a run's model, scored on the run's own queries and database.
 
@@ -36,14 +38,15 @@ def release_run(
         quantize: as in `release`.
         min_map: as in `release`.
         max_map_loss: as in `release`.
+        progress: as in `release`.
 
     Raises:
         RunError: the run is not finished, has no model, or its data has changed.
         ValueError, RuntimeError: as `release` does.
     """
     run = RunFolder.open(path)
-    if not run.finished:
-        raise RunError(f"{path}: the run is not finished: resume it")
+    run.check_finished()
+    progress("Opening the run and its data")
     model = load_model(run)
     data = open_data(run.recipe, path)
     run.check_data(data)
@@ -53,11 +56,12 @@ def release_run(
         data,
         out,
         formats=formats,
-        text=_text_pipeline(path),
-        image=_image_pipeline(path),
+        text=_servable(_text_pipeline(path), formats),
+        image=_servable(_image_pipeline(path), formats),
         quantize=quantize,
         min_map=min_map,
         max_map_loss=max_map_loss,
+        progress=progress,
     )
 
 
@@ -77,6 +81,17 @@ def release_trained(
         evaluation=Evaluation.of(query, database),
         **options,
     )
+
+
+def _servable(pipeline: Any, formats: Sequence[str]) -> Any:
+    """The pipeline; None, with a warning, for an encoder in a release that nothing could run it in."""
+    if isinstance(pipeline, TextEncoder | ImageEncoder) and "onnx" not in formats:
+        warnings.warn(
+            f"the release takes features alone: {pipeline.source} is run by HashEncoder, which needs the format onnx",
+            stacklevel=3,
+        )
+        return None
+    return pipeline
 
 
 def _text_pipeline(path: Path) -> TextPipeline | TextEncoder | None:

@@ -1,5 +1,6 @@
 """Features of encoders, from pictures and texts to a release that takes both: the same bits at either end."""
 
+import base64
 import json
 import pickle
 import shutil
@@ -20,7 +21,7 @@ from scbch_keras.training.features import made_by
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.runs.release import release_run
+from scbch_keras.training.runs.release import _servable, release_run
 from tests import encoders
 from tests.training.runs.small import begin, trained
 
@@ -61,7 +62,8 @@ def command(*arguments):
 def features(folder):
     """The file that `scbch features` makes."""
     out = folder / "features.h5"
-    command("features", folder / "data", "--out", out, "--image", folder / "image", "--text", folder / "text")
+    chosen = ("--image-features", folder / "image", "--text-features", folder / "text")
+    command("features", folder / "data", "--out", out, *chosen)
     return out
 
 
@@ -138,6 +140,28 @@ def test_serving_needs_onnxruntime_and_tokenizers_alone(release, absent):
         assert "pip install 'scbch_keras[encoders]'" in run.stderr
     else:
         assert (run.returncode, run.stdout.split("\n")[1]) == (0, "(1, 2)"), run.stderr
+
+
+def test_without_onnx_a_run_is_released_without_its_encoders_and_says_so(folder):
+    for encoder in (TextEncoder.open(folder / "text"), ImageEncoder.open(folder / "image")):
+        assert _servable(encoder, ("saved_model", "onnx")) is encoder
+        with pytest.warns(UserWarning, match=r"takes features alone: .*model\.onnx is run by HashEncoder"):
+            assert _servable(encoder, ("saved_model",)) is None
+
+
+def test_the_service_takes_strings_and_pictures(folder, release):
+    application = pytest.importorskip("scbch_keras.export.service.application").application
+    client = pytest.importorskip("fastapi.testclient").TestClient
+    encoder, picture = HashEncoder(release), folder / "data/0.png"
+    with client(application(release)) as service:
+        answer = service.post("/encode", json={"texts": ["a red mug", "zebra"]}).json()
+        assert answer["codes"] == [code.tobytes().hex() for code in encoder.text(["a red mug", "zebra"])]
+        assert (answer["known_words"], answer["unknown_words"]) == ([3, 0], [[], ["zebra"]])
+        long = ["the sea " * 2000] * 30  # read in the process of large bodies
+        assert service.post("/encode", json={"texts": long}).json()["known_words"] == [2] * 30
+        body = {"pictures": [base64.b64encode(picture.read_bytes()).decode()]}
+        (code,) = service.post("/encode", json=body).json()["codes"]
+        assert code == encoder.image([picture])[0].tobytes().hex()
 
 
 def test_a_run_on_pictures_and_texts_keeps_its_encoders(folder, features, tmp_path):
