@@ -37,7 +37,7 @@ def gains(
 def models(folder: Path, seeds: int) -> None:
     """Both objectives, and of two noise models which probabilities are better to train on."""
     row("set", "noise", "SCBCH", "`independent`", "`count`", "gain of `count`", "over `independent`")
-    for name, rate in (("subset", 0.8), ("icons", 0.8), ("icons", 0.5), ("subset", 0.5)):
+    for name, rate in (("subset", 0.5), ("subset", 0.8), ("icons", 0.5), ("icons", 0.8)):
         results = []
         for seed in range(seeds):
             data, settings = loaded(name, folder, rate, seed)

@@ -129,11 +129,12 @@ class HashNetwork(keras.Model):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`."""
-        return {
-            name: branch(inputs[name], training=training)
-            for name, branch in self._branches().items()
-            if name in inputs
-        }
+        with backend.products():
+            return {
+                name: branch(inputs[name], training=training)
+                for name, branch in self._branches().items()
+                if name in inputs
+            }
 
     def moving_statistics(self) -> list[Any]:
         """Variables that a forward pass in training moves: means and variances of normalization, for instance."""

@@ -11,6 +11,10 @@ import pytest
 
 from scbch_keras import child
 from tests.forked_children import Forks
+from tests.servers import demanded
+
+# As the command line: beside other work, idle threads that spin take what the others compute with.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # torch before tensorflow: the other order can crash in their shared native libraries.
 with contextlib.suppress(ImportError):
@@ -24,6 +28,16 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return demanded((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return demanded((yield))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,7 +41,8 @@ def lowest(project: Mapping[str, Any], backends: bool) -> list[str]:
         versions = [part.version for part in requirement.specifier if part.operator == ">="]
         if len(versions) != 1:
             raise ValueError(f"pyproject.toml: expected one '>=' for {requirement.name}, got {requirement}")
-        pin = f"{requirement.name}=={versions[0]}"
+        extras_of_it = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        pin = f"{requirement.name}{extras_of_it}=={versions[0]}"
         if pins.setdefault(requirement.name, pin) != pin:
             raise ValueError(
                 f"pyproject.toml: two lowest versions: {pins[requirement.name]} and {pin.rpartition('=')[2]}"

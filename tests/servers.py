@@ -1,7 +1,8 @@
-"""Programs from outside in which releases are tried: node, Chromium, onnxruntime-web, Triton.
+"""Programs from outside in which releases are tried: node, Chromium, onnxruntime-web, Triton, Apache Beam.
 
 What is not there is a reason to skip, unless SCBCH_REQUIRE_SERVERS is set: then packages are installed into a cache
-folder (SCBCH_TEST_CACHE, else ~/.cache/scbch_keras-tests), and what is still missing is an error.
+folder (SCBCH_TEST_CACHE, else ~/.cache/scbch_keras-tests), and what is still missing is an error; so is every package
+of the extra `test` that a test does not find. CONTRIBUTING.md says which program is tried where.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ REQUIRED = bool(os.environ.get("SCBCH_REQUIRE_SERVERS"))
 CACHE = Path(os.environ.get("SCBCH_TEST_CACHE", "~/.cache/scbch_keras-tests")).expanduser()
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 AXE = "axe-core@4.14.1"
+BEAM = "apache-beam==2.77.0"
 TRITON = ("nvidia-pytriton==0.7.0", "onnxruntime", "tritonclient[http]")
 _PATIENCE = 300.0
 
@@ -36,6 +38,14 @@ def unavailable(reason):
     if REQUIRED:
         pytest.fail(f"SCBCH_REQUIRE_SERVERS is set, and {reason}")
     pytest.skip(f"{reason}; SCBCH_REQUIRE_SERVERS=1 installs packages and demands the rest")
+
+
+def demanded(report):
+    """A test's report, failed where the test was skipped for a package that it did not find and all are demanded."""
+    if REQUIRED and report.skipped and "could not import" in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"SCBCH_REQUIRE_SERVERS is set, and a test was skipped: {report.longrepr}"
+    return report
 
 
 def program(*names):
@@ -62,6 +72,13 @@ def _cached(name, *command):
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def beam():
+    """Folder of Apache Beam, for PYTHONPATH: its pins are not ours, so it goes before what is installed."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    install = (sys.executable, "-m", "pip", "install", "--quiet", BEAM, "--target")
+    return _cached(f"beam-{BEAM.rpartition('=')[2]}-{version}", *install)
 
 
 def npm_package(package):

@@ -16,6 +16,7 @@ def pyproject():
 def test_every_requirement_has_one_lowest_version():
     pins = dict(pin.split("==") for pin in lowest(pyproject(), backends=True))
     assert pins["pyarrow"] == "25.0.1"
+    assert "tritonclient[http]" in pins
     assert {"keras", "numpy", "torch", "jax", "tensorflow", "pytest"} <= set(pins)
     assert "onnxruntime-gpu" not in pins
     without = {pin.split("==")[0] for pin in lowest(pyproject(), backends=False)}

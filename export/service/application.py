@@ -36,6 +36,7 @@ def application(
     codes: str | Path | None = None,
     limits: Limits | None = None,
     catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
+    candidates: Sequence[str] = (),
 ) -> FastAPI:
     """The application, to be run by an ASGI server; `server.run` guards its connections too.
 
@@ -45,6 +46,7 @@ def application(
         limits: None for the defaults.
         catalogue: names of the codes (n) -> what is known of them. With it there is a search page at /, and requests
             are answered only if they were sent to this computer by one of its own names.
+        candidates: for that page, ids that a store may have, of which it lists none itself.
 
     Raises ValueError or FileNotFoundError as `HashEncoder` and `open_index` do, and for codes of another model.
     """
@@ -109,7 +111,7 @@ def application(
     app.include_router(open_inference.router(work, infer))
     app.include_router(static_files.router())
     if catalogue is not None:
-        app.include_router(search_page.router(work, catalogue, bodies))
+        app.include_router(search_page.router(work, catalogue, bodies, candidates))
         # A page of another site must not read pictures from here under a name of its own for this computer.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)
     for error in REFUSALS:

@@ -188,12 +188,12 @@ class Work:
         return rows if known is None else [row if n else "[]" for row, n in zip(rows, known, strict=True)]
 
     def row_names(self) -> list[str]:
-        """The name of each code in the order of the index: its id, or its row where it has none."""
+        """The name of each code in the order of the index: its id, or its row where it has none. A store lists none."""
         if self.names is not None:
             return self.names
-        if isinstance(self.index, StoredIndex):
-            raise ValueError("a search page needs codes in a file: a store does not list its ids")
-        return [] if self.index is None else [str(id) for id in self.index.ids.tolist()]
+        if isinstance(self.index, HammingIndex):
+            return [str(id) for id in self.index.ids.tolist()]
+        return []
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """`function(*arguments)`, off the event loop."""

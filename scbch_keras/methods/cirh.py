@@ -110,14 +110,13 @@ class CIRH(CrossModalHashing):
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         number = pairs.num_samples
-        target = adjacency(**features_of(pairs), image_share=self.image_share, **self._order)
+        features = features_of(pairs)
+        target = adjacency(
+            features["image"], features["text"], self.image_share, self.first_order, self.zeroed
+        )
         self.target = sample_variable(self, self.target, (number, number), "target")
         self.target.assign(target)
         self.teacher_codes = sample_variable(self, self.teacher_codes, (number, self.bits), "teacher_codes")
-
-    @property
-    def _order(self) -> dict[str, float]:
-        return {"first_order": self.first_order, "zeroed": self.zeroed}
 
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool
@@ -180,7 +179,7 @@ def adjacency(
         and A2 = 2 / (1 + exp(-A1)) - 1 + I, made symmetric by its mean with A2^T.
     """
     image, text = unit_rows(image), unit_rows(text)
-    first = image_share * image @ image.T + (1 - image_share) * text @ text.T
+    first: Any = image_share * image @ image.T + (1 - image_share) * text @ text.T
     smallest = round(zeroed * len(first))
     if smallest:
         # Row by row: the order of all at once would take another N^2 integers.

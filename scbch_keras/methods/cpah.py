@@ -157,7 +157,7 @@ class CPAH(CrossModalHashing):
         """Codes of the modalities in `inputs`; in training the parts of their features too."""
         if not training:
             return super().call(inputs, training)
-        outputs = {}
+        outputs: dict[str, Tensor] = {}
         for name, branch in self._branches().items():
             common, private = (ops.cast(part, "float32") for part in branch.parts(inputs[name], training))
             outputs |= {name: branch.codes_of(common), f"{name}_common": common, f"{name}_private": private}

@@ -105,8 +105,10 @@ class MIAN(CrossModalHashing):
         if modality == "image":
             self.log_variance = _dense(width, width, "log_variance")
         if all(name in self._input_shape for name in ("image", "text")):
-            widths = [branch.hash_layer.kernel.shape[0] for branch in (self.image_branch, self.text_branch)]
-            self.prediction = _dense(*widths, "prediction")
+            of_image, of_text = (
+                branch.hash_layer.kernel.shape[0] for branch in (self.image_branch, self.text_branch)
+            )
+            self.prediction = _dense(of_image, of_text, "prediction")
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`; in training what the features predict too."""
@@ -175,7 +177,10 @@ class MIAN(CrossModalHashing):
                 for name in ("image", "text")
             )
             of_each = information_bound(
-                *(outputs[name] for name in ("prediction", "text_feature", "mean", "log_variance")),
+                outputs["prediction"],
+                outputs["text_feature"],
+                outputs["mean"],
+                outputs["log_variance"],
                 self.prior,
             )
             told = ops.mean(weight * of_each) * (_FEATURES / outputs["mean"].shape[1])

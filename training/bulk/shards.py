@@ -81,12 +81,12 @@ def read_ids(path: Path, columns: Columns) -> Iterator[list[str]]:
 
 
 def fingerprint(path: Path) -> str:
-    """A checksum of what a shard holds; of a folder, of the names and sizes of its pictures."""
+    """A checksum of what a shard holds; of a folder, of the names and contents of its pictures."""
     if not path.is_dir():
         return sha256_of(path)
     from hashlib import sha256
 
-    listed = "\n".join(f"{name} {(path / name).stat().st_size}" for name in _pictures(path))
+    listed = "\n".join(f"{name} {sha256_of(path / name)}" for name in _pictures(path))
     return sha256(listed.encode(errors="surrogateescape")).hexdigest()
 
 

@@ -10,11 +10,11 @@ import shlex
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 
 from scbch_keras import __version__
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.options import Backend, option
+from scbch_keras.training.cli.options import Backend, NoAllocator, option
 from scbch_keras.training.environment import BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
 
@@ -42,6 +42,9 @@ PANELS = {
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
 class _InOrder(TyperGroup):
     """Commands in the order of `PANELS`."""
 
@@ -58,7 +61,7 @@ app = typer.Typer(
 )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
+def command(function: Command) -> Command:
     """Add a function to the commands, under its name and the heading of `PANELS`."""
     return app.command(rich_help_panel=_PANEL_OF[function.__name__])(function)
 
@@ -93,6 +96,7 @@ def quickstart(
     epochs: Annotated[int, option("Epochs of each training.")] = 12,
     seed: Annotated[int, option("Seed of all that is drawn at random.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()
@@ -194,6 +198,16 @@ def quiet_import() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def given_settings(flags: Mapping[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """The settings of a recipe that were given: by flags, which are None where they were not, or by --set."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    parsed = parsed_settings(settings)
+    for name in given.keys() & parsed.keys():
+        raise ValueError(f"--set: {name} is given by its flag too, --{name.replace('_', '-')}; leave one out")
+    return {**given, **parsed}
 
 
 def parsed_settings(settings: list[str] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, parsed_settings, show_next
+from scbch_keras.training.cli.app import bad_input_ends, command, given_settings, show_next
 from scbch_keras.training.cli.options import (
     NOISE_KINDS,
     Columns,
@@ -45,17 +45,17 @@ def describe(
 
     console = Console()
     with bad_input_ends():
-        recipe = resolve(
-            data=str(data),
-            separator=separator,
-            columns=columns,
-            queries=queries,
-            seed=seed,
-            variant=variant,
-            text_features=text_features,
-            tokens=tokens,
-            **parsed_settings(settings),
-        )
+        flags = {
+            "data": data,
+            "separator": separator,
+            "columns": columns,
+            "queries": queries,
+            "seed": seed,
+            "variant": variant,
+            "text_features": text_features,
+            "tokens": tokens,
+        }
+        recipe = resolve(**given_settings(flags, settings))
         description = look(data, recipe.separator, console, recipe)
     show(description, console)
     if not description.trainable:

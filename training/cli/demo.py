@@ -42,7 +42,7 @@ def demo(
             raise ValueError(
                 f"scbch demo needs {error.name}: pip install 'scbch_keras[onnx,serve,train]'"
             ) from error
-        from scbch_keras.training.data.own.catalogue import catalogue_maker
+        from scbch_keras.training.data.own.catalogue import candidates, catalogue_maker
         from scbch_keras.training.data.own.read import read_own
 
         if pictures is not None and not pictures.is_dir():
@@ -60,4 +60,4 @@ def demo(
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         make = catalogue_maker(known, pictures, lambda note: typer.echo(terminal(note), err=True))
-        run(release, codes, port=port, catalogue=make, ready=ready)
+        run(release, codes, port=port, catalogue=make, candidates=candidates(known), ready=ready)

@@ -12,7 +12,7 @@ from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
     bad_input_ends,
     command,
-    parsed_settings,
+    given_settings,
     quiet_import,
     show_line,
     show_next,
@@ -27,6 +27,7 @@ from scbch_keras.training.cli.options import (
     Epochs,
     ImageFeatures,
     ImageWeights,
+    NoAllocator,
     Seeds,
     Separator,
     Settings,
@@ -155,6 +156,7 @@ def gain(
     variant: Variant = None,
     epochs: Epochs = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on the labels before and after the corrections, and print what they gained on the same queries."""
     from scbch_keras.training.runs.recipe import resolve
@@ -162,16 +164,16 @@ def gain(
 
     with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
-        recipe = resolve(
-            data=str(data),
-            backend=os.environ["KERAS_BACKEND"],
-            separator=separator,
-            columns=columns,
-            image_features=image_features,
-            variant=variant,
-            epochs=epochs,
-            **parsed_settings(settings),
-        )
+        flags = {
+            "data": data,
+            "backend": os.environ["KERAS_BACKEND"],
+            "separator": separator,
+            "columns": columns,
+            "image_features": image_features,
+            "variant": variant,
+            "epochs": epochs,
+        }
+        recipe = resolve(**given_settings(flags, settings))
         with quiet_import():
             from scbch_keras.training.runs.gain import gain as measure
             from scbch_keras.training.runs.stopping import RunStopped

@@ -11,6 +11,10 @@ _NEEDED = ("typer", "rich")
 
 def main() -> None:
     """Run `scbch`, or say what to install for it."""
+    from scbch_keras.training.cli.process import keep_memory, spin_shortly
+
+    keep_memory(sys.argv[1:])
+    spin_shortly()
     try:
         from scbch_keras.training.runs.stopping import ended_at_once, exit_by_signal
 

@@ -116,6 +116,9 @@ Checked = Annotated[
 TrainingPrecision = Annotated[
     str | None, choice(PRECISIONS, "Of the products that the network computes.", "float32")
 ]
+NoAllocator = Annotated[
+    bool, typer.Option("--no-allocator", help="Leave glibc's allocator as it is; see docs/training.md.")
+]
 
 Modality = Annotated[
     str | None, choice(MODALITIES, "What the inputs are.", "told from their files where that is clear")

@@ -11,12 +11,19 @@ import typer
 from scbch_keras.checks import nearest
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, parsed_settings, quiet_import
+from scbch_keras.training.cli.app import (
+    bad_input_ends,
+    command,
+    given_settings,
+    parsed_settings,
+    quiet_import,
+)
 from scbch_keras.training.cli.options import (
     Backend,
     Epochs,
     Folder,
     NamedData,
+    NoAllocator,
     Seeds,
     Settings,
     choice,
@@ -46,6 +53,7 @@ def reproduce(
     backend: Backend = None,
     epochs: Epochs = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Run a grid of the paper's protocol, resumable at any moment, and write its tables beside the published ones."""
     from scbch_keras.training.grid.cells import read_cells
@@ -69,14 +77,13 @@ def reproduce(
         with quiet_import():
             from scbch_keras.training.grid.reproduce import Grid, reproduce
             from scbch_keras.training.runs.stopping import RunStopped
-        recipes = list(
-            Grid(**grid).recipes(
-                backend=os.environ["KERAS_BACKEND"],
-                folder=None if folder is None else str(folder),
-                epochs=epochs,
-                **parsed_settings(settings),
+        axes = {"data", "noise", "bits", "seed", "variant"} & parsed_settings(settings).keys()
+        if axes:
+            raise ValueError(
+                f"--set: {min(axes)} is an axis of the grid: DATA, --noise, --bits, --seeds and --variant say it"
             )
-        )
+        flags = {"backend": os.environ["KERAS_BACKEND"], "folder": folder, "epochs": epochs}
+        recipes = list(Grid(**grid).recipes(**given_settings(flags, settings)))
         try:
             with _cell_progress() as (advance, progress):
                 cells = reproduce(recipes, out, advance, progress)

@@ -15,7 +15,7 @@ from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
     bad_input_ends,
     command,
-    parsed_settings,
+    given_settings,
     quiet_import,
     show_line,
     show_next,
@@ -32,6 +32,7 @@ from scbch_keras.training.cli.options import (
     ImageFeatures,
     ImageWeights,
     NamedData,
+    NoAllocator,
     Noise,
     Queries,
     Seed,
@@ -82,6 +83,7 @@ def train(
         list[str] | None, choice(TRACKERS, "Log the epochs with a tracker too. Can be repeated.", "none")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -89,7 +91,7 @@ def train(
 
     flags: dict[str, Any] = {
         "data": data,
-        "folder": _text(folder),
+        "folder": folder,
         "noise": noise,
         "bits": bits,
         "seed": seed,
@@ -99,11 +101,11 @@ def train(
         "separator": separator,
         "columns": columns,
         "image_features": image_features,
-        "image_weights": _text(image_weights),
+        "image_weights": image_weights,
         "text_features": text_features,
         "tokens": tokens,
         "precision": precision,
-        "checked": _text(checked),
+        "checked": checked,
     }
     with bad_input_ends(), ended_in_time():
         if resume:
@@ -117,7 +119,7 @@ def train(
         else:
             from scbch_keras.training.runs.recipe import resolve
 
-            recipe = resolve(config, **{**flags, **parsed_settings(settings)})
+            recipe = resolve(config, **given_settings(flags, settings))
         os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
         with quiet_import():
             from scbch_keras.training.cli.live import TrainingTable
@@ -187,6 +189,7 @@ def tune(
     text_features: TextFeatures = None,
     tokens: Tokens = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Search for the settings that find best on a part of the training pairs; the queries are not looked at."""
     from scbch_keras.training.runs.stopping import ended_in_time
@@ -197,24 +200,23 @@ def tune(
         from scbch_keras.training.runs.space import read_space
 
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
-        recipe = resolve(
-            config,
-            data=data,
-            folder=_text(folder),
-            backend=os.environ["KERAS_BACKEND"],
-            noise=noise,
-            bits=bits,
-            seed=seed,
-            epochs=epochs,
-            variant=variant,
-            separator=separator,
-            columns=columns,
-            image_features=image_features,
-            image_weights=_text(image_weights),
-            text_features=text_features,
-            tokens=tokens,
-            **parsed_settings(settings),
-        )
+        flags = {
+            "data": data,
+            "folder": folder,
+            "backend": os.environ["KERAS_BACKEND"],
+            "noise": noise,
+            "bits": bits,
+            "seed": seed,
+            "epochs": epochs,
+            "variant": variant,
+            "separator": separator,
+            "columns": columns,
+            "image_features": image_features,
+            "image_weights": image_weights,
+            "text_features": text_features,
+            "tokens": tokens,
+        }
+        recipe = resolve(config, **given_settings(flags, settings))
         varied = read_space(recipe, space or ([] if space_file else DEFAULT_SPACE), space_file)
         with quiet_import():
             from scbch_keras.training.runs.stopping import RunStopped
@@ -233,10 +235,6 @@ def tune(
 
 
 DEFAULT_SPACE = ("learning_rate=1e-5:1e-3:log", "shift=0.2:1.5")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _check_optuna() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from scbch_keras.checks import nearest
 from scbch_keras.files import stored_json
 from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.stored import write_json
@@ -20,7 +21,7 @@ def is_encoder(name: str) -> bool:
         return True
     raise ValueError(
         f"text_features must be one of {', '.join(KINDS)} or the folder of an encoder (an .onnx file with "
-        f"tokenizer.json), got {name!r}"
+        f"tokenizer.json), got {name!r}{nearest(name, KINDS)}"
     )
 
 

@@ -52,9 +52,11 @@ def _mlflow(run: RunFolder) -> Iterator[keras.callbacks.Callback]:
     import mlflow
     from mlflow.keras import MlflowCallback
 
-    with mlflow.start_run(run_name=run.path.resolve().name) as started:
+    with mlflow.start_run(run_name=run.path.resolve().name):
         mlflow.log_params({name: str(value) for name, value in run.recipe.as_dict().items()})
-        yield MlflowCallback(run=started)
+        yield MlflowCallback()
+        # It logs in a thread of its own.
+        mlflow.flush_async_logging()
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Milvus, by milvus-lite: what it takes, drops or leaves in silence is noticed."""
 
-import subprocess
-import sys
 from itertools import count
 
 import numpy as np
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from scbch_keras.export import HammingIndex
 from scbch_keras.export.stores.address import address
+from scbch_keras.export.stores.base import Description
 
 pytestmark = pytest.mark.numpy_only
 pytest.importorskip("pymilvus")
@@ -107,23 +106,51 @@ def test_a_collection_that_was_dropped_is_noticed(milvus, table):
                 call()
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_is_seen(tmp_path):
-    url = f"milvus://{tmp_path / 'killed.db'}"
-    program = f"""
-import os, signal
-import numpy as np
-from scbch_keras.export import HammingIndex
-index = HammingIndex.connect({url!r}, "codes", bits=8)
-index.add(np.zeros((5, 1), np.uint8), range(5))
-index.add(np.zeros((500, 1), np.uint8), range(100, 600), batch_size=100, progress=lambda rows: os.kill(os.getpid(), 9))
-"""
-    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
-    with HammingIndex.connect(url, "codes") as index:
-        assert len(index) == 5
-        assert index.search(ZERO, 9)[0].tolist() == [[0, 1, 2, 3, 4]]
-        assert 100 not in index
-        index.add(np.zeros((500, 1), np.uint8), range(100, 600))
-        assert len(index) == 505
+def collection(milvus, name, description, bits, **fields):
+    """A collection as an index makes it, with these fields beside."""
+    from pymilvus import DataType
+
+    client = milvus.client()
+    schema = client.create_schema(description=description)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("code", DataType.BINARY_VECTOR, dim=bits)
+    for field, kind in fields.items():
+        schema.add_field(field, getattr(DataType, kind))
+    client.create_collection(name, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("bits", "fields"), [(16, {"addition": "INT64"}), (8, {}), (8, {"addition": "INT64", "more": "INT64"})]
+)
+def test_a_collection_that_is_not_what_it_says_is_refused(milvus, table, bits, fields):
+    collection(milvus, table, Description(8, None, "integers").to_text(), bits, **fields)
+    with pytest.raises(ValueError, match="has other columns than its description says"):
+        HammingIndex.connect(milvus.url, table, bits=8)
+
+
+def test_a_collection_that_was_replaced_is_noticed(milvus, table):
+    with HammingIndex.connect(milvus.url, table, bits=8) as index:
+        index.add(ZERO, [1])
+        milvus.client().drop_collection(table)
+        with HammingIndex.connect(milvus.url, table, bits=7) as other:
+            other.add(ZERO, [1])
+            for call in (
+                lambda: len(index),
+                lambda: index.add(ZERO, [2]),
+                lambda: index.remove([1]),
+                lambda: index.search(ZERO, 1),
+            ):
+                with pytest.raises(ValueError, match="was replaced by another"):
+                    call()
+            assert len(other) == 1
+
+
+def test_a_collection_of_somebody_elses_in_the_place_of_the_unfinished_additions_is_refused(milvus, table):
+    collection(milvus, f"{table}_unfinished", "mine", 8)
+    with HammingIndex.connect(milvus.url, table, bits=8) as index:
+        with pytest.raises(ValueError, match=f"needs the name {table}_unfinished too"):
+            index.add(ZERO, [1])
+        assert len(index) == 0
 
 
 @pytest.mark.parametrize("name", ["no/folder/x.db", "a b.db", "x" * 40 + ".db"])

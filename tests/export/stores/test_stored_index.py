@@ -1,5 +1,8 @@
 """Every store gives what HammingIndex gives, and refuses what it refuses."""
 
+import signal
+import subprocess
+import sys
 from itertools import count
 
 import numpy as np
@@ -303,6 +306,46 @@ def test_a_store_that_is_killed_in_the_middle_of_an_add_holds_all_or_nothing(sto
     # The same object goes on too, and the ids are still free.
     index.add(np.zeros((5000, 1), np.uint8), range(100, 5100))
     assert len(again) == 5005
+
+
+def test_a_store_that_is_gone_as_an_add_ends_holds_all_or_nothing(store, opened, monkeypatch):
+    index = opened(8)
+    index.add(np.zeros((5, 1), np.uint8), range(5))
+    if "milvus" in store.url:
+        monkeypatch.setattr("scbch_keras.export.stores.milvus.PATIENCE", 1.0)
+    try:
+        with pytest.raises(ConnectionError, match=r"adding codes failed: .*"):
+            index.add(np.zeros((50, 1), np.uint8), range(100, 150), progress=lambda rows: store.kill())
+    finally:
+        store.restart()
+        monkeypatch.undo()
+    again = opened(8)
+    is_there = 100 in again
+    assert len(again) == (55 if is_there else 5)
+    assert again.search(np.zeros((1, 1), np.uint8), 99)[0].shape == (1, len(again))
+    if not is_there:
+        index.add(np.zeros((50, 1), np.uint8), range(100, 150))
+    assert len(again) == 55
+
+
+def test_a_writer_that_is_killed_leaves_nothing_that_is_seen(tmp_path, store, table):
+    # milvus-lite serves its file to one process at a time.
+    url = f"milvus://{tmp_path / 'killed.db'}" if "milvus" in store.url else store.url
+    program = f"""
+import os
+import numpy as np
+from scbch_keras.export import HammingIndex
+index = HammingIndex.connect({url!r}, {table!r}, bits=8)
+index.add(np.zeros((5, 1), np.uint8), range(5))
+index.add(np.zeros((500, 1), np.uint8), range(100, 600), batch_size=100, progress=lambda rows: os.kill(os.getpid(), 9))
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+    with HammingIndex.connect(url, table) as index:
+        assert len(index) == 5
+        assert index.search(np.zeros((1, 1), np.uint8), 9)[0].tolist() == [[0, 1, 2, 3, 4]]
+        assert 100 not in index
+        index.add(np.zeros((500, 1), np.uint8), range(100, 600))
+        assert len(index) == 505
 
 
 def test_threads_may_use_one_index(opened):

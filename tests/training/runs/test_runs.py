@@ -111,7 +111,7 @@ def grid_command(file, out):
         for name, value in SMALL.items()
         if name not in ("backend", "bits")
     ]
-    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "reproduce", "--dataset", str(file)]
+    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "reproduce", str(file)]
     command += ["--out", str(out), "--noise", "0", "--noise", "0.5", "--seeds", "2", "--bits", "16"]
     command += ["--epochs", "3", "--variant", "full", "--backend", BACKEND, *settings]
     return subprocess.Popen(
@@ -233,7 +233,7 @@ def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
         "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 1, *small
     )
     assert status == 0, told
-    status, told = run_command("export", run, "--out", out, "--formats", "onnx", "--quantize", "fp16")
+    status, told = run_command("export", run, "--out", out, "--format", "onnx", "--quantize", "fp16")
     assert status == 0, told
     manifest = json.loads((out / "latest" / "manifest.json").read_text())
     assert manifest["label_names"] == ["circle", "dark", "light", "square"]
@@ -343,7 +343,7 @@ def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
 @once
 def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
     features, noisy = tmp_path / "shapes.h5", tmp_path / "noisy.npz"
-    status, told = run_command("features", folder, "--out", features, "--image", "pixels:16")
+    status, told = run_command("features", folder, "--out", features, "--image-features", "pixels:16")
     assert status == 0, told
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "shapes.h5",
@@ -353,12 +353,12 @@ def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
     own = read_own(features)
     assert own.image.shape == (60, 256)
     assert own.label_names == ("circle", "dark", "light", "square")
-    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    status, told = run_command("noise", features, "--out", noisy, "--noise", "0.5")
     assert status == 0, told
     with np.load(noisy) as file:
         assert (file["labels"] != file["clean_labels"]).any(axis=1).sum() == 30
         np.testing.assert_array_equal(file["clean_labels"], own.labels)
-    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    status, told = run_command("noise", features, "--out", noisy, "--noise", "0.5")
     assert status == 2
     assert "exists" in told
 
@@ -377,7 +377,7 @@ def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
         (["train", "--resume", "--out", tmp_path], "run.json"),
         (["evaluate", tmp_path], "run.json"),
         (["audit", tmp_path], "run.json"),
-        (["reproduce", "--dataset", "mnist"], "expected one of"),
+        (["reproduce", "mnist"], "expected one of"),
     ):
         status, told = run_command(*arguments)
         assert status == 2, told
