@@ -183,8 +183,7 @@ def test_an_onnx_file_is_fed_as_its_input_says(tmp_path, shape, kind, axes):
     pictures = random_pictures(37, 8, 6)
     np.testing.assert_allclose(features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
     np.testing.assert_array_equal(from_config(features.config())(pictures), features(pictures))
-    with pytest.raises(ValueError, match=r"a release cannot hold the backbone .*means\.onnx"):
-        features.pipeline()
+    np.testing.assert_array_equal(features.pipeline()(pictures), features(pictures))
     onnx_file(path, shape, kind, axes, outputs=1).write_bytes(path.read_bytes() + b"\x3a\x00")
     with pytest.raises(ValueError, match=r"means\.onnx is not what it was: sha256"):
         from_config(features.config())
@@ -195,12 +194,12 @@ def test_an_onnx_file_is_fed_as_its_input_says(tmp_path, shape, kind, axes):
     ("options", "message"),
     [
         ({"shape": ("n", 8, 8)}, "expected an input of uint8 or float32"),
-        ({"shape": ("n", 8, 8, 3), "kind": "INT64"}, r"expected an input .* got tensor\(int64\)"),
+        ({"shape": ("n", 8, 8, 3), "kind": "INT64"}, r"expected an input .* got int64"),
         ({"shape": ("n", 3, 8, 3)}, "expected an input"),
         ({"shape": ("n", "h", "w", 3)}, "say which with size="),
         ({"shape": ("n", 8, 8, 3), "outputs": 2}, "expected one input and one output, got 1 and 2"),
         ({"shape": ("n", 8, 8, 3), "axes": (1,)}, r"expected an output of real numbers \(n, d\)"),
-        (None, "onnxruntime cannot open"),
+        (None, r"bad\.onnx is no ONNX file"),
     ],
 )
 def test_an_unfit_onnx_file_is_refused(tmp_path, options, message):

@@ -103,12 +103,6 @@ REFUSED = {
         {},
         "expected labels in the training set",
     ),
-    "no counts of words for posterior labels": (
-        arrays,
-        {"text": np.full((30, 5), -1.0) * np.arange(1, 31)[:, None]},
-        {"variant": "posterior"},
-        "expected counts of words",
-    ),
 }
 
 
