@@ -7,8 +7,8 @@ Each contestant runs in a process of its own: `model.fit` on each backend, the s
 writes gigabytes of fresh memory: --allocator says how glibc gets it. "kept" is that of `scbch train`, "huge" pages of
 2 MB alone, "plain" leaves it as it is; several run one after the other.
 
-The floor is 75.4 GFLOP (forward, and backward to weights and activations, of 4096-8192-8192-64 and 1386-8192-64 at
-batch 128) at the sgemm rate of NumPy, measured in the same process just before and just after. Absolute times mean
+The floor at full width is 75.3 GFLOP (forward, and backward to weights and activations, of 4096-8192-8192-64 and
+1386-8192-64 at batch 128) at the sgemm rate of NumPy in the same process, just before and after. Absolute times mean
 nothing across machines or minutes; the ratio does.
 """
 
@@ -26,10 +26,21 @@ import numpy as np
 from benchmarks.measure import COLUMNS, Times, add_save, clocked, sgemm, show, time_columns
 from scbch_keras.training.cli.process import TUNABLES
 
-BATCH, IMAGE, TEXT, WIDTH, BITS, CLASSES = 128, 4096, 1386, 8192, 64, 24
-# Two flops a weight a sample, three products a layer, but no gradient to the input features.
-LAYERS = ((IMAGE, WIDTH, 2), (WIDTH, WIDTH, 3), (WIDTH, BITS, 3), (TEXT, WIDTH, 2), (WIDTH, BITS, 3))
-FLOP = sum(2 * BATCH * inputs * units * products for inputs, units, products in LAYERS)
+BATCH, BITS, CLASSES, FULL = 128, 64, 24, 8192
+
+
+def inputs_of(width: int) -> tuple[int, int]:
+    """Columns of image and text: MIRFlickr-25K's at full width."""
+    return width // 2, 1386 * width // FULL
+
+
+def flop_of(width: int = FULL) -> int:
+    """Of a step: two a weight a sample, three products a layer, but no gradient to the input features."""
+    image, text = inputs_of(width)
+    layers = ((image, width, 2), (width, width, 3), (width, BITS, 3), (text, width, 2), (width, BITS, 3))
+    return sum(2 * BATCH * inputs * units * products for inputs, units, products in layers)
+
+
 CONTESTANTS = {
     "tensorflow": "model.fit, TensorFlow",
     "tensorflow-keras": "Keras' own step, TensorFlow",
@@ -42,20 +53,22 @@ CONTESTANTS = {
 ALLOCATORS = {"kept": TUNABLES, "huge": "glibc.malloc.hugetlb=1", "plain": ""}
 
 
-def sgemm_times(turns: int = 3, size: int = 4096) -> Times:
+def sgemm_times(width: int = FULL, turns: int = 3) -> Times:
     """CPU and wall seconds that NumPy's square float32 product needs for the products of a step."""
+    size = width // 2
     call, times = sgemm(size), Times()
     for _ in range(turns):
         for seconds, kept in zip(clocked(call), (times.cpu, times.wall), strict=True):
-            kept.append(seconds * FLOP / (2 * size**3))
+            kept.append(seconds * flop_of(width) / (2 * size**3))
     return times
 
 
-def pairs(steps: int):
+def pairs(steps: int, width: int):
+    columns = inputs_of(width)
     rng = np.random.default_rng(1)
     n = BATCH * steps
-    image = rng.standard_normal((n, IMAGE), "float32")
-    text = (rng.random((n, TEXT)) < 0.01).astype("float32")
+    image = rng.standard_normal((n, columns[0]), "float32")
+    text = (rng.random((n, columns[1])) < 0.01).astype("float32")
     labels = (rng.random((n, CLASSES)) < 0.08).astype("float32")
     return image, text, labels
 
@@ -63,12 +76,12 @@ def pairs(steps: int):
 class Clock:
     """CPU and wall seconds a step of each epoch, with the floor before and after."""
 
-    def __init__(self, steps: int):
-        self.steps, self.times, self.floor = steps, Times(), Times()
+    def __init__(self, steps: int, width: int):
+        self.steps, self.width, self.times, self.floor = steps, width, Times(), Times()
 
     def start(self) -> None:
         """Begin an epoch."""
-        floor = sgemm_times()
+        floor = sgemm_times(self.width)
         self.floor.cpu += floor.cpu
         self.floor.wall += floor.wall
         self.began = time.process_time(), time.perf_counter()
@@ -88,9 +101,11 @@ def through_fit(clock: Clock, epochs: int, own_step: bool) -> None:
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: clock.start(), on_epoch_end=lambda epoch, logs: clock.stop()
     )
-    image, text, labels = pairs(clock.steps)
+    image, text, labels = pairs(clock.steps, clock.width)
     scbch = sk.SCBCH if own_step else type("KerasStep", (sk.SCBCH,), {"train_step": keras.Model.train_step})
-    model = scbch(bits=BITS, num_classes=CLASSES, warmup_epochs=epochs)
+    units = clock.width
+    branches = sk.HashBranch(BITS, (units, units)), sk.HashBranch(BITS, (units,))
+    model = scbch(BITS, CLASSES, *branches, warmup_epochs=epochs)
     model.compile(keras.optimizers.Adam(1e-4))
     model.fit(
         {"image": image, "text": text},
@@ -113,8 +128,9 @@ def plain_loop(clock: Clock, epochs: int) -> None:
         return nn.Sequential(*layers[:-1])
 
     torch.manual_seed(0)
-    image, text, labels = map(torch.from_numpy, pairs(clock.steps))
-    nets = branch(IMAGE, WIDTH, WIDTH, BITS), branch(TEXT, WIDTH, BITS)
+    image, text, labels = map(torch.from_numpy, pairs(clock.steps, clock.width))
+    width = clock.width
+    nets = branch(image.shape[1], width, width, BITS), branch(text.shape[1], width, BITS)
     heads = [nn.Parameter(nn.init.orthogonal_(torch.empty(BITS, CLASSES))) for _ in nets]
     adams = [
         torch.optim.Adam([*net.parameters(), head], lr=1e-4, weight_decay=1e-5)
@@ -150,9 +166,9 @@ def plain_loop(clock: Clock, epochs: int) -> None:
         clock.stop()
 
 
-def measure(contestant: str, steps: int, epochs: int) -> dict:
+def measure(contestant: str, steps: int, epochs: int, width: int) -> dict:
     """Seconds a step and of the floor, the first epoch, which compiles, left out; MiB at the peak."""
-    clock = Clock(steps)
+    clock = Clock(steps, width)
     if contestant == "plain":
         plain_loop(clock, epochs)
     else:
@@ -168,13 +184,16 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--allocator", nargs="+", choices=ALLOCATORS, default=["kept"])
+    parser.add_argument(
+        "--width", type=int, default=FULL, help="of the hidden layers; inputs are in proportion"
+    )
     parser.add_argument("--steps", type=int, default=8, help="steps an epoch")
     parser.add_argument("--epochs", type=int, default=4, help="the first compiles and is not counted")
     parser.add_argument("--measure", choices=CONTESTANTS, help=argparse.SUPPRESS)
     add_save(parser)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.measure, args.steps, args.epochs)))
+        print(json.dumps(measure(args.measure, args.steps, args.epochs, args.width)))
         return
     rows = []
     for contestant, allocator in itertools.product(args.only, args.allocator):
@@ -182,7 +201,7 @@ def main() -> None:
         if contestant != "plain":
             env["KERAS_BACKEND"] = contestant.removesuffix("-keras")
         command = [sys.executable, "-m", "benchmarks.train_step", "--measure", contestant]
-        command += ["--steps", str(args.steps), "--epochs", str(args.epochs)]
+        command += ["--steps", str(args.steps), "--epochs", str(args.epochs), "--width", str(args.width)]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)  # noqa: S603
         result = json.loads(done.stdout.splitlines()[-1])
         times, floor = Times(result["cpu"], result["wall"]), Times(result["floor_cpu"], result["floor_wall"])
@@ -193,7 +212,8 @@ def main() -> None:
         ]
         print(*row, file=sys.stderr, flush=True)
         rows.append(row)
-    note = f"{FLOP / 1e9:.1f} GFLOP a step, batch {BATCH}; {args.epochs - 1} epochs of {args.steps} steps."
+    gflop, counted = flop_of(args.width) / 1e9, args.epochs - 1
+    note = f"{gflop:.1f} GFLOP a step, width {args.width}, batch {BATCH}; {counted} epochs of {args.steps} steps."
     show("train_step", ["a step", *COLUMNS, "MiB at the peak"], rows, args.save, note)
 
 

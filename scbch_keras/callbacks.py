@@ -33,14 +33,15 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         self.pairs.set_epoch(epoch)
         model = self.model
         model.begin_epoch(self.pairs, epoch, self.params["epochs"])
-        if not model.confidence_weighting:
-            return
-        if model.reads_codes(epoch):
-            weights = model.estimate_confidence(self.pairs)
-        else:
-            weights = np.ones(self.pairs.num_samples, "float32")
-        # Through self.model: on JAX a write through another reference is lost.
-        model.confidence.assign(weights)
+        if model.confidence_weighting:
+            if model.reads_codes(epoch):
+                weights = model.estimate_confidence(self.pairs)
+            else:
+                weights = np.ones(self.pairs.num_samples, "float32")
+            # Through self.model: on JAX a write through another reference is lost.
+            model.confidence.assign(weights)
+        # Steps move the weights, and workers may be given the data set.
+        self.pairs.shared = None
 
 
 class RetrievalMetrics(keras.callbacks.Callback):
@@ -63,14 +64,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
         ValueError: a set that is not ({"image", "text"}, labels), or whose arrays do not fit.
     """
 
+    _pairs: Any = None
+    _samples: Any = None
+    _evaluated: Any = None
+
     def __init__(self, query: Any, database: Any, k: int | None = None, every: int = 1) -> None:
         super().__init__()
         self.query, self.database = check_set("query", query), check_set("database", database)
         self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
-
-    _pairs: Any = None
-    _samples: Any = None
-    _evaluated: Any = None
 
     def attach(self, pairs: Any) -> None:
         """Get to know the training set, a `PairDataset` or `LoaderPairs`; `fit` calls it."""

@@ -78,6 +78,9 @@ class PairDataset(keras.utils.PyDataset):
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
         self.set_epoch(0)
 
+    shared: Any = None
+    """Codes of these samples for who reads them next; see `HashNetwork.codes_of`."""
+
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch. `SCBCH.fit` calls it; outside of it, every pass has the same order.
 
@@ -276,6 +279,8 @@ class LoaderPairs:
     def for_keras(self) -> LoaderBatches:
         """The loader, in a form that Keras' `fit` takes."""
         return LoaderBatches(self.loader, self._num_batches, self.name)
+
+    shared: Any = None
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: the loader has its own order."""

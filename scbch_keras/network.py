@@ -1,6 +1,7 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
 import inspect
+import weakref
 from collections.abc import Mapping
 from typing import Any, NoReturn, Self, TypeAlias, TypedDict
 
@@ -90,7 +91,6 @@ class HashNetwork(keras.Model):
         self.text_branch = self._as_branch("text_branch", text_branch, (8192,))
         _check_apart(self.image_branch, self.text_branch)
         self._input_shape: dict[str, Shape] = {}
-        self._shared: SharedCodes | None = None
 
     def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
         if branch is None:
@@ -248,16 +248,16 @@ class HashNetwork(keras.Model):
 
         Args:
             pairs: the training set.
-            share: whether the next call has them too, if the set and the weights are still the same.
+            share: whether the next call has them too, if the weights are still the same.
         """
-        shared, self._shared = self._shared, None
+        shared, pairs.shared = pairs.shared, None
         weights = weights_mark(self) if share or shared is not None else ()
-        if shared is not None and shared.pairs is pairs and shared.weights == weights:
+        if shared is not None and shared.model() is self and shared.weights == weights:
             codes = shared.codes
         else:
             codes = self._training_codes(pairs)
         if share:
-            self._shared = SharedCodes(pairs, weights, codes)
+            pairs.shared = SharedCodes(weakref.ref(self), weights, codes)
         return codes
 
     def _training_codes(
@@ -313,8 +313,8 @@ class HashNetwork(keras.Model):
         self, query: Any, database: Any, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
     ) -> dict[str, float]:
         """`evaluate_retrieval` of sets that are checked already."""
-        codes = (self.packed_codes(x, batch_size, verbose) for x, _ in (query, database))
-        return self.maps_of(*codes, query[1], database[1], k)
+        of_query, of_database = (self.packed_codes(x, batch_size, verbose) for x, _ in (query, database))
+        return self.maps_of(of_query, of_database, query[1], database[1], k)
 
     def maps_of(
         self, query: Any, database: Any, query_labels: Any, database_labels: Any, k: int | None

@@ -2,8 +2,7 @@
 
 import hashlib
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -14,11 +13,11 @@ from scbch_keras.data import ROWS_AT_ONCE, PairDataset
 from scbch_keras.features import Features, arrays_of
 
 
-@dataclass(eq=False)
-class SharedCodes:
-    """Continuous codes (N, bits) of a training set, and what they were made of."""
+class SharedCodes(NamedTuple):
+    """Continuous codes (N, bits) of a training set, which holds them, and what made them."""
 
-    pairs: Any
+    model: Any
+    """A weak reference."""
     weights: tuple[int, ...]
     codes: tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -26,7 +25,7 @@ class SharedCodes:
 def weights_mark(model: Any) -> tuple[int, ...]:
     """A checksum of each variable of the branches: codes made at the same one are the same."""
     return tuple(
-        zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).reshape(-1).view(np.uint8))
+        zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).reshape(-1).view(np.uint8).data)
         for branch in (model.image_branch, model.text_branch)
         for variable in branch.variables
     )

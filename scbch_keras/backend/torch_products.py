@@ -17,14 +17,16 @@ class QuickProducts(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Take over `torch.matmul` of two matrices; everything else is PyTorch's."""
-        if _AVAILABLE and func is torch.matmul and len(args) == 2 and not kwargs and _takes(*args):
+        if func is torch.matmul and len(args) == 2 and not kwargs and _takes(*args):
             return _Product.apply(*args)
         return func(*args, **(kwargs or {}))
 
 
 def _takes(a: Any, b: Any) -> bool:
     return bool(
-        a.ndim == 2
+        _AVAILABLE
+        and not torch.compiler.is_compiling()
+        and a.ndim == 2
         and b.ndim == 2
         and a.dtype == b.dtype == torch.float32
         and a.device.type == b.device.type == "cpu"

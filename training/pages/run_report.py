@@ -250,7 +250,7 @@ def _doubts(audit: LabelAudit) -> dict[str, Any]:
 
 def _cost(run: RunFolder, data: RetrievalData) -> list[tuple[str, str]]:
     state, epochs = run.state, run.epochs_done
-    seconds, cpu, peak = (state.get(name) for name in ("seconds", "cpu_seconds", "peak_memory"))
+    seconds, cpu, peak = state["seconds"], state.get("cpu_seconds"), state.get("peak_memory")
     pairs = [
         ("time", f"{duration(seconds)} for {epochs} epochs, measuring mAP included"),
         ("an epoch", f"{seconds / epochs:.2f} s in the mean, {len(data.train):,} training pairs"),

@@ -134,8 +134,8 @@ def tune(
                 trial.set_user_attr("diverged", True)
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             finally:
-                for left in out.glob(f"{TRIAL}-*"):
-                    shutil.rmtree(left)
+                for unfinished in out.glob(f"{TRIAL}-*"):
+                    shutil.rmtree(unfinished)
             progress(_result(study.trials[trial.number], space))
             keras.utils.clear_session()
         done = tuple(_result(trial, space) for trial in _ended(study))

@@ -35,7 +35,7 @@ def run(program, *arguments, **variables):
     )
 
 
-@pytest.mark.parametrize("command", ["train", "reproduce", "quickstart", "gain"])
+@pytest.mark.parametrize("command", ["train", "reproduce", "quickstart", "gain", "tune"])
 def test_what_trains_keeps_its_memory_and_says_so(command):
     done = run(["-c", PROGRAM], command, "somewhere")
     assert done.stdout == "True None 1000\n", done.stderr

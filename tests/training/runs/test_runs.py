@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,9 +23,28 @@ from scbch_keras.training.grid.reproduce import CELLS, Grid, reproduce
 from scbch_keras.training.runs.folder import RunError, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.runs.train import load_model
+from scbch_keras.training.runs.train import load_model, train
 from tests.methods import BASELINES
 from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
+
+
+@once
+@pytest.mark.parametrize(("settings", "evaluated"), [({}, [5, 6]), ({"evaluate_every": 2}, [2, 4, 6])])
+def test_a_run_that_would_encode_far_more_than_it_trains_evaluates_now_and_then(
+    file, tmp_path, caplog, settings, evaluated
+):
+    run = begin(file, tmp_path / "run", queries=60, epochs=6, **settings)
+    data = open_data(run.recipe, run.path)
+    few = {
+        name: getattr(data.train, name)[:30] for name in ("image", "text", "labels", "ids", "clean_labels")
+    }
+    train(run, replace(data, train=replace(data.train, **few)), verbose=0)
+    history = run.state["history"]
+    assert [epoch["epoch"] for epoch in history if "i2t_map" in epoch] == evaluated
+    said = "60 queries and 180 rows of the database are encoded for an evaluation, beside 30 that train"
+    assert (said in caplog.text) is not bool(settings)
+    # The last codes are those of the final metrics.
+    assert history[-1]["i2t_map"] == pytest.approx(run.state["metrics"]["i2t"]["map"], abs=1e-6)
 
 
 @once
