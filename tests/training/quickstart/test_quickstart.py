@@ -285,7 +285,7 @@ def _scbch(*arguments, code="from scbch_keras.training.cli.main import main; mai
     environ = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "KERAS_HOME")}
     environ |= {"COLUMNS": "300", "NO_COLOR": "1", "SCBCH_ALLOCATOR": "0"}
     command = [sys.executable, "-c", code, *arguments]
-    return run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, timeout=120)
+    return run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, timeout=300)
 
 
 @once
