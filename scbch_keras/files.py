@@ -56,7 +56,7 @@ def _check_plain(path: Path, mode: int) -> None:
         raise ValueError(f"{path} must be a plain file, got {kind}: put the file itself there")
 
 
-def read_bytes(path: Path, limit: int, links: bool = True) -> bytes:
+def read_bytes(path: Path, limit: int = 2**28, links: bool = True) -> bytes:
     """The content of a plain file of at most `limit` bytes. Raises ValueError for a longer one, and as `opened`."""
     with opened(path, links) as file:
         content = file.read(limit + 1)
@@ -101,8 +101,7 @@ def stored_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is no plain file, no JSON in UTF-8, or nested out of reason.
     """
-    with opened(path) as file:
-        return loads(file.read())
+    return loads(read_bytes(path))
 
 
 def file_in(folder: Path, name: Any) -> Path:

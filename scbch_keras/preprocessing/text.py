@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbch_keras.checks import one_of
-from scbch_keras.files import loads, opened
+from scbch_keras.files import loads, read_bytes
 from scbch_keras.preprocessing.normalization import CURRENT, check_rule, is_token, words
 from scbch_keras.stored import FileKind, write_json
 
@@ -236,8 +236,7 @@ class TextPipeline:
             ValueError: the file is something else, or damaged.
             FileNotFoundError: there is no such file.
         """
-        with opened(Path(path)) as file:
-            return cls.from_json(file.read(), str(path))
+        return cls.from_json(read_bytes(Path(path)), str(path))
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Self:

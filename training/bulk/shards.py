@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scbch_keras.checks import shown
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.files import sha256_of
+from scbch_keras.safe_text import visible
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
 from scbch_keras.training.data.own.parquet import check_column, opened_parquet
@@ -108,7 +109,9 @@ def _check_key(path: Path, columns: Columns) -> None:
 def _check_columns(path: Path, names: list[str], wanted: list[str]) -> None:
     for name in wanted:
         if names.count(name) != 1:
-            raise ValueError(f"{path}: the column {name!r} is missing; found: {', '.join(names)}")
+            raise ValueError(
+                f"{path}: the column {name!r} is missing; found: {', '.join(map(visible, names))}"
+            )
 
 
 def _parquet(path: Path, keys: list[str], id: str | None, size: int) -> Iterator[Block]:
@@ -192,7 +195,7 @@ def _feature(place: str, example: Any, name: str, of_one: bool = False) -> Any:
     kind = features[name].WhichOneof("kind") if name in features else None
     if kind is None:
         raise ValueError(
-            f"{place}: the feature {name!r} is missing; found: {', '.join(sorted(features)) or 'none'}"
+            f"{place}: the feature {name!r} is missing; found: {', '.join(map(visible, sorted(features))) or 'none'}"
         )
     values = list(getattr(features[name], kind).value)
     if (of_one or kind == "bytes_list") and len(values) != 1:

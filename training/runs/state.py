@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from scbch_keras.files import file_in, loads, opened
+from scbch_keras.files import file_in, loads, read_bytes
 from scbch_keras.stored import FileKind
 from scbch_keras.training.runs.recipe import resolve
 from scbch_keras.training.typed import STRICT, Natural, Seconds, typed
@@ -58,8 +58,7 @@ def read_state(file: Path) -> dict[str, Any]:
     """The content of run.json. RunError, with the field, if it is damaged or names files outside of its folder."""
     remedy = "take the folder from a backup, or train anew in another one"
     try:
-        with opened(file) as stored:
-            content = stored.read()
+        content = read_bytes(file)
         state: dict[str, Any] = loads(content)
         STORED.unmarked(state)
         _check(typed(_State, content))

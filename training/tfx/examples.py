@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.files import check_plain
 from scbch_keras.limits import check_unfolded
+from scbch_keras.safe_text import visible
 from scbch_keras.training.data.pairs import Pairs, SourceFile
 from scbch_keras.training.data.problems import source_file
 
@@ -163,7 +164,7 @@ def _values(place: str, example: Any, name: str, called: str) -> NDArray[Any]:
     kind = features[called].WhichOneof("kind") if called in features else None
     if kind is None:
         raise ValueError(
-            f"{place}: the feature {called!r} is missing; found: {', '.join(sorted(features)) or 'none'}"
+            f"{place}: the feature {called!r} is missing; found: {', '.join(map(visible, sorted(features))) or 'none'}"
         )
     if kind not in _KINDS[name]:
         raise ValueError(f"{place}: {called}: expected a {' or '.join(_KINDS[name])}, got a {kind}")

@@ -55,6 +55,15 @@ def test_a_reader_that_ends_costs_its_own_body_alone(process):
     assert process.read("echo", [b"x"]) == (b"x",)
 
 
+def test_signals_that_end_the_service_leave_it_to_read_what_was_taken(process):
+    assert process.read("echo", [b"x"]) == (b"x",)
+    first = process.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        first.send_signal(number)
+        assert process.read("echo", [b"x"]) == (b"x",)
+    assert process.start() is first
+
+
 def test_it_ends_with_the_service(process):
     child = process.start()
     process.close()

@@ -1,8 +1,10 @@
 """Pipes, devices, sockets and folders in the place of a file are refused at once by every reader."""
 
+import json
 import os
 import signal
 import socket
+import tracemalloc
 
 import pytest
 
@@ -109,3 +111,35 @@ def test_a_pipe_is_no_record_file(tmp_path, ending):
     os.mkfifo(path)
     with pytest.raises(ValueError, match="must be a plain file, got a pipe"):
         _first_cut_record(path, ending.endswith("gz"))
+
+
+@pytest.mark.parametrize("name", ["labels.json", "pipeline.json", "recipe.toml", "run.json", "cells.jsonl"])
+def test_a_file_far_larger_than_such_a_file_can_be_is_not_read_to_its_end(tmp_path, name):
+    path = tmp_path / name
+    path.touch()
+    os.truncate(path, 2**40)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"has more than \d+ bytes"):
+            READERS[name](path)
+        assert tracemalloc.get_traced_memory()[1] < 2**29
+    finally:
+        tracemalloc.stop()
+
+
+HARMFUL = "\x1b[31m\u202e\x07"
+
+
+@pytest.mark.parametrize("name", ["inputs.csv", "inputs.jsonl", "own.csv", "own.jsonl", "shard.parquet"])
+def test_a_message_names_the_columns_of_a_file_without_what_a_terminal_obeys(tmp_path, name):
+    path = tmp_path / name
+    if path.suffix == ".csv":
+        path.write_text(f"{HARMFUL},b\n1,2\n", encoding="utf-8")
+    elif path.suffix == ".jsonl":
+        path.write_text(json.dumps({HARMFUL: 1, "b": 2}) + "\n")
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({HARMFUL: [1]}), path)
+    with pytest.raises(ValueError, match=r"x1b") as refused:
+        READERS[name](path)
+    assert not set(HARMFUL.replace("[31m", "")) & set(str(refused.value))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.checks import shown
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.safe_text import visible
 from scbch_keras.training.data.own.formats import whole_arrays
 from scbch_keras.training.data.own.groups import group_rows
 from scbch_keras.training.data.own.labelled import LabelledRows
@@ -48,12 +49,12 @@ def array_pairs(
     """
     file, needed = path.name, ("image", "text", "labels")
     if not any(name in columns for name in needed):
-        found = ", ".join(columns) or "nothing"
+        found = ", ".join(map(visible, columns)) or "nothing"
         raise ValueError(f"{file}: expected the arrays image, text and labels, found {found}: rename them")
     arrays = whole_arrays(file, columns, report)
     for name in needed:
         if name not in arrays:
-            available = ", ".join(arrays)
+            available = ", ".join(map(visible, arrays))
             report(Problem("missing array", f"{file}: the array {name!r} is missing; found: {available}"))
     image, text = (_features(file, name, arrays.get(name), report) for name in ("image", "text"))
     labels, clean_labels, names = _array_labels(file, arrays, vocabulary, report)

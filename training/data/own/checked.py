@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scbch_keras.checks import shown
 from scbch_keras.files import replaced, sha256_of
 from scbch_keras.labels.posterior import Proposal
-from scbch_keras.safe_text import csv_cell, from_csv_cell
+from scbch_keras.safe_text import csv_cell, from_csv_cell, visible
 from scbch_keras.training.data.own.file_formats import TABLE_READERS
 from scbch_keras.training.data.own.rows import Table
 from scbch_keras.training.data.own.vocabulary import label_lists, number_labels
@@ -55,7 +55,8 @@ def read_checked(
     for column in ("id", "labels"):
         if column not in table.columns:
             raise ValueError(
-                f"checked: {table.name}: the column {column!r} is missing; found: {', '.join(table.columns)}"
+                f"checked: {table.name}: the column {column!r} is missing; found: "
+                f"{', '.join(map(visible, table.columns))}"
             )
     if not table.cells:
         raise ValueError(f"checked: {table.name}: expected at least one row, got none")

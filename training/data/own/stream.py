@@ -11,6 +11,7 @@ import numpy as np
 from scbch_keras.checks import shown
 from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.files import check_plain
+from scbch_keras.safe_text import visible
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.columns import CAPTIONS, Columns, parsed, renamed_arrays, renamed_row
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
@@ -167,7 +168,9 @@ def _cells(path: Path, suffix: str, column: str, names: Columns) -> Iterator[tup
     rows = TABLE_READERS[suffix](path, refuse).rows
     for place, row in (new for old in rows for new in renamed_row(old, names, 0, refuse)):
         if column not in row:
-            raise ValueError(f"{place}: the column {column!r} is missing; found: {', '.join(row)}")
+            raise ValueError(
+                f"{place}: the column {column!r} is missing; found: {', '.join(map(visible, row))}"
+            )
         text = row[column]
         if not isinstance(text, str):
             raise ValueError(f"{place}: {column}: expected a string, got {shown(text)}")
