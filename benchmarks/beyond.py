@@ -1,7 +1,8 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
     KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [exchanges] [failures] [parts] [unseen]
-        [icons] [models] [tags_trained] [degrees] [rescored] [epochs] [--data ../shared/reference/mirflickr] [--seeds 5]
+        [icons] [models] [kinds] [lengths] [tags_trained] [degrees] [rescored] [geometry] [epochs]
+        [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
@@ -16,9 +17,11 @@ pairs are trained on, and the other half, which no training sees, is the databas
 rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
 `models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at .5
-and .8. `tags_trained`: mAP of training on the tags, with 50 checked rows and without.
+and .8. `kinds`: the same of the count model by the kind of noise, at .5. `lengths`: and by the code's length, at .8.
+`tags_trained`: mAP of training on the tags, with 50 checked rows, chosen in three ways, and without.
 `degrees`: metrics of relevance in degrees by what weighs attraction, on the subset and on made-up samples with two
 attributes, at noise .5. `rescored`: mAP of the subset's codes by Hamming distance and ranked again, and what it costs.
+`geometry`: mAP by what the branches are fed with and by the objective, at noise .8, on the subset and the icons.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
 """
@@ -31,7 +34,10 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.beyond_degrees import degrees, rescored
-from benchmarks.beyond_trained import ICONS, exchanges, models, tags, tags_trained, told
+from benchmarks.beyond_geometry import geometry
+from benchmarks.beyond_kinds import gains, kinds, lengths, models
+from benchmarks.beyond_trained import ICONS, exchanges, row, tags, tags_trained, told
+from benchmarks.label_noise import class_conditional, feature_dependent
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.audit import auroc
 from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
@@ -89,34 +95,6 @@ def estimates(folder: Path, seeds: int) -> None:
                 f"{error:8.4f}{before:8.4f}  {table_in_words(np.mean(tables, axis=0)) if tables else ''}",
                 flush=True,
             )
-
-
-def class_conditional(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """In a share of the samples a label gives way to the absent one that is most often beside it."""
-    rng = np.random.default_rng(seed)
-    counts = labels.sum(axis=0)
-    together = labels.T.astype(float) @ labels / np.sqrt(np.maximum(np.outer(counts, counts), 1))
-    np.fill_diagonal(together, -1)
-    result = labels.copy()
-    for row in rng.choice(len(labels), round(rate * len(labels)), replace=False):
-        present, absent = np.flatnonzero(labels[row]), np.flatnonzero(labels[row] == 0)
-        if len(present) and len(absent):
-            lost = rng.choice(present)
-            result[row, [lost, absent[together[lost, absent].argmax()]]] = 0, 1
-    return result
-
-
-def feature_dependent(labels: np.ndarray, rate: float, scores: np.ndarray) -> np.ndarray:
-    """In the share of samples that a classifier confuses most, its worst confusion becomes the label."""
-    present, absent = labels != 0, labels == 0
-    lost = np.where(present, scores, np.inf).argmin(axis=1)
-    gained = np.where(absent, scores, -np.inf).argmax(axis=1)
-    rows = np.arange(len(labels))
-    margin = np.where(present.any(axis=1), scores[rows, gained] - scores[rows, lost], -np.inf)
-    chosen = np.argsort(-margin, kind="stable")[: round(rate * len(labels))]
-    result = labels.copy()
-    result[chosen, lost[chosen]], result[chosen, gained[chosen]] = 0, 1
-    return result
 
 
 def failures(folder: Path, seeds: int) -> None:
@@ -213,8 +191,9 @@ def parts(folder: Path, seeds: int) -> None:
 
 def unseen(folder: Path, seeds: int) -> None:
     """Both objectives with a database that is not trained on."""
+    row("", "noise", "SCBCH", "`independent`", "gain", "`count`", "gain")
     for rate in RATES[1:]:
-        results: dict[str, list[tuple[float, float]]] = {}
+        results: dict[str, list[list[float]]] = {}
         for seed in range(seeds):
             sets = {
                 "subset": (load_benchmark("mirflickr-subset", folder, 0.0, seed), {}),
@@ -224,14 +203,12 @@ def unseen(folder: Path, seeds: int) -> None:
                 order = np.random.default_rng(seed).permutation(len(data.train))
                 seen, database = (rows(data.train, part) for part in np.array_split(order, 2))
                 labels = mixed_symmetric(seen.labels, rate, seed).labels
-                _, scores = train_both(seed, seen, labels, data.query, database, **settings)
-                results.setdefault(name, []).append(scores)
+                cells = gains(seed, seen, labels, data.query, database, **settings)
+                results.setdefault(name, []).append(cells)
         for name, cells in results.items():
-            paper, posterior = np.array(cells).T
-            print(
-                f"{name:8}{rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}",
-                flush=True,
-            )
+            paper, *posteriors = np.array(cells).T
+            columns = (column for one in posteriors for column in (f"{one.mean():.1f}", told(one - paper)))
+            row(name, rate, f"{paper.mean():.1f}", *columns)
 
 
 def icons(folder: Path, seeds: int) -> None:
@@ -293,8 +270,8 @@ def main() -> None:
     chosen = {
         part.__name__: part
         for part in (
-            *(estimates, tags, exchanges, failures, parts, unseen, icons, models, tags_trained),
-            *(degrees, rescored, epochs),
+            *(estimates, tags, exchanges, failures, parts, unseen, icons, models, kinds, lengths),
+            *(tags_trained, degrees, rescored, geometry, epochs),
         )
     }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.beyond_trained import told
+from benchmarks.beyond_trained import row, told
 from benchmarks.subset_724 import fitted
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex
@@ -23,7 +23,7 @@ WIDTH = 256
 def degrees(folder: Path, seeds: int) -> None:
     """Metrics of relevance in degrees by what weighs attraction, on noisy and on posterior labels."""
     names = ("map", *GRADED)
-    print(f"{'':40}" + "".join(f"{name:>20}" for name in names))
+    row("set", "labels", "attraction by", *names)
     sets = {
         "two attributes": {"num_classes": 12, "learning_rate": 3e-4, "width": 128},
         "subset": {"num_classes": 24, "width": WIDTH, "learning_rate": 3e-4},
@@ -47,11 +47,10 @@ def degrees(folder: Path, seeds: int) -> None:
                     ]
                     results.setdefault((labels, by), []).append(means)
         for (labels, by), cells in results.items():
-            values = "".join(f"{value:20.4f}" for value in np.mean(cells, axis=0))
-            print(f"{name:16}{labels:12}{by:12}{values}", flush=True)
+            row(name, labels, by, *(f"{value:.3f}" for value in np.mean(cells, axis=0)))
             if by == "similarity":
-                gains = np.array(cells) - np.array(results[labels, "sharing"])
-                print(f"{'':40}" + "".join(f"{_gain(gain):>20}" for gain in gains.T), flush=True)
+                differences = np.array(cells) - np.array(results[labels, "sharing"])
+                row("", "", "difference", *(told(of_metric, digits=3) for of_metric in differences.T))
 
 
 def rescored(folder: Path, seeds: int) -> None:
@@ -140,7 +139,3 @@ def two_attributes(seed: int) -> tuple[Pairs, Pairs, Pairs]:
 
     query, rest = slice(0, 150), slice(150, 800)
     return part(rest, mixed_symmetric(labels[rest], RATE, seed).labels), part(query), part(rest)
-
-
-def _gain(differences: np.ndarray) -> str:
-    return f"{differences.mean():+.4f} +- {differences.std(ddof=1) / np.sqrt(len(differences)):.4f}"

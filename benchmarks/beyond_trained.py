@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.label_noise import class_conditional
 from benchmarks.subset_724 import fit_and_score
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.labels.posterior import estimate, propose
@@ -13,28 +14,6 @@ from scbch_keras.training.data.pairs import RetrievalData
 
 CHECKED = 50
 ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
-
-
-def models(folder: Path, seeds: int) -> None:
-    """Both objectives, and of two noise models which probabilities are better to train on."""
-    for name, rate in (("subset", 0.8), ("icons", 0.8), ("icons", 0.5), ("subset", 0.5)):
-        results = []
-        for seed in range(seeds):
-            data, settings = loaded(name, folder, rate, seed)
-            train, query, database = data.train, data.query, data.database
-            cells = [100 * fit_and_score(seed, train.inputs, train.labels, query, database, **settings).mean]
-            for model in ("independent", "count"):
-                p = estimate(train.image, train.text, train.labels, model).probabilities
-                score = fit_and_score(seed, train.inputs, p, query, database, labels="posterior", **settings)
-                cells.append(100 * score.mean)
-            results.append(cells)
-        paper, independent, count = np.array(results).T
-        print(
-            f"{name:8}{rate:5}{paper.mean():8.1f}{independent.mean():8.1f}{count.mean():8.1f}   independent over paper "
-            f"{told(independent - paper)}, count over paper {told(count - paper)}, over independent "
-            f"{told(count - independent)}",
-            flush=True,
-        )
 
 
 def tags(folder: Path, seeds: int) -> None:
@@ -72,30 +51,35 @@ def tags_trained(folder: Path, seeds: int) -> None:
     for seed in range(seeds):
         data = load_benchmark("mirflickr-tags", folder, 0.0, seed)
         train, truth = data.train, data.train.clean_labels
-        rows = propose(train.labels, train.labels, CHECKED, seed=seed).rows
-        corrected = train.labels.copy()
-        corrected[rows] = truth[rows]
-        posteriors = {
-            "posterior": estimate(train.image, train.text, train.labels),
-            "posterior, checked rows": estimate(
-                train.image, train.text, train.labels, checked=(rows, truth[rows])
-            ),
+        first = estimate(train.image, train.text, train.labels).probabilities
+        chosen = {
+            by: propose(first, train.labels, CHECKED, by, seed=seed).rows
+            for by in ("random", "doubtful", "balanced")
         }
-        kinds = {"the tags": (train.labels, {}), "the tags, checked rows corrected": (corrected, {})}
-        kinds |= {name: (one.probabilities, {"labels": "posterior"}) for name, one in posteriors.items()}
+        corrected = train.labels.copy()
+        corrected[chosen["random"]] = truth[chosen["random"]]
+        kinds = {
+            "the tags, the paper's objective": (train.labels, {}),
+            f"the same, {CHECKED} random rows corrected": (corrected, {}),
+            "posterior labels": (first, {"labels": "posterior"}),
+        }
+        for by, rows in chosen.items():
+            p = estimate(train.image, train.text, train.labels, checked=(rows, truth[rows])).probabilities
+            kinds[f"posterior labels, {CHECKED} {by} rows checked"] = (p, {"labels": "posterior"})
         for kind, (targets, settings) in kinds.items():
             score = fit_and_score(
                 seed, train.inputs, targets, data.query, data.database, num_classes=21, **settings
             )
             results.setdefault(kind, []).append(100 * score.mean)
-    paper = np.array(results["the tags"])
+    paper = np.array(next(iter(results.values())))
+    row("trained on", "mAP", "gain")
     for kind, scores in results.items():
-        print(f"{kind:34}{np.mean(scores):6.1f}{told(np.array(scores) - paper):>16}", flush=True)
+        row(kind, f"{np.mean(scores):.1f}", told(np.array(scores) - paper))
 
 
 def exchanges(folder: Path, seeds: int) -> None:
     """Squared error x 10,000 by what the count model assumes of exchanges, and how often they were told by class."""
-    from benchmarks.beyond import class_conditional, sources
+    from benchmarks.beyond import sources
 
     noises = {
         "class-conditional": lambda labels, seed: class_conditional(labels, 0.5, seed),
@@ -131,6 +115,14 @@ def loaded(name: str, folder: Path, rate: float, seed: int) -> tuple[RetrievalDa
     return load_benchmark("mirflickr-subset", folder, rate, seed), {}
 
 
-def told(differences: np.ndarray) -> str:
-    """Their mean and its standard error."""
-    return f"{differences.mean():+.1f} +- {differences.std(ddof=1) / np.sqrt(len(differences)):.1f}"
+def told(differences: np.ndarray, digits: int = 1) -> str:
+    """Their mean and its standard error, which a single one has not."""
+    mean = f"{differences.mean():+.{digits}f}"
+    if len(differences) == 1:
+        return mean
+    return f"{mean} ± {differences.std(ddof=1) / np.sqrt(len(differences)):.{digits}f}"
+
+
+def row(*cells: object) -> None:
+    """Print a row of a Markdown table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)

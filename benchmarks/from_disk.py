@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 import scbch_keras as sk
-from benchmarks.train_step import BATCH, FLOP, sgemm_rate
+from benchmarks.train_step import BATCH, sgemm_times
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.labels.posterior import estimate
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
@@ -75,7 +75,7 @@ def main() -> None:
         data = load_benchmark("mirflickr", folder, args.noise)
         print(f"{data.title}: {data.notes['noise']}; opening it adds {resident() - before:,.0f} MiB")
         steps = -(-len(data.train) // BATCH)
-        floor = steps * FLOP / sgemm_rate()
+        floor = steps * min(sgemm_times().wall)
         print(
             f"{keras.backend.backend()}: {steps} steps an epoch, floor {floor:.0f} s; the last has a refresh pass"
         )

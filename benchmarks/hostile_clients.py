@@ -38,9 +38,19 @@ class Load:
         return 1e3 * float(np.percentile(self.seconds, share))
 
 
+def children(pid: int) -> list[int]:
+    """Processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            if stat.read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(int(stat.parent.name))
+    return found
+
+
 def memory_mb(pid: int) -> int:
-    """Memory that the process has now, in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Memory that the process and those that it has started have now, in MB; what they share counts more than once."""
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (pid, *children(pid)))
     return pages * 4096 // 2**20
 
 

@@ -50,6 +50,8 @@ def train(data: Path, path: Path, backend: str, ready: Any) -> None:
         run = RunFolder.open(path)
     except RunError:  # it was killed before it began
         run = RunFolder.create(path, resolve(data=str(data), backend=backend, **SETTINGS), {})
+    if run.finished:  # it was killed between its end and that of its process
+        return
     begun = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: ready.set())
     training.train(run, open_data(run.recipe, run.path), verbose=0, callbacks=[begun])
 
@@ -87,6 +89,29 @@ def result(path: Path) -> tuple[Any, dict[str, bytes]]:
     return run.state["history"], {name: run.array(name).tobytes() for name in ARRAYS}
 
 
+def killed_and_resumed(backend: str, points: int) -> None:
+    """Kill runs of a backend at so many points; SystemExit if one does not go on to the same result."""
+    # The backend is imported once, in a server that forks a process for each training before anything runs in it, and
+    # tensorflow too, which keras imports to set its seed wherever it is installed.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["scbch_keras.training.runs.train", "tensorflow"])
+    with tempfile.TemporaryDirectory() as base:
+        data = Path(base, "pairs.npz")
+        write_pairs(data)
+        whole, _ = trained(context, (data, Path(base, "whole"), backend))
+        expected = result(Path(base, "whole"))
+        print(f"{backend}: a run takes {whole:.1f} s", flush=True)
+        kills = 0
+        for point in range(points):
+            run = (data, Path(base, f"run-{point}"), backend)
+            moments = [whole * (point + 1) / (points + 1), whole / 3][: 1 + point % 2]
+            kills += sum(trained(context, run, moment)[1] for moment in moments)
+            trained(context, run)
+            if result(run[1]) != expected:
+                raise SystemExit(f"{backend}: killed at {moments} s, the run ended otherwise")
+        print(f"{backend}: {points} runs, {kills} kills; all ended bit for bit alike", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
@@ -96,27 +121,13 @@ def main() -> None:
     arguments = parser.parse_args()
     for backend in arguments.backends:
         os.environ["KERAS_BACKEND"] = backend
-        # The backend is imported once, in a server that forks a process for each training before anything runs in it.
-        context = multiprocessing.get_context("forkserver" if backend == "torch" else "spawn")
-        if backend == "torch":
-            context.set_forkserver_preload(["scbch_keras.training.runs.train"])
-        with tempfile.TemporaryDirectory() as base:
-            data = Path(base, "pairs.npz")
-            write_pairs(data)
-            whole, _ = trained(context, (data, Path(base, "whole"), backend))
-            expected = result(Path(base, "whole"))
-            print(f"{backend}: a run takes {whole:.1f} s", flush=True)
-            kills = 0
-            for point in range(arguments.points):
-                run = (data, Path(base, f"run-{point}"), backend)
-                moments = [whole * (point + 1) / (arguments.points + 1), whole / 3][: 1 + point % 2]
-                kills += sum(trained(context, run, moment)[1] for moment in moments)
-                trained(context, run)
-                if result(run[1]) != expected:
-                    raise SystemExit(f"{backend}: killed at {moments} s, the run ended otherwise")
-            print(
-                f"{backend}: {arguments.points} runs, {kills} kills; all ended bit for bit alike", flush=True
-            )
+        process = multiprocessing.get_context("spawn").Process(
+            target=killed_and_resumed, args=(backend, arguments.points)
+        )
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,16 @@ from typing import Any
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.hostile_clients import compared_with_hostile
 from benchmarks.small_release import images, release_small_model, strings
 from scbch_keras.export import HashEncoder, encode_file, open_index
 
 START_SECONDS = 120
+_NEAREST = 10
+
+Request = tuple[str, dict[str, Any]]
 
 
 @contextlib.contextmanager
@@ -59,7 +63,7 @@ def _is_ready(address: str) -> bool:
 
 
 async def send(
-    address: str, requests: list[tuple[str, dict[str, Any]]], connections: int
+    address: str, requests: list[Request], connections: int
 ) -> tuple[list[httpx.Response | Exception], list[float]]:
     """Post (path, body) over so many connections: what came, and the seconds of each, in the same order."""
     waiting = iter(range(len(requests)))
@@ -81,6 +85,54 @@ async def send(
     return answers, seconds
 
 
+def requests_and_answers(
+    encoder: HashEncoder, database: Path, texts: list[str], features: NDArray[np.float32]
+) -> tuple[list[Request], list[dict[str, Any]]]:
+    """In turn codes of a text, of features and a search by a text: (path, body), and what the batch path answers."""
+    index, names = open_index(database)
+    text_codes, image_codes = encoder.text(texts), encoder.image(features)
+    ids, distances = index.search(text_codes, _NEAREST)
+    known = encoder.known_words(texts)
+    requests: list[Request] = []
+    expected: list[dict[str, Any]] = []
+    for row, text in enumerate(texts):
+        if row % 3 == 2:
+            requests.append(("/search", {"texts": [text], "k": _NEAREST}))
+            nearest = [
+                {"id": names[id] if names else id, "distance": distance}
+                for id, distance in zip(ids[row].tolist(), distances[row].tolist(), strict=True)
+            ]
+            # Nothing is near a text without a known word.
+            expected.append({"results": [nearest if known[row] else []]})
+            continue
+        is_text = row % 3 == 0
+        body = {"texts": [text]} if is_text else {"image_features": [features[row].tolist()]}
+        requests.append(("/encode", body))
+        expected.append({"codes": [(text_codes if is_text else image_codes)[row].tobytes().hex()]})
+    return requests, expected
+
+
+def differences(
+    answers: list[httpx.Response | Exception], expected: list[dict[str, Any]]
+) -> tuple[int, int, int, int]:
+    """(bits that differ, bits, searches whose ids or distances differ, searches) of the requests that were answered."""
+    bits = compared = searches = searched = 0
+    for answer, right in zip(answers, expected, strict=True):
+        if not isinstance(answer, httpx.Response) or answer.status_code != 200:
+            continue
+        if "results" in right:
+            searched += 1
+            searches += answer.json()["results"] != right["results"]
+        else:
+            actual, wanted = (
+                np.frombuffer(bytes.fromhex(code), np.uint8)
+                for code in (answer.json()["codes"][0], right["codes"][0])
+            )
+            compared += 8 * wanted.size
+            bits += int(np.unpackbits(actual ^ wanted).sum())
+    return bits, compared, searches, searched
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=10_000)
@@ -93,16 +145,7 @@ def main() -> None:
         database = Path(folder, "images.npy")
         encode_file(encoder, "image", [(images(1000, seed=1), None)], database)
         texts, features = strings(arguments.requests), images(arguments.requests)
-        expected = {"text": encoder.text(texts), "image": encoder.image(features)}
-        found, _ = open_index(database)[0].search(expected["text"], 10)
-        requests: list[tuple[str, dict[str, Any]]] = []
-        for row, text in enumerate(texts):
-            kinds = (
-                ("/encode", {"texts": [text]}),
-                ("/encode", {"image_features": [features[row].tolist()]}),
-                ("/search", {"texts": [text], "k": 10}),
-            )
-            requests.append(kinds[row % 3])
+        requests, expected = requests_and_answers(encoder, database, texts, features)
         with running_service(str(release), "--codes", str(database)) as (address, _):
             asyncio.run(send(address, requests[:100], arguments.connections))
             start = time.perf_counter()
@@ -111,17 +154,7 @@ def main() -> None:
             metrics = httpx.get(f"{address}/metrics").text
         with running_service(str(release), "--codes", str(database)) as (address, process):
             report = compared_with_hostile(address, process.pid, arguments.hostile_seconds)
-    compared = different = searched = other_results = 0
-    for row, answer in enumerate(answers):
-        if not isinstance(answer, httpx.Response) or answer.status_code != 200:
-            continue
-        if row % 3 < 2:
-            code = np.frombuffer(bytes.fromhex(answer.json()["codes"][0]), np.uint8)
-            compared += 8 * code.size
-            different += int(np.unpackbits(code ^ expected["text" if row % 3 == 0 else "image"][row]).sum())
-        else:
-            searched += 1
-            other_results += [result["id"] for result in answer.json()["results"][0]] != found[row].tolist()
+    bits, compared, searches, searched = differences(answers, expected)
     rows, batches = (metric(metrics, f"scbch_batch_rows_{name}{{") for name in ("sum", "count"))
     bad = Counter(
         f"status {answer.status_code}" if isinstance(answer, httpx.Response) else type(answer).__name__
@@ -135,9 +168,7 @@ def main() -> None:
         f"  {len(requests) / whole:.0f} requests/s; p50 {1e3 * np.percentile(seconds, 50):.1f} ms, ", end=""
     )
     print(f"p99 {1e3 * np.percentile(seconds, 99):.1f} ms; {rows / batches:.1f} rows a batch")
-    print(
-        f"  {different} of {compared} bits and {other_results} of {searched} searches differ from the batch path's"
-    )
+    print(f"  {bits} of {compared} bits and {searches} of {searched} searches differ from the batch path's")
     print(report)
 
 

@@ -1,15 +1,19 @@
 """Retrieval on 724 real MIRFlickr pairs beside the authors' code: five seeds, four noise rates, each backend.
 
     python -m benchmarks.subset_724 [--data ../shared/reference/mirflickr] [--backends tensorflow jax torch]
+    python -m benchmarks.subset_724 --backends torch --precisions float32 bf16
 
 64 bits, hidden width 1024, 50 epochs, Adam 1e-4 with coupled L2 1e-5, batch 128, margin .15, shift .8; image
 features over their global root mean square. Seed s: the first 124 rows of numpy.random.default_rng(s)'s
 permutation are queries, the other 600 training set and database, whose labels get mixed symmetric noise. mAP@all
 with expected ties against clean labels. It is a subset with image features of its own, not MIRFlickr-25K.
+
+Several precisions: below them, what each after the first changes, in points of mAP by the same seed.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from scbch_keras.modalities import DIRECTIONS
+from scbch_keras.training.runs.named import PRECISIONS
 
 RATES = (0.0, 0.2, 0.5, 0.8)
 SEEDS = range(5)
@@ -39,6 +44,7 @@ def fitted(
     *,
     method=None,
     width: int = 1024,
+    bits: int = 64,
     learning_rate: float = 1e-4,
     **settings,
 ):
@@ -50,8 +56,9 @@ def fitted(
     keras.utils.set_random_seed(seed)
     model = (method or sk.SCBCH).for_benchmark(
         "mirflickr",
-        image_branch=sk.HashBranch(64, (width, width)),
-        text_branch=sk.HashBranch(64, (width,)),
+        bits,
+        image_branch=sk.HashBranch(bits, (width, width)),
+        text_branch=sk.HashBranch(bits, (width,)),
         **settings,
     )
     model.compile(keras.optimizers.Adam(learning_rate))
@@ -59,17 +66,19 @@ def fitted(
     return model
 
 
-def fit_and_score(seed: int, inputs: dict, targets: np.ndarray, query, database, **settings):
+def fit_and_score(
+    seed: int, inputs: dict, targets: np.ndarray, query, database, *, bits: int = 64, **settings
+):
     """`CrossModalMAP` of the `fitted` model; query and database are `Pairs` with clean labels."""
     import scbch_keras as sk
     from scbch_keras.training.runs.evaluate import encode
 
-    model = fitted(seed, inputs, targets, **settings)
+    model = fitted(seed, inputs, targets, bits=bits, **settings)
     codes = (
         {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
         for part in (query, database)
     )
-    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=64)
+    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=bits)
 
 
 def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:
@@ -85,8 +94,9 @@ def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:
     }
 
 
-def in_process(backend: str, folder: Path) -> list[dict]:
+def in_process(backend: str, precision: str, folder: Path) -> list[dict]:
     command = [sys.executable, "-m", "benchmarks.subset_724", "--data", str(folder), "--measure"]
+    command += ["--precisions", precision]
     env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         cells = []
@@ -107,11 +117,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not (args.data / "mirflickr_subset_724.npz").is_file():
         raise SystemExit(f"{args.data} holds no mirflickr_subset_724.npz; name its folder with --data")
     if args.measure:
+        import keras
+
+        keras.config.set_dtype_policy(PRECISIONS[args.precisions[0]])
         for rate in RATES:
             for seed in SEEDS:
                 cell = train_and_evaluate(args.data, rate, seed)
@@ -120,14 +134,16 @@ def main() -> None:
 
     authors = reference(args.data)
     print("mean mAP of five seeds (difference to the authors' code in standard errors of the difference)")
-    print(f"{'':12}" + "".join(f"{rate:>12} {direction}" for rate in RATES for direction in DIRECTIONS))
+    print(f"{'':16}" + "".join(f"{rate:>12} {direction}" for rate in RATES for direction in DIRECTIONS))
     means = "".join(f"{authors[rate, d].mean():16.4f}" for rate in RATES for d in DIRECTIONS)
-    print(f"{'authors':12}{means}")
+    print(f"{'authors':16}{means}")
     within = True
-    for backend in args.backends:
+    measured: dict[tuple[str, str], list[dict]] = {}
+    for backend, precision in itertools.product(args.backends, args.precisions):
         start = time.perf_counter()
-        cells = in_process(backend, args.data)
-        line = f"{backend:12}"
+        cells = measured[backend, precision] = in_process(backend, precision, args.data)
+        name = backend if len(args.precisions) == 1 else f"{backend} {precision}"
+        line = f"{name:16}"
         for rate in RATES:
             for direction in DIRECTIONS:
                 ours = np.array([cell[direction] for cell in cells if cell["rate"] == rate])
@@ -137,6 +153,17 @@ def main() -> None:
                 within &= abs(sigmas) <= 2
                 line += f"{ours.mean():9.4f} ({sigmas:+.1f})"
         print(f"{line}   {time.perf_counter() - start:.0f} s", flush=True)
+    for (backend, precision), cells in measured.items():
+        before = measured[backend, args.precisions[0]]
+        if before is not cells:
+            print(f"{backend}: points that {precision} changes, mean ± standard error of the seeds")
+            for rate, direction in itertools.product(RATES, DIRECTIONS):
+                pairs = zip(cells, before, strict=True)
+                changes = np.array(
+                    [100 * (a[direction] - b[direction]) for a, b in pairs if a["rate"] == rate]
+                )
+                error = changes.std(ddof=1) / np.sqrt(len(changes))
+                print(f"  rate {rate} {direction}: {changes.mean():+.2f} ± {error:.2f}")
     print(
         "every mean within two standard errors" if within else "NOT every mean is within two standard errors"
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scbch_keras.codes import hamming_distance, pack_codes, unpack_codes
     from scbch_keras.confidence import confidence_weights
     from scbch_keras.data import PairDataset
+    from scbch_keras.feature_rows import FeatureRows
     from scbch_keras.hashing import CrossModalHashing
     from scbch_keras.labels import audit, noise, posterior
     from scbch_keras.labels.audit import LabelAudit, PosteriorAudit
@@ -45,6 +46,7 @@ _HOMES = {
     "SCBCH": "methods.scbch",
     "PairDataset": "data",
     "HashBranch": "layers",
+    "FeatureRows": "feature_rows",
     "ConceptClassifier": "layers",
     "PackBits": "layers",
     "ResumableBackup": "callbacks",
@@ -84,6 +86,7 @@ __all__ = [
     "SCBCH",
     "ConceptClassifier",
     "CrossModalHashing",
+    "FeatureRows",
     "HashBranch",
     "LabelAudit",
     "LabelPosterior",

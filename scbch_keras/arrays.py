@@ -138,7 +138,7 @@ def _read(name: str, values: Any) -> NDArray[Any]:
             values = values.value
         if hasattr(values, "detach"):
             values = _of_torch(values)
-        array = np.asarray(values)
+        array = np.asarray(_of_nullable(values))
     except Exception as error:  # each framework has its own, and so has each of the ways in which it cannot
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -154,6 +154,17 @@ def _of_torch(tensor: Any) -> NDArray[Any]:
     if str(tensor.dtype).startswith(("torch.bfloat16", "torch.float8")):
         tensor = tensor.float()  # NumPy has no such types; float32 holds each of their values
     return tensor.cpu().resolve_conj().resolve_neg().numpy()
+
+
+def _of_nullable(values: Any) -> Any:
+    """The numbers of a pandas object whose columns may miss values but do not; NumPy reads those as objects."""
+    if not hasattr(values, "isna") or not hasattr(values, "dtypes"):
+        return values
+    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in np.ravel(values.dtypes)]
+    numbers = all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in dtypes)
+    if not dtypes or not numbers or np.any(values.isna()):
+        return values
+    return values.to_numpy(dtype=np.result_type(*dtypes))
 
 
 def _kind(values: Any) -> str:

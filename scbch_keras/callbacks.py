@@ -5,9 +5,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from scbch_keras import backend
 from scbch_keras.checks import whole
+from scbch_keras.data import PairDataset
 from scbch_keras.resumable_backup import ResumableBackup
 from scbch_keras.retrieval_sets import check_set
+from scbch_keras.shared_codes import packed_codes, shared_rows, weights_mark
 
 __all__ = ["ConfidenceRefresh", "ResumableBackup", "RetrievalMetrics"]
 
@@ -30,14 +33,15 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         self.pairs.set_epoch(epoch)
         model = self.model
         model.begin_epoch(self.pairs, epoch, self.params["epochs"])
-        if not model.confidence_weighting:
-            return
-        if epoch < model.warmup_epochs:
-            weights = np.ones(self.pairs.num_samples, "float32")
-        else:
-            weights = model.estimate_confidence(self.pairs)
-        # Through self.model: on JAX a write through another reference is lost.
-        model.confidence.assign(weights)
+        if model.confidence_weighting:
+            if model.reads_codes(epoch):
+                weights = model.estimate_confidence(self.pairs)
+            else:
+                weights = np.ones(self.pairs.num_samples, "float32")
+            # Through self.model: on JAX a write through another reference is lost.
+            model.confidence.assign(weights)
+        # Steps move the weights, and workers may be given the data set.
+        self.pairs.shared = None
 
 
 class RetrievalMetrics(keras.callbacks.Callback):
@@ -46,6 +50,9 @@ class RetrievalMetrics(keras.callbacks.Callback):
     `i2t_map`: image queries against the text codes of the database; `t2i_map`: the other way. Relevant is what
     shares a label; equal distances count with their expected value over random orders. `SCBCH.fit` runs this
     callback before the others, so that EarlyStopping, ModelCheckpoint and CSVLogger see the values.
+
+    Rows of the database that are samples of the training set, bit for bit, are encoded once for the evaluation and for
+    the confidence weights of the next epoch.
 
     Args:
         query: ({"image": (q, ...), "text": (q, ...)}, labels (q, C)), with clean labels where there are any.
@@ -57,22 +64,66 @@ class RetrievalMetrics(keras.callbacks.Callback):
         ValueError: a set that is not ({"image", "text"}, labels), or whose arrays do not fit.
     """
 
+    _pairs: Any = None
+    _samples: Any = None
+    _evaluated: Any = None
+
     def __init__(self, query: Any, database: Any, k: int | None = None, every: int = 1) -> None:
         super().__init__()
         self.query, self.database = check_set("query", query), check_set("database", database)
         self.k, self.every = whole("k", k, 1, optional=True), whole("every", every, 1)
 
+    def attach(self, pairs: Any) -> None:
+        """Get to know the training set, a `PairDataset` or `LoaderPairs`; `fit` calls it."""
+        self._pairs = pairs if isinstance(pairs, PairDataset) and not backend.several_processes() else None
+
     def on_train_begin(self, logs: Any = None) -> None:
-        """See that the branches take both sets."""
+        """See that the branches take both sets, and which rows of the database train."""
         for name, (x, _) in (("query", self.query), ("database", self.database)):
             try:
                 for modality, features in x.items():
                     self.model.check_encodable(modality, features)
             except ValueError as error:
                 raise ValueError(f"RetrievalMetrics: {name}: {error}") from error
+        self._evaluated = self._samples = None
+        if self._pairs is not None:
+            samples = shared_rows({"image": self._pairs.image, "text": self._pairs.text}, self.database[0])
+            self._samples = samples if (samples >= 0).any() else None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Encode both sets and add the two values to the logs."""
-        if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
+        last = epoch + 1 == self.params["epochs"]
+        if (epoch + 1) % self.every and not last:
             return
-        logs.update(self.model.retrieval_maps(self.query, self.database, self.k))
+        labels = self.query[1], self.database[1]
+        codes = self._encoded(for_training=not last and self.model.reads_codes(epoch + 1))
+        logs.update(self.model.maps_of(codes["query"], codes["database"], *labels, self.k))
+        self._evaluated = weights_mark(self.model), codes
+
+    def codes(self) -> dict[str, dict[str, Any]]:
+        """Packed codes by modality of "query" and "database" by the model as `fit` left it.
+
+        They are those of the last evaluation, and made anew only where the weights have changed since.
+        """
+        if self._evaluated is not None and self._evaluated[0] == weights_mark(self.model):
+            codes: dict[str, dict[str, Any]] = self._evaluated[1]
+            return codes
+        return self._encoded(for_training=False)
+
+    def _encoded(self, for_training: bool) -> dict[str, dict[str, Any]]:
+        model, samples, (database, _) = self.model, self._samples, self.database
+        # Where the database has all samples, their codes cost nothing more, whoever reads them next.
+        if samples is not None and (
+            for_training or len(np.unique(samples[samples >= 0])) == self._pairs.num_samples
+        ):
+            codes = packed_codes(model, database, self._pairs, samples)
+        else:
+            codes = model.packed_codes(database)
+        return {"query": model.packed_codes(self.query[0]), "database": codes}
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: what it keeps can be made anew."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing; see `get_state`."""

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
@@ -16,6 +17,12 @@ _SHOWN = 100
 def refuse(name: str, expected: str, value: Any) -> NoReturn:
     """Raise a ValueError that names the argument, what was expected and what it was."""
     raise ValueError(f"{name} must be {expected}; got {shown(value)}.")
+
+
+def nearest(value: object, allowed: Collection[str]) -> str:
+    """What a misspelt word may have meant, as the end of a message; empty where nothing is near."""
+    matches = get_close_matches(value, allowed, 1) if isinstance(value, str) and len(value) <= _SHOWN else []
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def shown(value: Any) -> str:
@@ -89,8 +96,8 @@ def one_of(name: str, value: Any, allowed: Collection[str], optional: bool = Fal
     if optional and value is None:
         return None
     if not isinstance(value, str) or value not in allowed:
-        words = ", ".join(map(repr, allowed))
-        refuse(name, f"one of {words}" + (", or None" if optional else ""), value)
+        words = ", ".join(map(repr, allowed)) + (", or None" if optional else "")
+        raise ValueError(f"{name} must be one of {words}; got {shown(value)}{nearest(value, allowed) or '.'}")
     return str(value)
 
 

@@ -78,6 +78,9 @@ class PairDataset(keras.utils.PyDataset):
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
         self.set_epoch(0)
 
+    shared: Any = None
+    """Codes of these samples for who reads them next; see `HashNetwork.codes_of`."""
+
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch. `SCBCH.fit` calls it; outside of it, every pass has the same order.
 
@@ -125,25 +128,56 @@ class PairDataset(keras.utils.PyDataset):
 
 
 class FeatureBatches(keras.utils.PyDataset):
-    """Features {"image" and/or "text": (n, ...)} as batches in order, for `predict`.
+    """Features {"image" and/or "text": (n, ...)}, or the chosen rows of them, as batches in order, for `predict`.
 
     Keras copies whole arrays before it predicts from them (on TensorFlow); these are sliced, so that a memmap
     is encoded from disk.
     """
 
-    def __init__(self, features: dict[str, Features], batch_size: int) -> None:
+    def __init__(
+        self, features: dict[str, Features], batch_size: int, chosen: np.ndarray | None = None
+    ) -> None:
         super().__init__()
         self.features = features
         self.batch_size = batch_size
+        self.chosen = chosen
 
     @property
     def num_batches(self) -> int:
         """Batches, the last one counted if it is smaller."""
-        return -(-len(first_array(next(iter(self.features.values())))) // self.batch_size)
+        rows = first_array(next(iter(self.features.values()))) if self.chosen is None else self.chosen
+        return -(-len(rows) // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
-        rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        rows: Any = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        if self.chosen is not None:
+            rows = self.chosen[rows]
         return ({name: rows_of(values, rows) for name, values in self.features.items()},)
+
+
+class PaddedBatches(keras.utils.PyDataset):
+    """Batches whose last one is longer by `rest` rows, which stand for nothing."""
+
+    def __init__(self, batches: FeatureBatches, rest: int) -> None:
+        super().__init__()
+        self.batches, self.rest = batches, rest
+
+    @property
+    def num_batches(self) -> int:
+        """Those of the batches."""
+        return self.batches.num_batches
+
+    def __getitem__(self, batch: int) -> tuple[dict[str, Any]]:
+        (x,) = self.batches[batch]
+        rest = self.rest if batch == self.num_batches - 1 else 0
+        return ({name: padded(values, rest) for name, values in x.items()},)
+
+
+def padded(features: Any, rest: int) -> Any:
+    """Features whose last row is there `rest` times more."""
+    if not rest:
+        return features
+    return each(lambda values: np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]), features)
 
 
 _NO_INDEX = (
@@ -245,6 +279,8 @@ class LoaderPairs:
     def for_keras(self) -> LoaderBatches:
         """The loader, in a form that Keras' `fit` takes."""
         return LoaderBatches(self.loader, self._num_batches, self.name)
+
+    shared: Any = None
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to do: the loader has its own order."""

@@ -44,6 +44,11 @@ def opened(path: Path, links: bool = True) -> BinaryIO:
     return file
 
 
+def check_plain(path: Path) -> None:
+    """For files that another library opens, which would wait for a pipe. Raises as `opened`."""
+    _check_plain(path, path.stat().st_mode)
+
+
 def _check_plain(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
@@ -159,7 +164,15 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` if the block ends well, and else leaves nothing.
 
     Readers of `path` see the old content or the new one, never a part.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        FileNotFoundError: its folder is not there.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; the name of a file is needed.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}.")
     beside = hidden_sibling(path)
     try:
         with explained_full_disk(path), beside.open("xb") as file:

@@ -158,6 +158,9 @@ def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -
     flat = keras.tree.flatten(callbacks or [])
     backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
     others = [callback for callback in flat if callback not in backups]
+    for callback in others:
+        if isinstance(callback, RetrievalMetrics):
+            callback.attach(pairs)
     others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
     if backups:
         others += (

@@ -29,7 +29,7 @@ from scbch_keras.labels.matrix import check_labels
 from scbch_keras.loader_batches import own_errors
 from scbch_keras.network import Branch, HashNetwork
 from scbch_keras.sample_state import sample_variable
-from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples
+from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples, update_finite
 
 
 class CrossModalHashing(HashNetwork):
@@ -118,7 +118,7 @@ class CrossModalHashing(HashNetwork):
         labels = ops.cast(y, "float32")
         terms = self.objective(x, labels, y_pred, sample_weight, training)
         for name, mean in self._term_means.items():
-            _update_finite(mean, terms[name][1], labels)
+            update_finite(mean, terms[name][1], labels)
         return sum(weight * term for weight, term in terms.values()) + sum(self.losses)
 
     @property
@@ -130,6 +130,10 @@ class CrossModalHashing(HashNetwork):
     def fewest_samples(self) -> int:
         """Samples that an estimate needs."""
         return 1
+
+    def reads_codes(self, epoch: int) -> bool:
+        """Whether the codes of the training set are read as this epoch begins, from 0."""
+        return self.confidence_weighting and epoch >= self.warmup_epochs
 
     def estimate_confidence(self, pairs: PairDataset | LoaderPairs) -> NDArray[np.floating]:
         """Confidence weights (N,) of the training set by the model as it is; `fit` calls it as an epoch begins.
@@ -194,7 +198,7 @@ class CrossModalHashing(HashNetwork):
 
     def track_step(self, loss: Tensor, finite: Tensor, x: Any, y: Any, sample_weight: Any) -> None:
         """Log a step's loss, and whether its update was skipped and by which samples."""
-        _update_finite(self._loss_tracker, loss, y)
+        update_finite(self._loss_tracker, loss, y)
         self._skipped.update_state(finite, x, y, sample_weight)
 
     @property
@@ -389,10 +393,3 @@ class CrossModalHashing(HashNetwork):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
-
-
-def _update_finite(mean: Any, value: Tensor, batch: Tensor) -> None:
-    """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
-    finite = ops.isfinite(value)
-    size = ops.cast(ops.shape(batch)[0], "float32")
-    mean.update_state(ops.where(finite, value, 0.0), sample_weight=ops.where(finite, size, 0.0))

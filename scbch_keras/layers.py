@@ -8,6 +8,7 @@ from keras import ops
 from scbch_keras.arrays import Tensor
 from scbch_keras.branch_inputs import BodyInputs, check_output, check_output_shape
 from scbch_keras.checks import flag, whole, widths
+from scbch_keras.feature_rows import FeatureRows
 from scbch_keras.features import check_shape, first_array
 from scbch_keras.names import PACKAGE
 
@@ -41,10 +42,11 @@ class HashBranch(keras.layers.Layer):
             text encoder. The hash layer to `bits` is added behind it. With several inputs, a dict or a list of named
             ones, the branch takes a dict of arrays (n, ...) by their names.
         normalize: whether codes have Euclidean length 1.
+        rows: a `FeatureRows` layer in front of the dense layers, adapted to the training set; not with a body.
 
     Raises:
         ValueError: `bits` or a width is not a positive int; `body` has inputs within inputs or more than one output, or
-            its output is not (n, d).
+            its output is not (n, d); `rows` is another layer, was not adapted, or goes with a body.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class HashBranch(keras.layers.Layer):
         units: tuple[int, ...] = (8192, 8192),
         body: keras.Model | None = None,
         normalize: bool = True,
+        rows: FeatureRows | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +67,12 @@ class HashBranch(keras.layers.Layer):
         self.inputs = BodyInputs(body)
         if body is not None:
             check_output(body)
+        if rows is not None and (body is not None or not isinstance(rows, FeatureRows)):
+            raise ValueError(
+                f"rows must be a FeatureRows layer, without a body; got {type(rows).__name__}"
+                f"{' and a body' if body is not None else ''}."
+            )
+        self.rows = rows
         self.body = body
         self.hidden: list[keras.layers.Layer] = []
 
@@ -83,6 +92,10 @@ class HashBranch(keras.layers.Layer):
                     "Pass a keras.Model as body for other inputs."
                 )
             width = input_shape[-1]
+            if self.rows is not None:
+                if not self.rows.built:
+                    self.rows.build(input_shape)
+                check_shape(self.name, input_shape, (None, self.rows.statistics.shape[0]))
             for units in self.units:
                 self.hidden.append(self._dense(width, units, "relu"))
                 width = units
@@ -107,7 +120,11 @@ class HashBranch(keras.layers.Layer):
         return layer
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        codes = ops.tanh(self.project(inputs, training))
+        return self.codes_of(self.features(inputs, training))
+
+    def codes_of(self, features: Tensor) -> Tensor:
+        """Codes (n, bits), float32, of what `features` gives."""
+        codes = ops.tanh(ops.cast(self.hash_layer(features), "float32"))
         return unit_norm(codes) if self.normalize else codes
 
     def project(self, inputs: Any, training: bool | None = None) -> Tensor:
@@ -120,12 +137,24 @@ class HashBranch(keras.layers.Layer):
         Returns:
             (n, bits), float32.
         """
-        x = inputs
+        return ops.cast(self.hash_layer(self.features(inputs, training)), "float32")
+
+    def features(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """What the last layer sees: the body's output, or that of the last dense layer.
+
+        Args:
+            inputs: features (n, ...).
+            training: whether the body trains.
+
+        Returns:
+            (n, d).
+        """
+        x = inputs if self.rows is None else self.rows(inputs)
         if self.body is not None:
             x = self.body(self.inputs.arranged(x), training=training)
         for layer in self.hidden:
             x = layer(x)
-        return ops.cast(self.hash_layer(x), "float32")
+        return x
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         return keras.KerasTensor((first_array(inputs).shape[0], self.bits), dtype="float32")
@@ -134,17 +163,24 @@ class HashBranch(keras.layers.Layer):
         return (first_array(input_shape)[0], self.bits)
 
     def get_config(self) -> dict[str, Any]:
+        rows = {} if self.rows is None else {"rows": keras.saving.serialize_keras_object(self.rows)}
         return {
             **super().get_config(),
             "bits": self.bits,
             "units": list(self.units),
             "body": keras.saving.serialize_keras_object(self.body),
             "normalize": self.normalize,
+            **rows,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
+        layers: dict[str, Any] = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("body", "rows")
+            if name in config
+        }
+        return cls(**{**config, **layers})
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

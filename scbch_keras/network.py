@@ -1,8 +1,9 @@
 """The network of two hash branches: its building, its codes and its saved form."""
 
 import inspect
+import weakref
 from collections.abc import Mapping
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias, TypedDict
 
 import keras
 import numpy as np
@@ -13,14 +14,13 @@ from scbch_keras import backend
 from scbch_keras.arrays import Tensor
 from scbch_keras.checks import whole
 from scbch_keras.codes import pack_codes
-from scbch_keras.data import FeatureBatches, LoaderPairs, PairDataset
+from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, LoaderPairs, PaddedBatches, PairDataset, padded
 from scbch_keras.features import (
     Features,
     Shape,
     as_features,
     check_inputs,
     check_shape,
-    each,
     finite_rows,
     first_array,
     shape_of,
@@ -29,9 +29,22 @@ from scbch_keras.features import (
 from scbch_keras.layers import HashBranch
 from scbch_keras.metrics import cross_modal_map
 from scbch_keras.retrieval_sets import MAP_NAMES, check_set
+from scbch_keras.shared_codes import SharedCodes, weights_mark
 
 Branch: TypeAlias = keras.Model | HashBranch | None
 """What a branch may be given as; None is the paper's."""
+
+
+class NetworkArguments(TypedDict, total=False):
+    """Arguments of every method beside its own settings; see `CrossModalHashing` and `keras.Model`."""
+
+    image_branch: Branch
+    text_branch: Branch
+    l2: float
+    name: str
+    dtype: Any
+    trainable: bool
+
 
 _COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
 
@@ -116,11 +129,12 @@ class HashNetwork(keras.Model):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`."""
-        return {
-            name: branch(inputs[name], training=training)
-            for name, branch in self._branches().items()
-            if name in inputs
-        }
+        with backend.products():
+            return {
+                name: branch(inputs[name], training=training)
+                for name, branch in self._branches().items()
+                if name in inputs
+            }
 
     def moving_statistics(self) -> list[Any]:
         """Variables that a forward pass in training moves: means and variances of normalization, for instance."""
@@ -207,30 +221,55 @@ class HashNetwork(keras.Model):
         self.check_encodable(modality, features)
         return features
 
-    def _codes(self, x: dict[str, Any], batch_size: int, verbose: Any = 0) -> dict[str, NDArray[np.float32]]:
-        """Continuous codes by modality; every batch is a multiple of what the devices take."""
-        rows = len(first_array(next(iter(x.values()))))
+    def _codes(
+        self, x: dict[str, Any], batch_size: int, verbose: Any = 0, chosen: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Continuous codes of all rows or the chosen ones; every batch is a multiple of what the devices take."""
+        rows = len(first_array(next(iter(x.values())))) if chosen is None else len(chosen)
         if not rows:
             return {name: np.empty((0, self.bits), "float32") for name in x}
         multiple = backend.batch_multiple()
-        batches = FeatureBatches(x, -(-batch_size // multiple) * multiple)
+        batches = FeatureBatches(x, -(-batch_size // multiple) * multiple, chosen)
         rest = -rows % multiple
-        outputs = self.predict(_Padded(batches, rest) if rest else batches, verbose=verbose)
+        outputs = self.predict(PaddedBatches(batches, rest) if rest else batches, verbose=verbose)
         return {name: outputs[name][:rows] for name in x}
 
-    def codes_of(self, pairs: PairDataset | LoaderPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def codes_of_rows(self, x: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """Continuous codes by modality of the chosen rows of features that are checked already."""
+        return self._codes(x, ROWS_AT_ONCE, chosen=rows)
+
+    def codes_of(
+        self, pairs: PairDataset | LoaderPairs, share: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Continuous codes (N, bits) of a training set's images and texts, in the samples' order.
 
         Features with NaN or inf have codes of NaN: TensorFlow's ReLU makes a 0 of NaN, so that the network's own
         answer would look like a code.
+
+        Args:
+            pairs: the training set.
+            share: whether the next call has them too, if the weights are still the same.
         """
+        shared, pairs.shared = pairs.shared, None
+        weights = weights_mark(self) if share or shared is not None else ()
+        if shared is not None and shared.model() is self and shared.weights == weights:
+            codes = shared.codes
+        else:
+            codes = self._training_codes(pairs)
+        if share:
+            pairs.shared = SharedCodes(weakref.ref(self), weights, codes)
+        return codes
+
+    def _training_codes(
+        self, pairs: PairDataset | LoaderPairs
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         codes = {name: np.zeros((pairs.num_samples, self.bits), "float32") for name in self._branches()}
         together = backend.several_processes()
         for block, (rows, image, text) in enumerate(pairs.in_order()):
             if together and block % backend.processes.count() != backend.processes.rank():
                 continue
             rest = -len(rows) % backend.batch_multiple()
-            outputs = self.predict_on_batch({"image": _padded(image, rest), "text": _padded(text, rest)})
+            outputs = self.predict_on_batch({"image": padded(image, rest), "text": padded(text, rest)})
             for name, batches in codes.items():
                 batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
             for name, features in (("image", image), ("text", text)):
@@ -274,12 +313,21 @@ class HashNetwork(keras.Model):
         self, query: Any, database: Any, k: int | None = None, batch_size: int = 1024, verbose: Any = 0
     ) -> dict[str, float]:
         """`evaluate_retrieval` of sets that are checked already."""
-        query_codes, database_codes = (
-            {name: pack_codes(codes) for name, codes in self._codes(x, batch_size, verbose).items()}
-            for x, _ in (query, database)
-        )
-        result = cross_modal_map(query_codes, database_codes, query[1], database[1], bits=self.bits, k=k)
+        of_query, of_database = (self.packed_codes(x, batch_size, verbose) for x, _ in (query, database))
+        return self.maps_of(of_query, of_database, query[1], database[1], k)
+
+    def maps_of(
+        self, query: Any, database: Any, query_labels: Any, database_labels: Any, k: int | None
+    ) -> Any:
+        """`evaluate_retrieval` of packed codes by modality."""
+        result = cross_modal_map(query, database, query_labels, database_labels, bits=self.bits, k=k)
         return dict(zip(MAP_NAMES, (result.i2t, result.t2i), strict=True))
+
+    def packed_codes(
+        self, x: dict[str, Any], batch_size: int = 1024, verbose: Any = 0
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Packed codes by modality of features that are checked already."""
+        return {name: pack_codes(codes) for name, codes in self._codes(x, batch_size, verbose).items()}
 
     # Saving
 
@@ -322,30 +370,6 @@ class HashNetwork(keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         """Nothing; see `save_own_variables`."""
-
-
-class _Padded(keras.utils.PyDataset):
-    """Batches whose last one is longer by `rest` rows, which stand for nothing."""
-
-    def __init__(self, batches: FeatureBatches, rest: int) -> None:
-        super().__init__()
-        self.batches, self.rest = batches, rest
-
-    @property
-    def num_batches(self) -> int:
-        """Those of the batches."""
-        return self.batches.num_batches
-
-    def __getitem__(self, batch: int) -> tuple[dict[str, Any]]:
-        (x,) = self.batches[batch]
-        rest = self.rest if batch == self.num_batches - 1 else 0
-        return ({name: _padded(values, rest) for name, values in x.items()},)
-
-
-def _padded(features: Any, rest: int) -> Any:
-    if not rest:
-        return features
-    return each(lambda values: np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]), features)
 
 
 def _free(shape: Any) -> Shape:

@@ -12,7 +12,9 @@ from scbch_keras.names import PACKAGE
 
 REGISTERED = {
     **dict.fromkeys(("HashBranch", "ConceptClassifier", "PackBits"), "layers"),
+    "FeatureRows": "feature_rows",
     **dict.fromkeys(("Classification", "Attraction", "Repulsion", "Quantization"), "losses"),
+    "MaskedBranch": "methods.cpah",
     **class_modules(),
 }
 """Every class that `register_keras_serializable` registers, and its module."""

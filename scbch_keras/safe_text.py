@@ -1,10 +1,9 @@
-r"""Text of data and file names, made safe for where it goes: CSV, a terminal, Markdown, HTML. Standard library only.
+r"""Text of data and file names, made safe for CSV, a terminal and Markdown; HTML is the templates'. No dependencies.
 
 Whoever writes a label, an id or a file name must not thereby write a formula, a terminal's command, a link or a tag.
 Control characters, among them those that turn the direction of writing, are written out as escapes (``\x1b``).
 """
 
-import html
 import re
 import unicodedata
 
@@ -59,11 +58,6 @@ def markdown_code(text: object) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
     blank = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{blank}{plain}{blank}{fence}"
-
-
-def html_text(text: object) -> str:
-    """Text for HTML, in quoted attributes too."""
-    return html.escape(visible(str(text), "\t\n\r"))
 
 
 def visible(text: str, kept: str = "") -> str:

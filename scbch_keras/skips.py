@@ -97,6 +97,13 @@ def _finite_rows(values: Tensor) -> Tensor:
     return ops.all(ops.isfinite(ops.reshape(values, (ops.shape(values)[0], -1))), axis=1)
 
 
+def update_finite(mean: Any, value: Tensor, batch: Tensor) -> None:
+    """Count a batch into a mean unless the value is not finite: one bad batch must not blot out an epoch."""
+    finite = ops.isfinite(value)
+    size = ops.cast(ops.shape(batch)[0], "float32")
+    mean.update_state(ops.where(finite, value, 0.0), sample_weight=ops.where(finite, size, 0.0))
+
+
 class SkipWatch(keras.callbacks.Callback):
     """Names the samples that held NaN or inf, and stops a training that learns nothing. `fit` adds it itself.
 

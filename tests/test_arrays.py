@@ -65,6 +65,8 @@ TAKEN = {
     "nothing masked": lambda values: np.ma.masked_array(values, mask=np.zeros(values.shape, bool)),
     "DataFrame": frame,
     "DataFrame of uint64": lambda values: frame(values.astype("uint64")),
+    "DataFrame of nullable numbers": lambda values: frame(values.astype("int64")).astype("Int64"),
+    "DataFrame of Arrow's numbers beside others": lambda values: frame(values).astype({0: "float[pyarrow]"}),
     "Arrow table": arrow,
 }
 

@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 import scbch_keras as sk
+from scbch_keras.labels.scores import Features
 
 
 def rows(n=5, d=12):
@@ -97,6 +98,64 @@ def test_packed_bits_are_numpys(bits):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         sk.HashBranch(**arguments)
+
+
+def adapted(kind, features):
+    layer = sk.FeatureRows(kind)
+    layer.adapt(features)
+    return layer
+
+
+@pytest.mark.parametrize("kind", ["dense", "words"])
+def test_feature_rows_are_those_of_the_posterior(kind):
+    rng = np.random.default_rng(1)
+    features = rng.poisson(1.0, (30, 9)) if kind == "words" else rng.standard_normal((30, 9))
+    features = features.astype("float32")
+    modality, other = ("text", "image") if kind == "words" else ("image", "text")
+    arrays = {modality: features, other: np.ones((30, 2), "float32")}
+    regression = Features(**arrays, item=np.arange(30), block_size=7, text_kind="words")
+    expected = np.concatenate([block for _, block in regression.blocks((modality,))])
+    values = ops.convert_to_numpy(adapted(kind, features)(features))
+    np.testing.assert_allclose(values, 16 * expected, atol=1e-5)
+
+
+def test_a_branch_of_feature_rows_is_saved_with_them(pairs, tmp_path):
+    x, labels = pairs
+    branches = {
+        f"{name}_branch": sk.HashBranch(20, (8,), rows=adapted("dense", x[name]))
+        for name in ("image", "text")
+    }
+    model = sk.SCBCH(20, 8, **branches, neighbors=3)
+    model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    model.fit(x, labels, epochs=1, batch_size=80, verbose=0)
+    before = ops.convert_to_numpy(model.image_branch.rows.statistics)
+    np.testing.assert_allclose(
+        before, (np.sign(x["image"]) * np.abs(x["image"]) ** 0.5).mean(axis=0), atol=1e-5
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for side in ("image", "text"):
+        codes = [getattr(m, f"encode_{side}")(x[side], packed=False, verbose=0) for m in (model, loaded)]
+        np.testing.assert_array_equal(*codes)
+
+
+def test_feature_rows_that_cannot_be_used_are_refused():
+    with pytest.raises(ValueError, match="was not adapted: call its adapt"):
+        sk.HashBranch(8, (4,), rows=sk.FeatureRows("dense"))(rows())
+    with pytest.raises(ValueError, match=r"features must have shape \(n, 12\); got \(5, 13\)"):
+        adapted("dense", rows()).adapt(rows(5, 13))
+    with pytest.raises(ValueError, match=r"hash_branch must have shape \(n, 12\)"):
+        sk.HashBranch(8, (4,), rows=adapted("dense", rows()), name="hash_branch")(rows(5, 13))
+    with pytest.raises(ValueError, match="features"):
+        adapted("words", rows())
+    with pytest.raises(ValueError, match="kind must be one of"):
+        sk.FeatureRows("pixels")
+    with pytest.raises(ValueError, match="scale must be"):
+        sk.FeatureRows("words", 0)
+    with pytest.raises(ValueError, match="rows must be a FeatureRows layer, without a body; got Dense"):
+        sk.HashBranch(8, rows=keras.layers.Dense(3))
+    with pytest.raises(ValueError, match="and a body"):
+        sk.HashBranch(8, body=body(), rows=sk.FeatureRows("dense"))
 
 
 def test_a_body_needs_one_flat_output():

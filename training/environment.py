@@ -85,6 +85,16 @@ def _configured_backend() -> str | None:
     return configured if isinstance(configured, str) else None
 
 
+def peak_memory() -> int | None:
+    """The most bytes that this process has had in memory; None on Windows, which does not tell it so."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(kilobytes) * (1 if platform.system() == "Darwin" else 1024)
+
+
 def versions(backend: str) -> dict[str, str]:
     """Versions of Python and of the installed packages that a result on `backend` depends on."""
     from importlib import metadata  # slow to import, and most commands do without

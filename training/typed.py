@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, ValidationInfo
 
-from scbch_keras.checks import flag, number, share, shown, text, whole, widths
+from scbch_keras.checks import flag, nearest, number, share, shown, text, whole, widths
 
 T = TypeVar("T")
 EXACT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -55,9 +55,8 @@ def _message(kind: Any, error: Any) -> str:
     if error["type"] == "value_error":  # of one of the checks, which names the field itself
         return ".".join([*map(str, error["loc"][:-1]), str(error["ctx"]["error"])])
     if error["type"] == "unexpected_keyword_argument" and len(error["loc"]) == 1:
-        return (
-            f"unknown setting {name!r}; known are {', '.join(sorted(field.name for field in fields(kind)))}"
-        )
+        known = sorted(field.name for field in fields(kind))
+        return f"unknown setting {name!r}; known are {', '.join(known)}{nearest(name, known)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"the field {name!r} is missing"
     if error["type"] in ("unexpected_keyword_argument", "json_invalid"):

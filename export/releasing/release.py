@@ -5,7 +5,7 @@ import os
 import shutil
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def release(
     min_map: float | None = None,
     max_map_loss: float | None = 0.0,
     tolerance: float = 1e-5,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Release:
     """Export, verify and publish a trained model as `<folder>/<version>`, and point `<folder>/latest` at it.
 
@@ -106,6 +107,7 @@ def release(
             where the model's code is that close to zero; the manifest says how many do. A release
             computes in float32: a model that computes in half precision, or in TF32 on a GPU, rounds its own
             codes more coarsely and needs more than the default.
+        progress: called with the name of each step as it begins.
 
     Returns:
         The release that was published, and what was measured of it.
@@ -142,13 +144,16 @@ def release(
         staging = files.hidden_sibling(target)
         try:
             staging.mkdir()
+            progress("Saving the model")
             model.save(staging / manifests.MODEL)
             if text is not None:
                 text.save(staging / manifests.TEXT_PIPELINE)
             if image is not None:
                 image.save(staging)
+            progress("Writing the encoders with TensorFlow")
             _build(staging, formats, name, version)
             if quantize:
+                progress("Quantizing")
                 run_module(
                     "scbch_keras.export.graphs.quantize",
                     [str(staging), "--precisions", *quantize],
@@ -160,6 +165,7 @@ def release(
             layouts.write_onnx_clients(staging, manifest)
             manifest["files"] = manifests.describe_files(staging)
             manifests.write(staging, manifest)
+            progress("Comparing codes in a fresh process")
             answer = _verified(model, staging, criteria, tolerance, text, image)
             validation = judge(staging, (), answer, criteria)
             for form, lost in answer["losses"].items():
@@ -170,6 +176,7 @@ def release(
                 "verification": {"seed": SEED, "tolerance": tolerance, "encoders": answer["encoders"]},
             }
             manifest["validation"] = record(validation, criteria, {**answer, "encoders": {}})
+            progress("Publishing")
             manifest = _finish(target, manifest, validation)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)

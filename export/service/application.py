@@ -17,7 +17,7 @@ from scbch_keras.export.service import open_inference, search_page, static_files
 from scbch_keras.export.service.answers import REFUSALS, check_json, gone, limited, refused
 from scbch_keras.export.service.bodies import Bodies
 from scbch_keras.export.service.catalogue import Catalogue
-from scbch_keras.export.service.inputs import READERS, read_inputs
+from scbch_keras.export.service.inputs import READERS, Inputs, words
 from scbch_keras.export.service.limits import Limits
 from scbch_keras.export.service.metrics import Metrics
 from scbch_keras.export.service.work import Work
@@ -36,6 +36,7 @@ def application(
     codes: str | Path | None = None,
     limits: Limits | None = None,
     catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
+    candidates: Sequence[str] = (),
 ) -> FastAPI:
     """The application, to be run by an ASGI server; `server.run` guards its connections too.
 
@@ -45,6 +46,7 @@ def application(
         limits: None for the defaults.
         catalogue: names of the codes (n) -> what is known of them. With it there is a search page at /, and requests
             are answered only if they were sent to this computer by one of its own names.
+        candidates: for that page, ids that a store may have, of which it lists none itself.
 
     Raises ValueError or FileNotFoundError as `HashEncoder` and `open_index` do, and for codes of another model.
     """
@@ -109,7 +111,7 @@ def application(
     app.include_router(open_inference.router(work, infer))
     app.include_router(static_files.router())
     if catalogue is not None:
-        app.include_router(search_page.router(work, catalogue, bodies))
+        app.include_router(search_page.router(work, catalogue, bodies, candidates))
         # A page of another site must not read pictures from here under a name of its own for this computer.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)
     for error in REFUSALS:
@@ -119,20 +121,20 @@ def application(
     return app
 
 
-async def _encode(work: Work, body: bytes) -> Response:
-    inputs = await work.read(read_inputs, body, work.shapes, work.limits, False)
+async def _encode(work: Work, body: Sequence[bytes]) -> Response:
+    inputs: Inputs = await work.read("inputs", body, False)
     codes = await work.encode(inputs.kind, inputs.rows)
     answer = {"bits": work.encoder.bits, "codes": [row.tobytes().hex() for row in codes]}
-    return JSONResponse(answer | await work.words(inputs))
+    return JSONResponse(answer | words(inputs))
 
 
-async def _search(work: Work, body: bytes) -> Response:
+async def _search(work: Work, body: Sequence[bytes]) -> Response:
     assert work.index is not None  # noqa: S101
-    inputs = await work.read(read_inputs, body, work.shapes, work.limits, True)
+    inputs: Inputs = await work.read("inputs", body, True)
     codes = await work.encode(inputs.kind, inputs.rows)
-    words = await work.words(inputs)
-    results = await work.results(work.index, codes, inputs.k, words.get("known_words"))
-    more = "".join(f',"{key}":{json.dumps(value)}' for key, value in words.items())
+    found = words(inputs)
+    results = await work.results(work.index, codes, inputs.k, found.get("known_words"))
+    more = "".join(f',"{key}":{json.dumps(value)}' for key, value in found.items())
     return Response(f'{{"results":[{",".join(results)}]{more}}}', media_type="application/json")
 
 

@@ -30,8 +30,8 @@ class Bodies:
         self._limits, self._held, self._gauge = limits, 0, metrics.buffered
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a request; it counts as held until the context is left.
+    async def read(self, request: Request) -> AsyncIterator[list[bytes]]:
+        """The body of a request in parts, not joined as that takes time; it counts as held until the context is left.
 
         Raises:
             RefusedError: too many bytes (413), too slow (408), or a Content-Length that is none (400).
@@ -68,9 +68,7 @@ class Bodies:
                 if not is_whole:
                     await _drain(request)
                 raise self._too_long()
-            body = b"".join(parts)
-            parts.clear()
-            yield body
+            yield parts
         finally:
             self._hold(-reserved, force=True)
 

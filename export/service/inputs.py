@@ -19,6 +19,14 @@ Shape = Sequence[int | None]
 """Of a row; None for any size."""
 
 
+@dataclass(frozen=True)
+class CountedText:
+    """A text parted into words. counts: of those that the model knows, by column. unknown: the others, each once."""
+
+    counts: dict[int, int]
+    unknown: list[str]
+
+
 class PictureFile(bytes):
     """A picture file whose header was read."""
 
@@ -151,15 +159,8 @@ class PixelBudget:
         return file
 
 
-TEXT_COST = 256
-"""Characters of a text that count as a row."""
 PICTURE_COST = 2**16
 """Pixels of a picture that count as a row."""
-
-
-def text_cost(text: str) -> int:
-    """Rows that a text counts as."""
-    return 1 + len(text) // TEXT_COST
 
 
 def picture_cost(file: PictureFile) -> int:
@@ -168,12 +169,12 @@ def picture_cost(file: PictureFile) -> int:
 
 
 def row_cost(row: Any) -> int:
-    """Rows that a row of features counts as."""
+    """Rows that a row of features, or of counts of words, counts as."""
     return 1
 
 
 COSTS: dict[str, Callable[[Any], int]] = {
-    "texts": text_cost,
+    "texts": row_cost,
     "pictures": picture_cost,
     "text_features": row_cost,
     "image_features": row_cost,
@@ -198,10 +199,16 @@ class Inputs:
     rows: Any
     k: int = 10
 
-    @property
-    def costs(self) -> list[int]:
-        """Rows that each row counts as."""
-        return [COSTS[self.kind](row) for row in self.rows]
+
+def words(inputs: Inputs) -> dict[str, Any]:
+    """Of texts: how many words of each the model knows, and which it does not; else nothing."""
+    if inputs.kind != "texts":
+        return {}
+    texts: list[CountedText] = inputs.rows
+    return {
+        "known_words": [len(text.counts) for text in texts],
+        "unknown_words": [text.unknown for text in texts],
+    }
 
 
 def read_inputs(body: bytes, shapes: Mapping[str, Shape], limits: Limits, is_search: bool) -> Inputs:

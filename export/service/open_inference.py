@@ -4,7 +4,7 @@ A model for each kind of input: NAME_image and NAME_text take features, NAME_str
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import scbch_keras
 from scbch_keras.checks import shown
 from scbch_keras.export.service.inputs import MODALITIES
 from scbch_keras.export.service.limits import InputError
-from scbch_keras.export.service.tensors import DATATYPES, Head, input_rows, read_head
+from scbch_keras.export.service.tensors import DATATYPES, TensorRequest
 from scbch_keras.export.service.work import Work
 
 _KINDS = {
@@ -85,44 +85,38 @@ def _is_taken(work: Work, kind: str) -> bool:
     return bool(kind)
 
 
-async def infer(work: Work, name: str, body: bytes, header: str | None) -> Response:
+async def infer(work: Work, name: str, body: Sequence[bytes], header: str | None) -> Response:
     """An inference request -> its answer. header: Inference-Header-Content-Length, of one with binary tensors."""
     chosen = model(work, name)
-    head = await work.read(read_head, body, header)
-    requested = _requested_outputs(chosen, head)
-    rows = await work.read(
-        lambda _, *arguments: input_rows(*arguments),
-        body,
-        head,
-        chosen.input,
-        chosen.datatype,
-        chosen.shape,
-        work.limits,
-        chosen.kind,
+    request: TensorRequest = await work.read(
+        "tensors", body, header, chosen.kind, chosen.input, chosen.datatype, chosen.shape
     )
+    requested = _requested_outputs(chosen, request)
     tensors: dict[str, NDArray[Any]] = {}
     for output in requested:
         if output == "known_words":
-            tensors[output] = np.array(await work.known_words(list(rows)), np.int32)
+            tensors[output] = np.array([len(text.counts) for text in request.rows], np.int32)
         else:
-            tensors[output] = await work.encode(chosen.kind, rows, packed=output == "packed_codes")
-    return await work.read(lambda _: _answer(work, chosen, head, requested, tensors), body)
+            tensors[output] = await work.encode(chosen.kind, request.rows, packed=output == "packed_codes")
+    return await work.in_thread(_answer, work, chosen, request.id, requested, tensors)
 
 
-def _requested_outputs(chosen: Model, head: Head) -> dict[str, bool]:
+def _requested_outputs(chosen: Model, request: TensorRequest) -> dict[str, bool]:
     """Names of outputs -> whether in binary; all of the model where the request names none."""
-    if not head.outputs:
-        return dict.fromkeys(chosen.outputs, head.binary_output)
-    for place, name in enumerate(head.outputs):
+    if not request.outputs:
+        return dict.fromkeys(chosen.outputs, request.binary_output)
+    for place, name in enumerate(request.outputs):
         if name not in chosen.outputs:
             raise InputError(
                 f"outputs.{place}.name: expected one of {', '.join(chosen.outputs)}, got {shown(name)}"
             )
-    return {name: head.binary_output if binary is None else binary for name, binary in head.outputs.items()}
+    return {
+        name: request.binary_output if binary is None else binary for name, binary in request.outputs.items()
+    }
 
 
 def _answer(
-    work: Work, chosen: Model, head: Head, requested: dict[str, bool], tensors: dict[str, NDArray[Any]]
+    work: Work, chosen: Model, id: str | None, requested: dict[str, bool], tensors: dict[str, NDArray[Any]]
 ) -> Response:
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
@@ -139,7 +133,7 @@ def _answer(
             entry["data"] = tensor.ravel().tolist()
         described.append(entry)
     answer = {"model_name": chosen.name, "model_version": str(work.source.version), "outputs": described}
-    content = json.dumps(({} if head.id is None else {"id": head.id}) | answer).encode()
+    content = json.dumps(({} if id is None else {"id": id}) | answer).encode()
     if not binary:
         return Response(content, media_type="application/json")
     headers = {"Inference-Header-Content-Length": str(len(content))}

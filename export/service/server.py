@@ -27,6 +27,7 @@ def run(
     port: int = 8000,
     limits: Limits | None = None,
     catalogue: Callable[[Sequence[str]], Catalogue] | None = None,
+    candidates: Sequence[str] = (),
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that were taken are answered first, for 30 seconds at most.
@@ -38,6 +39,7 @@ def run(
         port: to listen at, 0 for any that is free.
         limits: None for the defaults.
         catalogue: of the search page, as in `application`.
+        candidates: as in `application`.
         ready: called with the address once requests are answered.
 
     Raises ValueError for a port that cannot be listened at, and as `application` does.
@@ -46,7 +48,7 @@ def run(
     # Python's threads that check bodies let the event loop go on after this.
     sys.setswitchinterval(_SWITCH_SECONDS)
     config = uvicorn.Config(
-        application(release, codes, limits, catalogue),
+        application(release, codes, limits, catalogue, candidates),
         host=host,
         port=port,
         http=guarded(limits),

@@ -49,6 +49,25 @@ class Head:
     binary_output: bool = False
 
 
+@dataclass
+class TensorRequest:
+    """What a request holds: `id`, `outputs` and `binary_output` as `Head`; `rows` as the encoder takes them."""
+
+    id: str | None
+    outputs: dict[str, bool | None]
+    binary_output: bool
+    rows: Any
+
+
+def read_tensors(
+    body: bytes, header: str | None, kind: str, limits: Limits, name: str, datatype: str, shape: Shape
+) -> TensorRequest:
+    """A request's body for a model, whose one input has that name, datatype and shape. Raises InputError."""
+    head = read_head(body, header)
+    rows = input_rows(head, name, datatype, shape, limits, kind)
+    return TensorRequest(head.id, head.outputs, head.binary_output, rows)
+
+
 def read_head(body: bytes, header: str | None) -> Head:
     """A request's body; header: length of its JSON, after which the binary tensors come, or None for all.
 

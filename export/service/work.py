@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from scbch_keras.export.format.encoder_inputs import encoder_inputs
 from scbch_keras.export.format.source import Source
-from scbch_keras.export.service.batching import Batcher, pieces
+from scbch_keras.export.service.batching import Batcher
 from scbch_keras.export.service.bodies import SMALL
-from scbch_keras.export.service.inputs import COSTS, MODALITIES, Inputs, Shape
-from scbch_keras.export.service.limits import InputError, Limits, OverloadedError
+from scbch_keras.export.service.inputs import COSTS, MODALITIES, CountedText, Shape
+from scbch_keras.export.service.limits import Limits, OverloadedError
 from scbch_keras.export.service.metrics import Metrics
+from scbch_keras.export.service.reading import Reader, ReadingProcess
 from scbch_keras.export.serving.codes_file import open_index, shown_path
 from scbch_keras.export.serving.encoder import HashEncoder
 from scbch_keras.export.serving.index import HammingIndex
 from scbch_keras.export.stores.index import StoredIndex
 
 _LOG = logging.getLogger("uvicorn.error")
-_INLINE = 2**12
+_INLINE = 2**10
 """Bytes of a body that is read faster than a thread is started on it."""
 _PIECE = 16
 """Rows that one thread works at before others get their turn."""
@@ -60,7 +61,7 @@ class Work:
                 )
             # Once: a store may count for long.
             self.indexed = len(self.index)
-        self.shapes: dict[str, Shape] = {}
+        shapes: dict[str, Shape] = {}
         for modality in ("image", "text"):
             inputs = encoder_inputs(self.encoder.manifest, modality)
             if list(inputs) != [modality]:
@@ -68,32 +69,52 @@ class Work:
                     f"{release}: its {modality} encoder has the inputs {', '.join(inputs)}, for which the service "
                     "has no request; serve it by TensorFlow Serving, Triton or KServe, or call HashEncoder"
                 )
-            self.shapes[modality] = inputs[modality]["shape"][1:]
-        for modality, shape in self.shapes.items():
+            shapes[modality] = inputs[modality]["shape"][1:]
+        for modality, shape in shapes.items():
             sizes = [size for size in shape if size is not None]
             if len(sizes) == len(
                 shape
             ):  # the first run allocates, which is not for the first client to wait for
                 getattr(self.encoder, modality)(np.zeros((1, *sizes), np.float32))
+        self.reader = Reader(
+            str(self.source),
+            shapes,
+            self.encoder.pipeline,
+            self.encoder.picture_size is not None,
+            limits,
+        )
         # Large bodies are read one at a time, apart from the others.
+        self._reading = ReadingProcess(self.reader)
         self._large = ThreadPoolExecutor(1, "large")
         self._small = ThreadPoolExecutor(os.cpu_count() or 1, "small")
         self._encoding = ThreadPoolExecutor(2 * len(COSTS), "encode")
         self._batchers = {
             (kind, packed): Batcher(
-                kind, self._encode_function(modality, packed), COSTS[kind], limits, metrics, self._encoding
+                kind,
+                self._encode_function(kind, modality, packed),
+                COSTS[kind],
+                limits,
+                metrics,
+                self._encoding,
             )
             for kind, modality in MODALITIES.items()
             for packed in (True, False)
         }
         self._workers: list[asyncio.Task[None]] = []
 
-    def _encode_function(self, modality: str, packed: bool) -> Callable[[Any], NDArray[Any]]:
-        encode = getattr(self.encoder, modality)
-        return lambda rows: encode(rows, batch_size=self.limits.max_batch, packed=packed)
+    def _encode_function(self, kind: str, modality: str, packed: bool) -> Callable[[Any], NDArray[Any]]:
+        encode, pipeline = getattr(self.encoder, modality), self.encoder.pipeline
+
+        def features(texts: list[CountedText]) -> NDArray[Any]:
+            assert pipeline is not None  # noqa: S101
+            return pipeline.weighted((text.counts for text in texts), len(texts))
+
+        prepared = features if kind == "texts" else lambda rows: rows
+        return lambda rows: encode(prepared(rows), batch_size=self.limits.max_batch, packed=packed)
 
     def start(self) -> None:
         """Let the batchers work."""
+        self._reading.start()
         self._workers = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
 
     def stop(self) -> None:
@@ -102,50 +123,29 @@ class Work:
             worker.cancel()
         for pool in (self._large, self._small, self._encoding):
             pool.shutdown(cancel_futures=True)
+        self._reading.close()
 
     def ready(self) -> bool:
         """Whether every batcher is at work."""
         return bool(self._workers) and not any(worker.done() for worker in self._workers)
 
     def check_kind(self, kind: str) -> None:
-        """Refuse a kind of input that the release does not take, before it waits for a batch."""
-        if kind == "texts" and not self.encoder.takes_strings:
-            raise InputError(f"{kind}: the release {self.source} takes no strings; send text_features")
-        if kind == "pictures" and self.encoder.picture_size is None:
-            raise InputError(f"{kind}: the release {self.source} takes no pictures; send image_features")
+        """As `Reader.check_kind`."""
+        self.reader.check_kind(kind)
 
-    async def read(self, function: Callable[..., Result], body: bytes, *arguments: Any) -> Result:
-        """`function(body, *arguments)`, in a thread where that may take longer than a moment."""
-        if len(body) <= _INLINE and b"pictures" not in body:
-            return function(body, *arguments)
-        return await self._in_thread(
-            self._small if len(body) <= SMALL else self._large, function, body, *arguments
-        )
+    async def read(self, method: str, body: Sequence[bytes], *arguments: Any) -> Any:
+        """The reader's `method(body, *arguments)`, elsewhere where that may take longer than a moment."""
+        size = sum(map(len, body))
+        if size > SMALL:
+            return await self._in_thread(self._large, self._reading.read, method, body, *arguments)
+        content, read = b"".join(body), getattr(self.reader, method)
+        if size <= _INLINE and b"pictures" not in content:
+            return read(content, *arguments)
+        return await self._in_thread(self._small, read, content, *arguments)
 
     async def encode(self, kind: str, rows: Any, packed: bool = True) -> NDArray[Any]:
         """Rows -> packed codes, or codes. Raises InputError and OverloadedError."""
-        self.check_kind(kind)
         return await self._batchers[kind, packed](rows)
-
-    async def known_words(self, texts: list[str]) -> list[int]:
-        """How many different words of each text the model knows."""
-        parts = await self._by_pieces(texts, lambda rows: self.encoder.known_words(rows).tolist())
-        return [count for part in parts for count in part]
-
-    async def unknown_words(self, texts: list[str]) -> list[list[str]]:
-        """The words of each text that the model does not know."""
-        return [words for part in await self._by_pieces(texts, self.encoder.unknown_words) for words in part]
-
-    async def _by_pieces(self, texts: list[str], function: Callable[[list[str]], Result]) -> list[Result]:
-        costs = [COSTS["texts"](text) for text in texts]
-        return [await self._in_thread(self._small, function, texts[piece]) for piece in pieces(costs, _PIECE)]
-
-    async def words(self, inputs: Inputs) -> dict[str, Any]:
-        """Of texts: how many words of each the model knows, and which it does not; else nothing."""
-        if inputs.kind != "texts":
-            return {}
-        known = await self.known_words(inputs.rows)
-        return {"known_words": known, "unknown_words": await self.unknown_words(inputs.rows)}
 
     async def results(
         self, index: HammingIndex | StoredIndex, codes: NDArray[Any], k: int, known: list[int] | None
@@ -185,12 +185,12 @@ class Work:
         return rows if known is None else [row if n else "[]" for row, n in zip(rows, known, strict=True)]
 
     def row_names(self) -> list[str]:
-        """The name of each code in the order of the index: its id, or its row where it has none."""
+        """The name of each code in the order of the index: its id, or its row where it has none. A store lists none."""
         if self.names is not None:
             return self.names
-        if isinstance(self.index, StoredIndex):
-            raise ValueError("a search page needs codes in a file: a store does not list its ids")
-        return [] if self.index is None else [str(id) for id in self.index.ids.tolist()]
+        if isinstance(self.index, HammingIndex):
+            return [str(id) for id in self.index.ids.tolist()]
+        return []
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """`function(*arguments)`, off the event loop."""

@@ -88,6 +88,8 @@ class HashEncoder:
         def session(content: bytes) -> Any:
             options = runtime.SessionOptions()
             options.intra_op_num_threads = threads or 0
+            # Its threads would wait for the next call by using up a processor, which others need.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             return runtime.InferenceSession(content, options, providers=list(providers))
 
         # `latest` is followed once: it may move while the files are being read.
@@ -195,6 +197,11 @@ class HashEncoder:
         starts = range(0, max(len(strings), 1), size)
         codes = [encoder.encode(pipeline(strings[at : at + size]), size, packed) for at in starts]
         return np.concatenate(codes)
+
+    @property
+    def pipeline(self) -> TextPipeline | None:
+        """What makes features of strings; None where `text` takes none."""
+        return self._pipeline
 
     @property
     def takes_strings(self) -> bool:

@@ -14,6 +14,8 @@ from scbch_keras.export.stores.base import Condition, Description, Kind, Rows, S
 from scbch_keras.ids import Ids, check_distinct, checked_ids, empty_results, not_in_index
 
 _MAX_BYTES = 1024
+_AT_ONCE = 8192
+"""Ids that are looked for together."""
 _INT64 = np.iinfo(np.int64)
 
 
@@ -57,6 +59,30 @@ class StoredIndex:
     def place(self) -> str:
         """URL and table, without user and password."""
         return self._store.place
+
+    @property
+    def id_kind(self) -> Kind:
+        """Whether ids are integers or strings; strings where there is no table yet."""
+        description = self._described()
+        return "strings" if description is None else description.ids
+
+    def present(self, ids: ArrayLike) -> list[int | str]:
+        """Those of the ids that are in the table, in their order; they are of its kind.
+
+        Raises:
+            ValueError: ids that are none, or of another kind.
+            ConnectionError: the store does not answer.
+        """
+        checked = _checked_ids("ids", ids).tolist() if len(ids) else []  # type: ignore[arg-type]
+        description = self._described()
+        if description is None or not checked:
+            return []
+        there: set[int | str] = set()
+        for start in range(0, len(checked), _AT_ONCE):
+            part = checked[start : start + _AT_ONCE]
+            self._check_kind("ids", "strings" if isinstance(part[0], str) else "integers", description.ids)
+            there |= self._store.present(description, part)
+        return [id for id in checked if id in there]
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,8 @@ Each module has `train_step(model, *args)`, which has the signature of the Keras
 backend; `JIT` and `JIT_PREDICT`, whether compiling the step and the encoders pays there; `check_devices(model)`,
 which raises RuntimeError where several devices or processes would train something else than the model;
 `batch_multiple()`, of which every batch must be a multiple; `has_accelerator()`; `passing_over(logs)`, a train function
-that takes a batch and changes nothing; and, where several processes can train one model, `processes`.
+that takes a batch and changes nothing; `products()`, a context in which the branches compute; and, where several
+processes can train one model, `processes`.
 """
 
 from importlib import import_module
@@ -23,6 +24,7 @@ _module = import_module(f"{__name__}.{keras.backend.backend()}")
 JIT: bool = _module.JIT
 JIT_PREDICT: bool = _module.JIT_PREDICT
 train_step = _module.train_step
+products: Any = _module.products
 check_devices = _module.check_devices
 batch_multiple = _module.batch_multiple
 has_accelerator = _module.has_accelerator

@@ -1,5 +1,6 @@
 """The gradient step on TensorFlow."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from scbch_keras.backend.undistributed import refuse_distribution
 JIT = True
 # XLA compiles anew for every number of rows, which takes seconds; the step has two such numbers at most.
 JIT_PREDICT = False
+products = nullcontext
 
 
 def train_step(model: Any, data: Any) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import keras
 import torch
 
 from scbch_keras.backend import processes
+from scbch_keras.backend.torch_products import QuickProducts
 from scbch_keras.backend.undistributed import refuse_distribution
 
 # torch.compile recompiles often and gains little on this step.
 JIT = False
 JIT_PREDICT = False
+products = QuickProducts
 
 
 def train_step(model: Any, data: Any) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def train_step(model: Any, data: Any) -> dict[str, Any]:
         gradients = [weight.value.grad for weight in weights]
         if together:
             processes.average(gradients)
-        finite = bool(torch.isfinite(loss)) and _all_finite(gradients)
+        finite = _all_finite([loss, *gradients])
         if finite and _fuses(optimizer, weights, gradients):
             _fused_adam(optimizer, weights, gradients, model.l2)
         elif finite or model.optimizer_skips:
@@ -47,13 +49,14 @@ def train_step(model: Any, data: Any) -> dict[str, Any]:
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
-def _all_finite(gradients: list[Any]) -> bool:
-    gradients = [gradient for gradient in gradients if gradient is not None]
-    # A sum is finite only if all that it adds is, and is there long before a mask or a largest magnitude.
-    if bool(torch.isfinite(torch.stack([gradient.sum() for gradient in gradients])).all()):
+def _all_finite(tensors: list[Any]) -> bool:
+    tensors = [values for values in tensors if values is not None]
+    # A sum is finite only if all that it adds is, and is there long before a mask or a largest magnitude. It is read
+    # once: a read waits for the device.
+    if bool(torch.isfinite(torch.stack([values.sum() for values in tensors])).all()):
         return True
-    # Finite gradients may add up to more than their type holds.
-    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+    # Finite values may add up to more than their type holds.
+    return all(bool(torch.isfinite(values).all()) for values in tensors)
 
 
 def _fuses(optimizer: Any, weights: list[Any], gradients: list[Any]) -> bool:
@@ -81,16 +84,20 @@ def _fused_adam(optimizer: Any, weights: list[Any], gradients: list[Any], l2: fl
     """
     step = int(optimizer.iterations.value) + 1
     index = [optimizer._get_variable_index(weight) for weight in weights]
-    device = gradients[0].device
+    rate = optimizer.learning_rate
+    rate = (
+        rate.value if isinstance(rate, keras.Variable) else rate
+    )  # on the device: reading it waits for that
+    steps = [torch.tensor(float(step), device=gradients[0].device)] * len(weights)
     torch._fused_adam_(
         [weight.value for weight in weights],
         gradients,
         [optimizer._momentums[i].value for i in index],
         [optimizer._velocities[i].value for i in index],
         [],
-        [torch.tensor(float(step), device=device) for _ in weights],
+        steps,
         amsgrad=False,
-        lr=float(optimizer.learning_rate),
+        lr=rate if torch.is_tensor(rate) else float(rate),
         beta1=optimizer.beta_1,
         beta2=optimizer.beta_2,
         weight_decay=l2,

@@ -273,7 +273,7 @@ class LabelAudit:
         """
         return frame_of(self, threshold)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         return html_of(self)
 
     def score(self, clean_labels: NDArray[Any]) -> AuditScore:

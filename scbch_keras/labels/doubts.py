@@ -1,11 +1,11 @@
 """The doubts of an audit one by one, as a table of pandas and as one of a notebook. Standard library and numpy only."""
 
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-
-from scbch_keras.safe_text import html_text
 
 if TYPE_CHECKING:
     from scbch_keras.labels.audit import LabelAudit
@@ -61,21 +61,19 @@ def frame_of(audit: "LabelAudit", threshold: float) -> Any:
     return pd.DataFrame(columns, index=pd.Index([sample.id for sample in samples], name="id"))
 
 
-def html_of(audit: "LabelAudit", threshold: float = 0.5) -> str:
-    """A table of the first `SHOWN` doubts; text of the data is escaped."""
-    wrong, missing = int(audit.contradicted(threshold).sum()), int(audit.suggested(threshold).sum())
-    rows = []
-    for _, doubt in zip(range(SHOWN), doubts_of(audit, threshold), strict=False):
-        tag, words = ("del", "given, doubted") if doubt.kind == "given" else ("ins", "missing")
-        cells = (
-            html_text(doubt.id),
-            f"<{tag}>{html_text(doubt.label)}</{tag}>",
-            words,
-            f"{doubt.evidence:.2f}",
+def html_of(audit: "LabelAudit", threshold: float = 0.5) -> str | None:
+    """A table of the first `SHOWN` doubts, as a notebook shows it; None where Jinja2 is not installed."""
+    try:
+        from scbch_keras.templates import html_templates
+    except ImportError:
+        return None
+    return (
+        html_templates(Path(__file__).parent / "templates")
+        .get_template("doubts.html")
+        .render(
+            samples=len(audit),
+            wrong=int(audit.contradicted(threshold).sum()),
+            missing=int(audit.suggested(threshold).sum()),
+            doubts=list(islice(doubts_of(audit, threshold), SHOWN)),
         )
-        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("id", "label", "doubt", "speaks for it"))
-    caption = f"{len(audit):,} samples; {wrong:,} given labels doubted, {missing:,} probably missing"
-    more = f"<p>and {wrong + missing - SHOWN:,} more doubts</p>" if wrong + missing > SHOWN else ""
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    )

@@ -1,6 +1,6 @@
 """Leave-one-out ridge regression of labels on the features of two modalities, in blocks. numpy and scipy only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -125,6 +125,19 @@ def _equal_sizes(item: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield start[count == size, None] + np.arange(size)
 
 
+def row_statistics(blocks: Iterable[NDArray[Any]], kind: TextKind) -> NDArray[np.float64]:
+    """Of rows (n, d), block by block: (d,), the mean of their signed roots, or inverse document frequencies of words.
+
+    That of a word is log((1 + n) / (1 + rows that have it)) + 1.
+    """
+    total: Any = 0.0
+    number = 0
+    for block in blocks:
+        total = total + ((block > 0) if kind == "words" else _signed_root(block)).sum(axis=0)
+        number += len(block)
+    return np.log((1 + number) / (1 + total)) + 1 if kind == "words" else total / number
+
+
 class Features:
     """Rows of both modalities as the regression takes them, a block at a time."""
 
@@ -143,17 +156,10 @@ class Features:
         ends = np.flatnonzero(np.diff(item[self.order], append=-1)) + 1
         targets = np.arange(block_size, len(image) + block_size, block_size)
         self.cuts = np.unique(ends[np.minimum(np.searchsorted(ends, targets), len(ends) - 1)])
-        total, of_text = np.zeros(image.shape[1]), np.zeros(text.shape[1])
-        for rows in self._rows():
-            total += _signed_root(image[rows]).sum(axis=0)
-            if text_kind == "dense":
-                of_text += _signed_root(text[rows]).sum(axis=0)
-            else:
-                of_text += (text[rows] > 0).sum(axis=0)
         # By words that are the same in all rows, a row is predicted by the mean of the others: its own label, turned.
         self.text_varies = any((text[rows] != text[0]).any() for rows in self._rows())
-        self.mean, self.text_mean = total / len(image), of_text / len(text)
-        self.inverse_frequency = np.log((1 + len(text)) / (1 + of_text)) + 1 if text_kind == "words" else None
+        self.image_statistics = row_statistics((image[rows] for rows in self._rows()), "dense")
+        self.text_statistics = row_statistics((text[rows] for rows in self._rows()), text_kind)
 
     def shape(self, modalities: Modalities) -> tuple[int, int]:
         return len(self.image), sum(getattr(self, name).shape[1] for name in modalities)
@@ -165,14 +171,14 @@ class Features:
             yield rows, np.concatenate(sides, axis=1).astype(np.float32)
 
     def _image(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _unit(_signed_root(self.image[rows]) - self.mean)
+        return _unit(_signed_root(self.image[rows]) - self.image_statistics)
 
     def _text(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         if not self.text_varies:
             return np.zeros((len(rows), self.text.shape[1]))
-        if self.inverse_frequency is None:
-            return _unit(_signed_root(self.text[rows]) - self.text_mean)
-        return _unit(np.asarray(self.text[rows], np.float64) * self.inverse_frequency)
+        if self.text_kind == "dense":
+            return _unit(_signed_root(self.text[rows]) - self.text_statistics)
+        return _unit(np.asarray(self.text[rows], np.float64) * self.text_statistics)
 
     def _rows(self) -> Iterator[NDArray[np.int64]]:
         yield from np.split(self.order, self.cuts[:-1])

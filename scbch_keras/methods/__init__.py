@@ -76,6 +76,9 @@ VARIANTS: dict[str, Variant] = {
     "dhrl": Variant("DHRL", "dhrl", change="without its transformer"),
     "djsrh": Variant("DJSRH", "djsrh"),
     "dgcpn": Variant("DGCPN", "dgcpn"),
+    "cpah": Variant("CPAH", "cpah", change="after a third party's code"),
+    "cirh": Variant("CIRH", "cirh"),
+    "mian": Variant("MIAN", "mian"),
     "graded-attraction": _scbch(change="attraction by R", attraction_by="similarity"),
     "posterior-graded-attraction": _scbch(
         "SCBCH on posterior labels", "attraction by R", labels="posterior", attraction_by="similarity"

@@ -42,6 +42,16 @@ def lowered(scores: Tensor, margin: float, shift: float) -> Tensor:
     return ops.where(scores >= threshold, scores, scores - shift)
 
 
+def label_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    """(n,): the binary cross-entropy of logits (n, C) and labels (n, C), summed over the labels."""
+    return ops.sum(ops.softplus(logits) - labels * logits, axis=1)
+
+
+def squared_distance(values: Tensor, others: Tensor) -> Tensor:
+    """(n,): the squared differences of (n, d) and (n, d), summed over the columns."""
+    return ops.sum(ops.square(values - others), axis=1)
+
+
 def weights(rows: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Weights (n,) of the rows, and their logarithms."""
     weight = ops.ones_like(rows[:, 0]) if sample_weight is None else ops.cast(sample_weight, "float32")

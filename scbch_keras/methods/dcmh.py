@@ -1,7 +1,7 @@
 """Deep Cross-Modal Hashing: its class and the terms of its loss."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -11,7 +11,7 @@ from scbch_keras.checks import number
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.methods.batch_terms import shares_label, weights
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -34,34 +34,27 @@ class DCMH(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         gamma: float >= 0, weight of quantization.
         eta: float >= 0, weight of bit balance. The authors' 1 needs their many steps: in a few hundred, the balance
             draws the codes to 0 before the likelihood has grown, and nothing is learned; 0.01 does not.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: gamma or eta out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         gamma: float = 1.0,
         eta: float = 1.0,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        gamma = number("gamma", gamma, 0)
-        eta = number("eta", eta, 0)
         names = ("likelihood", "quantization", "balance")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.gamma = gamma
-        self.eta = eta
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.gamma = number("gamma", gamma, 0)
+        self.eta = number("eta", eta, 0)
 
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool

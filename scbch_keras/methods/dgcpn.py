@@ -1,7 +1,7 @@
 """DGCPN: codes that reproduce the affinity of the whole training set's frozen features, by neighbours shared."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -15,8 +15,9 @@ from scbch_keras.data import ROWS_AT_ONCE, LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.losses import own_pairs
+from scbch_keras.methods.whole_set import affinity, features_of, unit_rows
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 from scbch_keras.sample_state import sample_rows, sample_variable
 
 
@@ -48,18 +49,17 @@ class DGCPN(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels; not read.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         text_share: float in [0, 1], the texts' share of the affinity.
         coherence_share: float in [0, 1], share of the shared neighbours in T.
         neighbor_share: float in (0, 1], k as a share of the training set.
         pull: float >= 0, what a pair's own cosine is drawn to; above 1 it is drawn together whatever it is.
         graph_weight: float >= 0, weight of the differences from T.
         consistency_weight: float >= 0, weight of the differences between the three cosines.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: text_share, coherence_share, neighbor_share, pull, graph_weight or consistency_weight out of
+            range.
     """
 
     COMPARES_FEATURES = True
@@ -68,31 +68,22 @@ class DGCPN(CrossModalHashing):
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         text_share: float = 0.01,
         coherence_share: float = 0.3,
         neighbor_share: float = 0.4,
         pull: float = 1.5,
         graph_weight: float = 1.0,
         consistency_weight: float = 1.0,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        text_share = share("text_share", text_share)
-        coherence_share = share("coherence_share", coherence_share)
-        neighbor_share = share("neighbor_share", neighbor_share, above=True)
-        pull = number("pull", pull, 0)
-        graph_weight = number("graph_weight", graph_weight, 0)
-        consistency_weight = number("consistency_weight", consistency_weight, 0)
         names = ("pair", "graph", "consistency")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.text_share = text_share
-        self.coherence_share = coherence_share
-        self.neighbor_share = neighbor_share
-        self.pull = pull
-        self.graph_weight = graph_weight
-        self.consistency_weight = consistency_weight
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.text_share = share("text_share", text_share)
+        self.coherence_share = share("coherence_share", coherence_share)
+        self.neighbor_share = share("neighbor_share", neighbor_share, above=True)
+        self.pull = number("pull", pull, 0)
+        self.graph_weight = number("graph_weight", graph_weight, 0)
+        self.consistency_weight = number("consistency_weight", consistency_weight, 0)
         # T, (N, N) once fit knows the features. Not part of a saved model: fit makes it anew.
         self.target: Any = None
         self._partners = "continuous"
@@ -111,16 +102,9 @@ class DGCPN(CrossModalHashing):
     def _prepare(self, pairs: PairDataset | LoaderPairs) -> None:
         super()._prepare(pairs)
         number = pairs.num_samples
-        features: dict[str, NDArray[Any]] = {}
-        for rows, image, text in pairs.in_order():
-            for name, block in (("image", image), ("text", text)):
-                flat = block.reshape(len(rows), -1)
-                if name not in features:
-                    features[name] = np.empty((number, flat.shape[1]), "float32")
-                features[name][rows] = flat
         neighbors = max(2, round(self.neighbor_share * number))
         target = coherence_target(
-            **features,
+            **features_of(pairs),
             text_share=self.text_share,
             coherence_share=self.coherence_share,
             neighbors=neighbors,
@@ -178,8 +162,7 @@ class DGCPN(CrossModalHashing):
 
     def _target_of(self, x: Any, training: bool) -> Any:
         if not training:
-            images, texts = (ops.reshape(x[name], (ops.shape(x[name])[0], -1)) for name in ("image", "text"))
-            return 2 * _affinity(images, texts, images, texts, self.text_share) - 1
+            return 2 * affinity(x["image"], x["text"], self.text_share) - 1
         rows = sample_rows(self.target, x)[:, 0]
         return ops.take(ops.take(self.target, rows, axis=0), rows, axis=1)
 
@@ -207,7 +190,7 @@ def coherence_target(
         (1 - text_share) cos(image, image), and P the affinities of each sample with the k - 1 others that are most
         alike, divided by their sum; negative ones, of features that have negative values, count as 0.
     """
-    image, text = (_unit_rows(features) for features in (image, text))
+    image, text = map(unit_rows, (image, text))
     number = len(image)
     target, walk = (np.zeros((number, number), "float32") for _ in range(2))
     blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, number, ROWS_AT_ONCE)]
@@ -263,20 +246,6 @@ def coherence_terms(
         + gap(images, texts)
         + gap(across, ops.transpose(across)),
     }
-
-
-def _affinity(
-    image: Tensor, text: Tensor, other_image: Tensor, other_text: Tensor, text_share: float
-) -> Tensor:
-    image, text, other_image, other_text = map(unit_norm, (image, text, other_image, other_text))
-    return text_share * ops.matmul(text, ops.transpose(other_text)) + (1 - text_share) * ops.matmul(
-        image, ops.transpose(other_image)
-    )
-
-
-def _unit_rows(features: NDArray[Any]) -> NDArray[np.float32]:
-    features = np.asarray(features, "float32")
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _binary(codes: Tensor) -> Tensor:

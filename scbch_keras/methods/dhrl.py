@@ -1,7 +1,7 @@
 """DHRL: samples whose labels a classifier ranks wrongly do not teach the other modality's."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -9,8 +9,9 @@ from keras import ops
 from scbch_keras.arrays import Tensor
 from scbch_keras.checks import number, share
 from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.methods.batch_terms import label_errors
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -32,37 +33,29 @@ class DHRL(CrossModalHashing):
     Args:
         bits: int >= 1, code length. With few bits it learns little.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         kept: float in (0, 1], the share of a batch that is trained on.
         missing: float >= 0, weight of absent labels ranked as high as present ones.
         extra: float >= 0, weight of present labels ranked as low as absent ones.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: kept, missing or extra out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         kept: float = 0.75,
         missing: float = 0.2,
         extra: float = 0.8,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        kept = share("kept", kept, above=True)
-        missing = number("missing", missing, 0)
-        extra = number("extra", extra, 0)
         names = ("image_classification", "text_classification", "agreement")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.kept = kept
-        self.missing = missing
-        self.extra = extra
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.kept = share("kept", kept, above=True)
+        self.missing = number("missing", missing, 0)
+        self.extra = number("extra", extra, 0)
         # PyTorch's default, which the authors train from.
         start = keras.initializers.RandomUniform(-(bits**-0.5), bits**-0.5)
         self.classifier = keras.layers.Dense(
@@ -163,7 +156,7 @@ def cross_entropy(
     Returns:
         Scalar >= 0: 1/(kept n) * sum over the chosen of sum_c BCE.
     """
-    each = ops.sum(ops.softplus(logits) - labels * logits, axis=1)
+    each = label_errors(logits, labels)
     if sample_weight is not None:
         each = ops.cast(sample_weight, "float32") * each
     return ops.mean(each) if chosen is None else ops.mean(chosen * each) / kept

@@ -1,7 +1,7 @@
 """DJSRH: codes that reproduce how alike the frozen features of a batch are."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -12,7 +12,7 @@ from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -36,17 +36,15 @@ class DJSRH(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels; not read.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         beta: float in [0, 1], the images' share of S; the authors': 0.9 (MIRFlickr), 0.6 (NUS-WIDE).
         eta: float in [0, 1], share of the second order in S.
         mu: float >= 0, scale of S; above 1 it draws a pair together whatever its cosine.
         lambda_image: float >= 0, weight of the image codes' own cosines.
         lambda_text: float >= 0, weight of the text codes' own cosines.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: beta, eta, mu, lambda_image or lambda_text out of range.
     """
 
     COMPARES_FEATURES = True
@@ -55,28 +53,20 @@ class DJSRH(CrossModalHashing):
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         beta: float = 0.9,
         eta: float = 0.4,
         mu: float = 1.5,
         lambda_image: float = 0.1,
         lambda_text: float = 0.1,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        beta = share("beta", beta)
-        eta = share("eta", eta)
-        mu = number("mu", mu, 0)
-        lambda_image = number("lambda_image", lambda_image, 0)
-        lambda_text = number("lambda_text", lambda_text, 0)
         names = ("image_text", "image_image", "text_text")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.beta = beta
-        self.eta = eta
-        self.mu = mu
-        self.lambda_image = lambda_image
-        self.lambda_text = lambda_text
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.beta = share("beta", beta)
+        self.eta = share("eta", eta)
+        self.mu = number("mu", mu, 0)
+        self.lambda_image = number("lambda_image", lambda_image, 0)
+        self.lambda_text = number("lambda_text", lambda_text, 0)
         self.slope = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", autocast=False, name="slope"
         )

@@ -1,7 +1,7 @@
 """InfoNCE on hash codes: its class and the terms of its loss."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -12,7 +12,7 @@ from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.losses import quantization
 from scbch_keras.methods.batch_terms import cross_entropy
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -26,33 +26,26 @@ class InfoNCE(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         temperature: float > 0.
         beta: float >= 0, weight of quantization.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: temperature or beta out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         temperature: float = 0.07,
         beta: float = 0.3,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        temperature = number("temperature", temperature, 0, above=True)
-        beta = number("beta", beta, 0)
         names = ("contrast", "quantization")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.temperature = temperature
-        self.beta = beta
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.temperature = number("temperature", temperature, 0, above=True)
+        self.beta = number("beta", beta, 0)
 
     def objective(
         self, x: Any, labels: Tensor, outputs: dict[str, Tensor], sample_weight: Tensor | None, training: bool

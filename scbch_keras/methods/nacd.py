@@ -1,7 +1,7 @@
 """NACD: a confidence for each given label, that the classifiers and the neighbours lower where it is redundant."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import ConceptClassifier
 from scbch_keras.losses import classification, label_similarity, own_pairs, quantization
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
 
 # The share of a label's old confidence that a step keeps, in the first epoch and towards the last.
@@ -43,8 +43,6 @@ class NACD(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
         alpha: float >= 0, weight of the contrast.
@@ -52,18 +50,16 @@ class NACD(CrossModalHashing):
         revision: float in [0, 1], lambda: the neighbours' share in the confidence that an epoch begins with.
         neighbors: int >= 1, k; training needs at least k + 1 samples.
         warmup_epochs: int >= 0, first epochs without the neighbours; the authors': 10 of 100.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: margin, shift, alpha, beta, revision, neighbors or warmup_epochs out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         margin: float = 0.2,
         shift: float = 1.0,
         alpha: float = 0.3,
@@ -71,31 +67,21 @@ class NACD(CrossModalHashing):
         revision: float = 0.2,
         neighbors: int = 20,
         warmup_epochs: int = 10,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        margin = number("margin", margin, 0)
-        shift = number("shift", shift, 0)
-        alpha = number("alpha", alpha, 0)
-        beta = number("beta", beta, 0)
-        revision = share("revision", revision)
-        neighbors = whole("neighbors", neighbors, 1)
         super().__init__(
             bits,
             num_classes,
-            image_branch,
-            text_branch,
-            l2,
             terms=("classification", "contrast", "quantization"),
             warmup_epochs=warmup_epochs,
-            **kwargs,
+            **network,
         )
-        self.margin = margin
-        self.shift = shift
-        self.alpha = alpha
-        self.beta = beta
-        self.revision = revision
-        self.neighbors = neighbors
+        self.margin = number("margin", margin, 0)
+        self.shift = number("shift", shift, 0)
+        self.alpha = number("alpha", alpha, 0)
+        self.beta = number("beta", beta, 0)
+        self.revision = share("revision", revision)
+        self.neighbors = whole("neighbors", neighbors, 1)
         self.image_classifier = ConceptClassifier(num_classes, name="image_classifier")
         self.text_classifier = ConceptClassifier(num_classes, name="text_classifier")
         plain = {"trainable": False, "dtype": "float32", "autocast": False}
@@ -129,11 +115,15 @@ class NACD(CrossModalHashing):
         self.label_confidence.assign(np.asarray(pairs.labels, "float32"))
         self.threshold.assign(np.full(self.num_classes, 0.5, "float32"))
 
+    def reads_codes(self, epoch: int) -> bool:
+        """After the first epoch and the warm-up: the confidence is revised by the neighbours."""
+        return epoch > self.warmup_epochs
+
     def begin_epoch(self, pairs: PairDataset | LoaderPairs, epoch: int, epochs: int) -> None:
         """Revise the confidence by the neighbours; set the class thresholds and how much the steps keep."""
         if epoch == 0:
             self._trust_all(pairs)
-        elif epoch > self.warmup_epochs:
+        elif self.reads_codes(epoch):
             confidence = ops.convert_to_numpy(self.label_confidence)
             confidence = revise(
                 *self.codes_of(pairs), pairs.labels, confidence, self.neighbors, self.revision

@@ -1,7 +1,7 @@
 """Noise-Robust Cross-modal Hashing: its class and the terms of its loss."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from scbch_keras.losses import own_pairs
 from scbch_keras.methods.batch_terms import by_block, cross_entropy, lowered, shares_label, weights
 from scbch_keras.methods.mixture import lower_component
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -40,8 +40,6 @@ class NRCH(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         alpha: float in [0, 1], share of L_r, lambda in the code.
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
@@ -49,46 +47,36 @@ class NRCH(CrossModalHashing):
         warmup_epochs: int >= 0, first epochs with all samples; the authors': 19 of 100. With so few steps that the
             centers have hardly moved, the separator's choice is close to chance.
         selection: whether the separator chooses at all; False trains on all samples.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: alpha, margin, shift, threshold or warmup_epochs out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         alpha: float = 0.6,
         margin: float = 0.2,
         shift: float = 1.0,
         threshold: float = 0.3,
         warmup_epochs: int = 19,
         selection: bool = True,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        alpha = share("alpha", alpha)
-        threshold = share("threshold", threshold)
-        margin = number("margin", margin, 0)
-        shift = number("shift", shift, 0)
         super().__init__(
             bits,
             num_classes,
-            image_branch,
-            text_branch,
-            l2,
             terms=("contrast", "quantization", "centers"),
             confidence_weighting=selection,
             warmup_epochs=warmup_epochs,
-            **kwargs,
+            **network,
         )
-        self.alpha = alpha
-        self.margin = margin
-        self.shift = shift
-        self.threshold = threshold
+        self.alpha = share("alpha", alpha)
+        self.margin = number("margin", margin, 0)
+        self.shift = number("shift", shift, 0)
+        self.threshold = share("threshold", threshold)
         self.selection = selection
         self.centers = ConceptClassifier(num_classes, name="centers")
 

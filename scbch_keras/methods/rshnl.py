@@ -1,7 +1,7 @@
 """Robust Self-paced Hashing with Noisy Labels: its class and the terms of its loss."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from scbch_keras.layers import HashBranch
 from scbch_keras.losses import own_pairs
 from scbch_keras.methods.batch_terms import EXCLUDED, by_block, weights
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -38,8 +38,6 @@ class RSHNL(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         alpha: float >= 0, weight of L_c. The code's comments have 0.05, 0.1, 0.3 and 0.05 for its four data sets.
         gamma: float > 0, the pace: the loss l from which on a sample counts nothing; the code's comments have 3, 5,
             8 and 9. Untrained centers give about 2 log(C / number of labels); a logged `confidence` of 0 says that the
@@ -48,48 +46,37 @@ class RSHNL(CrossModalHashing):
         temperature: float > 0, of L_c.
         warmup_epochs: int >= 0, first epochs with w = 1.
         center_units: widths of the network that makes the centers from the classes.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: alpha, gamma, q, temperature, warmup_epochs or center_units out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         alpha: float = 0.05,
         gamma: float = 4.0,
         q: float = 0.01,
         temperature: float = 1.0,
         warmup_epochs: int = 5,
         center_units: tuple[int, ...] = (4096, 4096),
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        alpha = number("alpha", alpha, 0)
-        gamma = number("gamma", gamma, 0, above=True)
-        temperature = number("temperature", temperature, 0, above=True)
-        q = share("q", q, above=True)
-        center_units = widths("center_units", center_units)
         super().__init__(
             bits,
             num_classes,
-            image_branch,
-            text_branch,
-            l2,
             terms=("aggregation", "contrast"),
             confidence_weighting=True,
             warmup_epochs=warmup_epochs,
-            **kwargs,
+            **network,
         )
-        self.alpha = alpha
-        self.gamma = gamma
-        self.q = q
-        self.temperature = temperature
-        self.center_units = center_units
+        self.alpha = number("alpha", alpha, 0)
+        self.gamma = number("gamma", gamma, 0, above=True)
+        self.q = share("q", q, above=True)
+        self.temperature = number("temperature", temperature, 0, above=True)
+        self.center_units = widths("center_units", center_units)
         self.centers = HashBranch(bits, self.center_units, name="centers", dtype=self.dtype_policy)
 
     def build_heads(self, modality: str) -> None:

@@ -1,7 +1,7 @@
 """Unsupervised Contrastive Cross-modal Hashing: its class, the terms of its loss and its memory bank."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.layers import unit_norm
 from scbch_keras.methods.batch_terms import cross_entropy, lowered
 from scbch_keras.names import PACKAGE
-from scbch_keras.network import Branch
+from scbch_keras.network import NetworkArguments
 from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
 
 
@@ -35,48 +35,38 @@ class UCCH(CrossModalHashing):
     Args:
         bits: int >= 1, code length.
         num_classes: int >= 1, number of labels.
-        image_branch: see `CrossModalHashing`.
-        text_branch: see `CrossModalHashing`.
         alpha: float in [0, 1], share of contrastive hashing.
         temperature: float > 0, of contrastive hashing.
         margin: float >= 0: how close to the own pair's score a negative is hard.
         shift: float >= 0, by which the scores of easy negatives are lowered.
         draws: int >= 1, codes drawn from the bank for each sample, beside its own; None: no bank.
         momentum: float in [0, 1], what a step keeps of a code in the bank.
-        l2: see `CrossModalHashing`.
+        **network: the branches, l2 and name; see `CrossModalHashing`.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: alpha, temperature, margin, shift, draws or momentum out of range.
     """
 
     def __init__(
         self,
         bits: int,
         num_classes: int,
-        image_branch: Branch = None,
-        text_branch: Branch = None,
         alpha: float = 0.9,
         temperature: float = 0.9,
         margin: float = 0.2,
         shift: float = 1.0,
         draws: int | None = None,
         momentum: float = 0.4,
-        l2: float = 1e-5,
-        **kwargs: Any,
+        **network: Unpack[NetworkArguments],
     ) -> None:
-        alpha, momentum = share("alpha", alpha), share("momentum", momentum)
-        temperature = number("temperature", temperature, 0, above=True)
-        margin = number("margin", margin, 0)
-        shift = number("shift", shift, 0)
-        draws = whole("draws", draws, 1, optional=True)
         names = ("contrast", "ranking")
-        super().__init__(bits, num_classes, image_branch, text_branch, l2, terms=names, **kwargs)
-        self.alpha = alpha
-        self.temperature = temperature
-        self.margin = margin
-        self.shift = shift
-        self.draws = draws
-        self.momentum = momentum
+        super().__init__(bits, num_classes, terms=names, **network)
+        self.alpha = share("alpha", alpha)
+        self.temperature = number("temperature", temperature, 0, above=True)
+        self.margin = number("margin", margin, 0)
+        self.shift = number("shift", shift, 0)
+        self.draws = whole("draws", draws, 1, optional=True)
+        self.momentum = share("momentum", momentum)
         # The bank, (N, bits) once fit knows N, and whether an epoch has written it.
         self.memory: Any = None
         self._written = False

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -159,13 +159,39 @@ class TextPipeline:
         normal[:] = [" ".join(self.words(text)) for text in texts]
         return normal
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Texts (n) -> float32 (n, dimensions). Raises ValueError as `checked` does."""
-        texts = checked(texts)
-        features = np.zeros((len(texts), self.dimensions), np.float32 if self.idf is None else np.float64)
-        for row, text in enumerate(texts):
-            count = Counter(word for word in self.words(text) if word in self._columns)
-            features[row, [self._columns[word] for word in count]] = list(count.values())
+    def counted(self, text: str) -> tuple[dict[int, int], list[str]]:
+        """What one text holds, of which `weighted` makes its features.
+
+        Args:
+            text: without lone surrogates; see `checked`.
+
+        Returns:
+            How often it has the word of each column, columns of words that it lacks left out; and the words that the
+            vocabulary lacks, each once, in their order.
+        """
+        counts: dict[int, int] = {}
+        unknown: dict[str, None] = {}
+        for word in self.words(text):
+            column = self._columns.get(word)
+            if column is None:
+                unknown[word] = None
+            else:
+                counts[column] = counts.get(column, 0) + 1
+        return counts, list(unknown)
+
+    def weighted(self, counts: Iterable[Mapping[int, int]], rows: int) -> NDArray[np.float32]:
+        """Counts of words -> features.
+
+        Args:
+            counts: of `rows` texts, as `counted` gives them.
+            rows: how many there are, n.
+
+        Returns:
+            (n, dimensions), float32.
+        """
+        features = np.zeros((rows, self.dimensions), np.float32 if self.idf is None else np.float64)
+        for row, count in enumerate(counts):
+            features[row, list(count)] = list(count.values())
         if self.weighting == "presence":
             np.minimum(features, 1, out=features)
         elif self.idf is not None:
@@ -173,6 +199,14 @@ class TextPipeline:
             length = np.sqrt(np.square(features).sum(axis=1, keepdims=True))
             features /= np.where(length > 0, length, 1)
         return features.astype(np.float32, copy=False)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Texts (n) -> float32 (n, dimensions). Raises ValueError as `checked` does."""
+        texts = checked(texts)
+        columns = (map(self._columns.get, self.words(text)) for text in texts)
+        return self.weighted(
+            (Counter(column for column in row if column is not None) for row in columns), len(texts)
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pipeline as JSON, from which `load` makes the same again.

@@ -59,12 +59,12 @@ def test_an_audit_is_a_table_of_pandas():
     assert table["suspicion"].is_monotonic_decreasing
 
 
-def test_without_pandas_the_error_says_what_to_install():
+def test_without_pandas_the_error_says_what_to_install_and_without_jinja2_a_notebook_shows_text():
     code = (
-        "import sys; sys.modules['pandas'] = None; import numpy as np\n"
+        "import sys; sys.modules |= {'pandas': None, 'jinja2': None}; import numpy as np\n"
         "from scbch_keras.labels.audit import LabelAudit\n"
         "audit = LabelAudit(np.array(['a']), np.ones(1), np.ones((1, 1), 'uint8'), np.ones((1, 1)), ('x',))\n"
-        "audit._repr_html_()\n"
+        "assert audit._repr_html_() is None\n"
         "try: audit.to_pandas()\n"
         "except ImportError as error: assert 'pip install pandas' in str(error); print('told')"
     )

@@ -205,6 +205,7 @@ SMALL = {
     "rshnl": {"center_units": (16,), "warmup_epochs": 1},
     "nrch": {"warmup_epochs": 1},
     "nacd": {"warmup_epochs": 1},
+    "cirh": {"teacher_units": 16},
 }
 LOGS = {
     "dcmh": {"likelihood", "quantization", "balance"},
@@ -216,6 +217,9 @@ LOGS = {
     "dhrl": {"image_classification", "text_classification", "agreement"},
     "djsrh": {"image_text", "image_image", "text_text"},
     "dgcpn": {"pair", "graph", "consistency"},
+    "cpah": {"adversarial", "consistency", "classification", "pairs", "quantization"},
+    "cirh": {"reconstruction", "teacher_affinity", "teacher_sign", "codes", "affinity"},
+    "mian": {"pairs", "quantization", "classification", "information"},
 }
 
 
@@ -235,7 +239,7 @@ def test_trains_saves_and_loads(name, pairs, tmp_path):
     x, labels = pairs
     keras.utils.set_random_seed(1)
     # All samples in every epoch, so that the losses of two epochs can be compared.
-    model = make(name, **({"warmup_epochs": 3} if name in SMALL else {}))
+    model = make(name, **({"warmup_epochs": 3} if "warmup_epochs" in SMALL.get(name, {}) else {}))
     history = model.fit(x, labels, batch_size=80, epochs=3, verbose=0, validation_data=(x, labels)).history
     logged = {"loss", "skipped", *LOGS[name]}
     assert set(history) == logged | {f"val_{term}" for term in logged - {"skipped", "confidence"}}
@@ -374,6 +378,20 @@ def test_codes_are_scaled_to_signs_for_dcmh():
         ("dgcpn", {"pull": -1}),
         ("dgcpn", {"graph_weight": -1}),
         ("dgcpn", {"consistency_weight": -1}),
+        ("cpah", {"adversarial": -1}),
+        ("cpah", {"alpha": -1}),
+        ("cpah", {"beta": -1}),
+        ("cpah", {"discriminator_rate": 0}),
+        ("cirh", {"image_share": 1.1}),
+        ("cirh", {"first_order": -0.1}),
+        ("cirh", {"zeroed": 1.1}),
+        ("cirh", {"reconstruction": -1}),
+        ("cirh", {"beta": -1}),
+        ("cirh", {"teacher_units": 0}),
+        ("mian", {"pair_term": "squared"}),
+        ("mian", {"information": -1}),
+        ("mian", {"prior": -1}),
+        ("mian", {"label_rate": 0}),
     ],
 )
 def test_bad_arguments_are_named(name, settings):

@@ -10,22 +10,8 @@ from scbch_keras.labels.audit import auroc
 from scbch_keras.losses import classification, label_similarity, quantization
 from scbch_keras.methods import dgcpn, dhrl, djsrh, nacd, ucch
 from scbch_keras.methods.ucch import UCCH
-from tests.conftest import GOLDEN
 from tests.gradients import gradients_of, number, tensors
-
-VALUE, GRADIENT = 1e-5, 1e-4
-
-
-def golden(name):
-    with np.load(GOLDEN / "baselines" / f"{name}.npz") as file:
-        return dict(file)
-
-
-def agree(actual, expected, tolerance):
-    """Whether arrays agree by the largest difference, as a share of the largest value."""
-    actual, expected = np.asarray(ops.convert_to_numpy(actual)), np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
+from tests.methods import GRADIENT, VALUE, agree, golden
 
 
 @pytest.mark.parametrize("beta", [0.9, 0.6])

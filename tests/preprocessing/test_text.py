@@ -191,6 +191,18 @@ def test_a_normalised_text_is_its_own_normal_form(rule, texts):
     assert normal.tolist() == pipeline.normalize(normal).tolist()
 
 
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("ab c,Ä\u0301", max_size=30), max_size=4))
+def test_counts_of_words_make_the_features_of_the_texts(weighting, texts):
+    idf = [0.3, 1.7] if weighting == "tfidf" else None
+    pipeline = TextPipeline(["a", "b"], weighting, idf)
+    counts, unknown = zip(*map(pipeline.counted, texts), strict=True) if texts else ((), ())
+    np.testing.assert_array_equal(pipeline.weighted(iter(counts), len(counts)), pipeline(texts))
+    assert list(map(len, counts)) == pipeline.known(texts).tolist()
+    assert list(unknown) == pipeline.unknown(texts)
+
+
 def test_unknown_words_are_named_once_each_and_known_ones_counted():
     pipeline = TextPipeline(["mug", "red", "c#"])
     texts = ["A red mug, MUG, zebra Zebra! c#", "zebra", "", "...", "Mug"]

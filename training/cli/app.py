@@ -10,7 +10,7 @@ import shlex
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,34 +19,52 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from scbch_keras import __version__
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.environment import BACKENDS, BackendError, choose_backend, missing_packages
+from scbch_keras.training.cli.options import Backend, NoAllocator, option
+from scbch_keras.training.environment import BackendError, choose_backend, missing_packages
 from scbch_keras.training.quickstart.arguments import check_arguments, claim_folder
 
 if TYPE_CHECKING:
     from scbch_keras.training.quickstart.results import Results
 
+PANELS = {
+    "Start here": ("quickstart",),
+    "Your data": ("describe", "audit", "fix", "features"),
+    "Training": ("train", "evaluate", "report", "tune", "gain", "figures"),
+    "Release": ("export", "release"),
+    "Codes and search": ("encode", "search", "demo", "index", "serve"),
+    "The paper's protocol": ("noise", "reproduce"),
+}
+"""The commands as a user meets them, by the heading under which the help lists them."""
+_PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
+
+
+class _InOrder(TyperGroup):
+    """Commands in the order of `PANELS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in _PANEL_OF if name in self.commands]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Binary hash codes for image-text retrieval, learned from labels that are partly wrong.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 
-Columns = Annotated[
-    str | None,
-    typer.Option(help="Your columns' names: picture=image,text=caption,labels=tag_*; see docs/data.md."),
-]
-Tokens = Annotated[
-    str | None,
-    typer.Option(help="Own texts: words, or characters:2-3, n-grams for languages without spaces."),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Any other setting, as name=value in TOML. Can be repeated.")
-]
+def under_headings() -> typer.Typer:
+    """The application with each command under its heading of `PANELS`."""
+    for known in app.registered_commands:
+        known.rich_help_panel = _PANEL_OF[known.name or str(getattr(known.callback, "__name__", ""))]
+    for group in app.registered_groups:
+        group.rich_help_panel = _PANEL_OF[str(group.name)]
+    return app
 
 
 def _show_version(requested: bool) -> None:
@@ -67,17 +85,14 @@ def scbch(
 
 @app.command()
 def quickstart(
-    backend: Annotated[str | None, typer.Option(help=f"Keras backend: {', '.join(BACKENDS)}.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report and the trained model.")] = Path(
-        "scbch-quickstart"
-    ),
-    noise: Annotated[
-        float, typer.Option(help="Share of the training icons with corrupted labels, 0 to 1.")
-    ] = 0.5,
-    bits: Annotated[int, typer.Option(help="Code length, 1 to 1024.")] = 64,
-    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+    backend: Backend = None,
+    out: Annotated[Path, option("Folder for the report and the trained model.")] = Path("scbch-quickstart"),
+    noise: Annotated[float, option("Share of the training icons whose labels are corrupted, 0 to 1.")] = 0.5,
+    bits: Annotated[int, option("Code length, 1 to 1024.")] = 64,
+    epochs: Annotated[int, option("Epochs of each training.")] = 12,
+    seed: Annotated[int, option("Seed of all that is drawn at random.")] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="Then open the search page of `scbch demo`.")] = False,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on 1,512 icons with wrong labels, export, search, and write a report to look at."""
     missing = missing_packages()
@@ -100,8 +115,7 @@ def quickstart(
     results = run(out, noise=noise, bits=bits, seed=seed, epochs=epochs, console=console)
     _show(console, results, out)
     commands = next_commands(results, out)
-    for command in commands.values():
-        console.print(f"Next: {terminal(command)}", soft_wrap=True, markup=False, highlight=False)
+    show_next(*commands.values())
     if demo:
         sys.stdout.flush()
         # A process of its own has not loaded what trains. -P: of the folder where the user happens to be, nothing.
@@ -128,9 +142,19 @@ def _show(console: Console, results: "Results", out: Path) -> None:
     console.print(table)
     served = results.served
     console.print(f"Exported codes equal to the model's: {served.equal:,} of {served.bits:,} bits.")
-    # A path is there to be copied: it must stay in one piece.
-    report = (out / "report.html").resolve()
-    console.print(terminal(f"Report: {report}"), soft_wrap=True, markup=False, highlight=False)
+    show_line(f"Report: {(out / 'report.html').resolve()}", console)
+
+
+def show_line(text: str, console: Console | None = None) -> None:
+    """Print a line with text of the data or a path in it, which is there to be copied: it stays in one piece."""
+    (console or Console()).print(terminal(text), soft_wrap=True, markup=False, highlight=False)
+
+
+def show_next(*commands: str | Sequence[object]) -> None:
+    """Print what can be done next: commands that work as they are printed, or their parts behind `scbch`."""
+    for command in commands:
+        line = command if isinstance(command, str) else shlex.join(["scbch", *map(str, command)])
+        show_line(f"Next: {line}")
 
 
 @contextmanager
@@ -170,6 +194,16 @@ def quiet_import() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def given_settings(flags: Mapping[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """The settings of a recipe that were given: by flags, which are None where they were not, or by --set."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    parsed = parsed_settings(settings)
+    for name in given.keys() & parsed.keys():
+        raise ValueError(f"--set: {name} is given by its flag too, --{name.replace('_', '-')}; leave one out")
+    return {**given, **parsed}
 
 
 def parsed_settings(settings: list[str] | None) -> dict[str, Any]:

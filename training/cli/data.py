@@ -7,25 +7,35 @@ import typer
 from rich.console import Console
 
 from scbch_keras.files import replaced
-from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Columns, Settings, Tokens, app, bad_input_ends, parsed_settings
-
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of arrays, a table, or its folder.")]
-Separator = Annotated[str, typer.Option(help="What stands between labels in a table.")]
-KINDS = {"mixed": "mixed_symmetric", "additive": "additive", "subtractive": "subtractive"}
-"""Functions of `scbch_keras.labels.noise`."""
+from scbch_keras.training.cli.app import app, bad_input_ends, given_settings, show_next
+from scbch_keras.training.cli.options import (
+    NOISE_KINDS,
+    Columns,
+    Data,
+    ImageWeights,
+    Queries,
+    Seed,
+    Separator,
+    Settings,
+    TextFeatures,
+    Tokens,
+    Variant,
+    choice,
+    option,
+)
+from scbch_keras.training.progress import steps
 
 
 @app.command()
 def describe(
     data: Data,
-    separator: Separator = ";",
+    separator: Separator = None,
     columns: Columns = None,
-    queries: Annotated[float | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
-    variant: Annotated[str | None, typer.Option(help=f"One of {', '.join(VARIANTS)}.")] = None,
-    text_features: Annotated[str | None, typer.Option(help="bow, tfidf or doc2vec.")] = None,
+    queries: Queries = None,
+    seed: Seed = None,
+    variant: Variant = None,
+    text_features: TextFeatures = None,
     tokens: Tokens = None,
     settings: Settings = None,
 ) -> None:
@@ -36,18 +46,20 @@ def describe(
 
     console = Console()
     with bad_input_ends():
-        recipe = resolve(
-            data=str(data),
-            separator=separator,
-            columns=columns,
-            queries=queries,
-            seed=seed,
-            variant=variant,
-            text_features=text_features,
-            tokens=tokens,
-            **parsed_settings(settings),
-        )
-        description = look(data, separator, console, recipe)
+        flags = {
+            "data": data,
+            "separator": separator,
+            "columns": columns,
+            "queries": queries,
+            "seed": seed,
+            "variant": variant,
+            "text_features": text_features,
+            "tokens": tokens,
+        }
+        recipe = resolve(**given_settings(flags, settings))
+        with steps(console=console, transient=True) as step:
+            step("Looking through the data")
+            description = look(data, recipe.separator, console, recipe)
     show(description, console)
     if not description.trainable:
         raise typer.Exit(1)
@@ -56,17 +68,15 @@ def describe(
 @app.command()
 def features(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The .h5 file to write; `scbch train` takes it as data.")],
-    image: Annotated[
+    out: Annotated[Path, option("The .h5 file to write; `scbch train` takes it as data.")],
+    image_features: Annotated[
         str,
-        typer.Option(
-            help="vgg19, a keras.applications name, keras-hub:PRESET, a .keras or .onnx file, pixels:32."
-        ),
+        option("vgg19, another of keras.applications, keras-hub:PRESET, a .keras or .onnx file, pixels:32."),
     ] = "vgg19",
-    weights: Annotated[Path | None, typer.Option(help="File with the backbone's weights.")] = None,
-    text: Annotated[str, typer.Option(help="bow, tfidf or doc2vec; fitted on all texts.")] = "bow",
+    image_weights: ImageWeights = None,
+    text_features: TextFeatures = None,
     tokens: Tokens = None,
-    separator: Separator = ";",
+    separator: Separator = None,
     columns: Columns = None,
 ) -> None:
     """Turn a folder of pictures and texts into one file of features; goes on where it was interrupted."""
@@ -77,19 +87,19 @@ def features(
     from scbch_keras.training.data.own.read import read_own
     from scbch_keras.training.features.cache import extract
     from scbch_keras.training.features.images import image_backbone
-    from scbch_keras.training.features.text import TextFeatures
+    from scbch_keras.training.features.text import TextFeatures as Features
 
     with bad_input_ends():
         if out.suffix not in (".h5", ".hdf5"):
             raise ValueError(f"out: expected a .h5 file, got {out}")
         if out.exists():
             raise ValueError(f"out: {out} is there already; name another file or delete it")
-        own = read_own(data, separator, columns=columns)
+        own = read_own(data, separator or ";", columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
         unfinished = out.with_name(f".{out.name}-images.h5")
-        backbone = image_backbone(image, weights)
-        words = TextFeatures(text, normalization=rule_of(tokens or "words")).fit(own.texts)
+        backbone = image_backbone(image_features, image_weights)
+        words = Features(text_features or "bow", normalization=rule_of(tokens or "words")).fit(own.texts)
         images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
         # What made the features, to make others like them.
         words.save(out.with_suffix(".text.npz"))
@@ -111,18 +121,17 @@ def features(
                     file[name] = values
         unfinished.unlink()
     typer.echo(terminal(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}"))
+    show_next(("train", out))
 
 
 @app.command()
 def noise(
     data: Data,
-    rate: Annotated[float, typer.Option(help="Share of samples to corrupt, 0 to 1.")],
-    out: Annotated[
-        Path, typer.Option(help="The .npz file to write: labels, clean_labels, ids, label_names.")
-    ],
-    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
-    separator: Separator = ";",
+    noise: Annotated[float, option("Share of the samples whose labels are corrupted, 0 to 1.")],
+    out: Annotated[Path, option("The .npz file to write: labels, clean_labels, ids, label_names.")],
+    kind: Annotated[str, choice(NOISE_KINDS, "What happens to labels.")] = "mixed",
+    seed: Annotated[int, option("Seed of all that is drawn at random.")] = 0,
+    separator: Separator = None,
     columns: Columns = None,
 ) -> None:
     """Corrupt the labels of your data on purpose, to measure what a method makes of it; the data stays as it is."""
@@ -132,12 +141,10 @@ def noise(
     from scbch_keras.training.data.own.read import read_own
 
     with bad_input_ends():
-        if kind not in KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
         if out.suffix != ".npz" or out.exists():
             raise ValueError(f"out: expected a new .npz file, got {out}{' (exists)' if out.exists() else ''}")
-        own = read_own(data, separator, check_pictures=False, columns=columns)
-        noisy = getattr(label_noise, KINDS[kind])(own.labels, rate, seed)
+        own = read_own(data, separator or ";", check_pictures=False, columns=columns)
+        noisy = getattr(label_noise, NOISE_KINDS[kind])(own.labels, noise, seed)
         with replaced(out) as file:
             np.savez(
                 file,

@@ -9,10 +9,35 @@ from rich.console import Console
 from rich.table import Table
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import Columns, Settings, app, bad_input_ends, parsed_settings, quiet_import
-from scbch_keras.training.cli.data import Data, Separator
-from scbch_keras.training.cli.runs import Backend
+from scbch_keras.training.cli.app import (
+    app,
+    bad_input_ends,
+    given_settings,
+    quiet_import,
+    show_line,
+    show_next,
+)
+from scbch_keras.training.cli.options import (
+    AUDITED_BY,
+    PROPOSED_BY,
+    Backend,
+    Checked,
+    Columns,
+    Data,
+    Epochs,
+    ImageFeatures,
+    ImageWeights,
+    NoAllocator,
+    Seeds,
+    Separator,
+    Settings,
+    TextFeatures,
+    Variant,
+    choice,
+    option,
+)
 from scbch_keras.training.environment import choose_backend
+from scbch_keras.training.progress import steps
 
 
 @app.command()
@@ -24,27 +49,20 @@ def audit(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="DATA: the folder to write to, scbch-audit. RUN: its own folder.")
+        Path | None, option("DATA: the folder to write to.", "scbch-audit; RUN: its own folder")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Samples on the page.")] = 100,
-    by: Annotated[str, typer.Option(help="RUN: posterior or neighbours.")] = "posterior",
-    separator: Annotated[str | None, typer.Option(help="DATA: between labels in a table.")] = None,
+    limit: Annotated[int, option("Samples on the page.")] = 100,
+    by: Annotated[str, choice(AUDITED_BY, "RUN: what labels are compared with.")] = "posterior",
+    separator: Separator = None,
     columns: Columns = None,
-    image_features: Annotated[
-        str | None,
-        typer.Option(help="DATA: a backbone for pictures, see `scbch features`; without, the texts alone."),
-    ] = None,
-    image_weights: Annotated[
-        Path | None, typer.Option(help="DATA: file with the backbone's weights.")
-    ] = None,
-    text_features: Annotated[str | None, typer.Option(help="DATA: bow, tfidf or doc2vec.")] = None,
-    checked: Annotated[
-        Path | None, typer.Option(help="DATA: table of ids and labels that were checked by hand.")
-    ] = None,
+    image_features: ImageFeatures = None,
+    image_weights: ImageWeights = None,
+    text_features: TextFeatures = None,
+    checked: Checked = None,
     propose: Annotated[
-        int | None, typer.Option(help="So many rows to check by hand, into check.csv.", min=1)
+        int | None, option("So many rows to check by hand, into check.csv.", "none", min=1)
     ] = None,
-    propose_by: Annotated[str, typer.Option(help="random, doubtful or balanced.")] = "random",
+    propose_by: Annotated[str, choice(PROPOSED_BY, "Which rows those are.")] = "random",
 ) -> None:
     """List the samples whose labels are probably wrong: audit.csv, and audit.html to decide on each."""
     flags = {
@@ -60,12 +78,22 @@ def audit(
     with bad_input_ends():
         from scbch_keras.training.data.own.fixed_data import is_data
         from scbch_keras.training.pages.audit_run import audit_data, audit_run
-        from scbch_keras.training.runs.folder import STATE
+        from scbch_keras.training.runs.folder import STATE, RunFolder
 
         if (path / STATE).is_file():
             if named := [*passed, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
-            audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
+            recipe = RunFolder.open(path).recipe
+            fixing = (
+                None
+                if recipe.is_named
+                else _fixing(
+                    recipe.data, None if recipe.separator == ";" else recipe.separator, recipe.columns
+                )
+            )
         else:
             if by != "posterior":
                 raise ValueError(f"--by {by} is for a run, which has neighbours; {path} is data")
@@ -73,10 +101,23 @@ def audit(
                 raise ValueError(
                     f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
                 )
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
-    console = Console()
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
+            fixing = _fixing(str(path), separator, columns)
     for line in audited.summary:
-        console.print(terminal(line), soft_wrap=True, markup=False)
+        show_line(line)
+    page = next(file for file in audited.written if file.suffix == ".html")
+    show_line(f"Next: open {page}, decide on each doubt, and save corrections.csv")
+    if fixing is not None:
+        show_next(fixing)
+
+
+def _fixing(data: str, separator: str | None, columns: str | None) -> list[object]:
+    """The command that applies the corrections to one's own data."""
+    named = {"--separator": separator, "--columns": columns}
+    flags = [part for name, value in named.items() if value is not None for part in (name, value)]
+    return ["fix", data, "corrections.csv", "--out", f"{Path(data).stem}-fixed", *flags]
 
 
 @app.command()
@@ -88,38 +129,39 @@ def fix(
     out: Annotated[
         Path, typer.Option(help="The folder to write, new or empty; `scbch train` takes it as data.")
     ],
-    separator: Separator = ";",
+    separator: Separator = None,
     columns: Columns = None,
-    pictures: Annotated[
-        str, typer.Option(help="copy: the folder has its own pictures; link: hard links, which need no room.")
-    ] = "copy",
+    link: Annotated[
+        bool,
+        typer.Option("--link", help="Hard links to the pictures, which need no room, in place of copies."),
+    ] = False,
 ) -> None:
     """Apply corrections to a copy of your data, with a log of what was changed by whom; the data stays as it is."""
     from scbch_keras.training.data.own.fixing import fix as apply
 
-    with bad_input_ends():
-        fixed = apply(data, corrections, out, separator, cast(Any, pictures), columns)
+    with bad_input_ends(), steps(transient=True) as step:
+        step("Applying the corrections to a copy")
+        fixed = apply(data, corrections, out, separator or ";", "link" if link else "copy", columns)
     for line in fixed.summary:
         typer.echo(terminal(line))
-    typer.echo(terminal(f"Next: scbch train {out}, or scbch gain {out}"))
+    show_next(("train", out), ("gain", out, "--out", f"{out.name}-gain"))
 
 
 @app.command()
 def gain(
-    data: Annotated[Path, typer.Argument(metavar="NEW", help="The folder that `scbch fix` wrote.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The folder that `scbch fix` wrote.")],
     out: Annotated[
         Path, typer.Option(help="Folder of the runs; the same command goes on with those that are there.")
     ],
     backend: Backend = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.", min=1)] = 3,
-    separator: Separator = ";",
+    seeds: Seeds = 3,
+    separator: Separator = None,
     columns: Columns = None,
-    image_features: Annotated[
-        str | None, typer.Option(help="Own pictures: a backbone, see `scbch features`.")
-    ] = None,
-    variant: Annotated[str | None, typer.Option(help="As for `scbch train`; so are the others.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    image_features: ImageFeatures = None,
+    variant: Variant = None,
+    epochs: Epochs = None,
     settings: Settings = None,
+    no_allocator: NoAllocator = False,
 ) -> None:
     """Train on the labels before and after the corrections, and print what they gained on the same queries."""
     from scbch_keras.training.runs.recipe import resolve
@@ -127,28 +169,27 @@ def gain(
 
     with bad_input_ends(), ended_in_time():
         os.environ["KERAS_BACKEND"] = choose_backend(backend)
-        recipe = resolve(
-            data=str(data),
-            backend=os.environ["KERAS_BACKEND"],
-            separator=separator,
-            columns=columns,
-            image_features=image_features,
-            variant=variant,
-            epochs=epochs,
-            **parsed_settings(settings),
-        )
+        flags = {
+            "data": data,
+            "backend": os.environ["KERAS_BACKEND"],
+            "separator": separator,
+            "columns": columns,
+            "image_features": image_features,
+            "variant": variant,
+            "epochs": epochs,
+        }
+        recipe = resolve(**given_settings(flags, settings))
         with quiet_import():
             from scbch_keras.training.runs.gain import gain as measure
             from scbch_keras.training.runs.stopping import RunStopped
         try:
-            measured = measure(recipe, out, range(seeds))
+            with steps() as step:
+                measured = measure(recipe, out, range(seeds), step)
         except RunStopped as stopped:
             typer.echo(f"{terminal(stopped).capitalize()}. The same command goes on from there.")
             raise typer.Exit(stopped.status) from stopped
     console = Console()
-    console.print(
-        terminal(f"Corrected labels: {measured.note}"), soft_wrap=True, markup=False, highlight=False
-    )
+    show_line(f"Corrected labels: {measured.note}", console)
     table = Table("mAP@all, mean of both directions", title_justify="left")
     for column in ("before", "after", "gain"):
         table.add_column(column, justify="right")
@@ -156,4 +197,4 @@ def gain(
         table.add_row(f"seed {seed}", f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
     table.add_row("mean", *measured.means, style="bold")
     console.print(table)
-    console.print(terminal(measured.judged), soft_wrap=True, markup=False, highlight=False)
+    show_line(measured.judged, console)

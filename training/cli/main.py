@@ -11,6 +11,10 @@ _NEEDED = ("typer", "rich")
 
 def main() -> None:
     """Run `scbch`, or say what to install for it."""
+    from scbch_keras.training.cli.process import keep_memory, spin_shortly
+
+    keep_memory(sys.argv[1:])
+    spin_shortly()
     try:
         from scbch_keras.training.runs.stopping import ended_at_once, exit_by_signal
 
@@ -26,9 +30,21 @@ def main() -> None:
 
 def commands() -> "typer.Typer":
     """All commands: each module of this room adds its own to one application."""
-    from scbch_keras.training.cli import app, data, demo, labels, release, runs, serve, serving, stores  # noqa: F401
+    from scbch_keras.training.cli import (  # noqa: F401
+        app,
+        data,
+        demo,
+        labels,
+        release,
+        reproduce,
+        runs,
+        serve,
+        serving,
+        stores,
+        train,
+    )
 
-    return app.app
+    return app.under_headings()
 
 
 if __name__ == "__main__":

@@ -11,16 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
+from scbch_keras.training.cli.ago import ago
+from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import, show_next
+from scbch_keras.training.cli.options import (
+    ENCODER_PRECISIONS,
+    FORMATS,
+    MaxMAPLoss,
+    MinMAP,
+    Releases,
+    RunBackend,
+    RunPath,
+    choice,
+    option,
+)
 from scbch_keras.training.environment import choose_backend
-
-_FORMATS = ("saved_model", "onnx")
-
-Versions = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a model's versions.")]
-MinMAP = Annotated[float | None, typer.Option(help="Least mean mAP of both directions, 0 to 1.")]
-MaxMAPLoss = Annotated[
-    float, typer.Option(help="By how much the mean mAP may lie below that of the release at `latest`.")
-]
+from scbch_keras.training.progress import steps
 
 release = typer.Typer(help="The versions of a released model.", no_args_is_help=True)
 app.add_typer(release, name="release")
@@ -28,15 +33,19 @@ app.add_typer(release, name="release")
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model's versions; its name is the model's.")],
-    formats: Annotated[list[str] | None, typer.Option(help=f"{', '.join(_FORMATS)}; both.")] = None,
+    run: RunPath,
+    out: Annotated[Path, option("Folder of the model's versions; its name is the model's.")],
+    formats: Annotated[
+        list[str] | None,
+        choice(FORMATS, "What the encoders are written as. Can be repeated.", "both", flags=("--format",)),
+    ] = None,
     quantize: Annotated[
-        list[str] | None, typer.Option(help="int8, fp16: smaller ONNX files beside; none.")
+        list[str] | None,
+        choice(ENCODER_PRECISIONS[1:], "Smaller ONNX files beside. Can be repeated.", "none"),
     ] = None,
     min_map: MinMAP = None,
     max_map_loss: MaxMAPLoss = 0.0,
-    backend: Annotated[str | None, typer.Option(help="Keras backend; the run's.")] = None,
+    backend: RunBackend = None,
 ) -> None:
     """Release the model of a run: verified, scored on the run's queries, and `latest` if that was good enough."""
     from scbch_keras.training.runs.folder import RunFolder
@@ -45,15 +54,16 @@ def export(
         os.environ["KERAS_BACKEND"] = choose_backend(backend or RunFolder.open(run).recipe.backend)
         with quiet_import():
             from scbch_keras.training.runs.release import release_run
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), steps() as step:
             warnings.simplefilter("ignore", UserWarning)  # it is told below, with the exit status
-            made = release_run(run, out, formats or _FORMATS, quantize or (), min_map, max_map_loss)
+            made = release_run(run, out, formats or FORMATS, quantize or (), min_map, max_map_loss, step)
     typer.echo(terminal(made.path))
     _end(made.validation.infra, made.validation.quality)
+    show_next(("encode", out / "latest", "INPUT", "--out", "codes.npy"))
 
 
 @release.command("list")
-def list_versions(folder: Versions) -> None:
+def list_versions(folder: Releases) -> None:
     """List the versions: whether blessed, mean mAP, and at which `latest` points."""
     from scbch_keras.export import releases
 
@@ -66,17 +76,18 @@ def list_versions(folder: Versions) -> None:
         scores = "" if version.map is None else "\n".join(f"{k} {v:.4f}" for k, v in version.map.items())
         state = "yes" if version.blessed else "no: " + "; ".join(version.reasons)
         latest = "latest" if version.is_latest else ""
-        cells = (version.version, version.created or "", latest, scores, state)
+        cells = (version.version, ago(version.created) if version.created else "", latest, scores, state)
         table.add_row(*(Text(terminal(cell, lines=True)) for cell in cells))
     console.print(table)
 
 
 @release.command()
 def validate(
-    folder: Versions,
-    version: Annotated[int | None, typer.Option(help="Its number; the one at `latest`.")] = None,
+    folder: Releases,
+    version: Annotated[int | None, option("Number of the version.", "the one at `latest`")] = None,
     evaluation: Annotated[
-        Path | None, typer.Option(help="Queries and a database, as Evaluation.save writes them.")
+        Path | None,
+        option("Queries and a database, as Evaluation.save writes them.", "none: nothing is measured"),
     ] = None,
     min_map: MinMAP = None,
     max_map_loss: MaxMAPLoss = 0.0,
@@ -85,7 +96,8 @@ def validate(
     from scbch_keras.export import Evaluation
     from scbch_keras.export import validate as validate_release
 
-    with bad_input_ends():
+    with bad_input_ends(), steps() as step:
+        step("Validating in a fresh process")
         validation = validate_release(
             folder / ("latest" if version is None else str(version)),
             evaluation=None if evaluation is None else Evaluation.load(evaluation),
@@ -96,7 +108,7 @@ def validate(
 
 
 @release.command()
-def promote(folder: Versions, version: Annotated[int, typer.Argument(help="A blessed version.")]) -> None:
+def promote(folder: Releases, version: Annotated[int, typer.Argument(help="A blessed version.")]) -> None:
     """Point `latest` at a blessed version."""
     from scbch_keras.export import promote as promote_version
 
@@ -105,7 +117,7 @@ def promote(folder: Versions, version: Annotated[int, typer.Argument(help="A ble
 
 
 @release.command()
-def rollback(folder: Versions) -> None:
+def rollback(folder: Releases) -> None:
     """Point `latest` at the blessed version before."""
     from scbch_keras.export import rollback as roll_back
 
@@ -115,7 +127,7 @@ def rollback(folder: Versions) -> None:
 
 @release.command()
 def prune(
-    folder: Versions, keep: Annotated[int, typer.Option(help="How many of the highest versions stay.")]
+    folder: Releases, keep: Annotated[int, typer.Option(help="How many of the highest versions stay.")]
 ) -> None:
     """Delete old versions, never the one at `latest`, and what killed exports left."""
     from scbch_keras.export import prune as prune_versions

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,18 @@ from rich.text import Text
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
-from scbch_keras.training.cli.app import Columns, app, bad_input_ends
+from scbch_keras.training.cli.app import app, bad_input_ends, show_line, show_next
+from scbch_keras.training.cli.options import (
+    ENGINES,
+    BatchSize,
+    Columns,
+    EncoderPrecision,
+    Modality,
+    Providers,
+    ReleasePath,
+    choice,
+    option,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,18 +34,12 @@ if TYPE_CHECKING:
     from scbch_keras.export import HammingIndex, HashEncoder, Source
     from scbch_keras.export.stores.index import StoredIndex
 
-Modality = Annotated[str | None, typer.Option(help="image or text.")]
-Providers = Annotated[
-    list[str] | None,
-    typer.Option(help="onnxruntime execution provider; the CPU's. Can be repeated, first choice first."),
-]
-Precision = Annotated[str, typer.Option(help="float32, or int8 or fp16 if the release has them.")]
 SHOWN_QUERIES = 20
 
 
 @app.command()
 def encode(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="Folder of a release's version.")],
+    release: ReleasePath,
     inputs: Annotated[
         Path,
         typer.Argument(
@@ -42,24 +48,23 @@ def encode(
             "with --engine a pattern of Parquet or TFRecord files or folders of pictures, in quotes.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The .npy file of codes to write; with --engine a folder.")],
+    out: Annotated[Path, option("The .npy file of codes to write; with --engine a folder.")],
     modality: Modality = None,
     key: Annotated[
-        str | None,
-        typer.Option(help="Name of the array or column; else the modality's, for pictures `picture`."),
+        str | None, option("Name of the array or column.", "the modality's; for pictures `picture`")
     ] = None,
     columns: Columns = None,
-    batch_size: Annotated[int, typer.Option(help="Rows that enter the network together.", min=1)] = 1024,
-    precision: Precision = "float32",
+    batch_size: BatchSize = 1024,
+    precision: EncoderPrecision = "float32",
     providers: Providers = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave broken pictures out, listed in OUT's .broken.csv.")
     ] = False,
     engine: Annotated[
         str | None,
-        typer.Option(help="local, ray or beam: encode many files into a folder, a file of codes each."),
+        choice(ENGINES, "Encode many files into a folder, a file of codes each.", "none: one file"),
     ] = None,
-    id: Annotated[str | None, typer.Option(help="With --engine: the column of the ids.")] = None,
+    id: Annotated[str | None, option("With --engine: the column of the ids.", "none: rows from 0")] = None,
 ) -> None:
     """Turn files of features, texts or pictures into packed codes; inputs may be larger than memory.
 
@@ -118,6 +123,12 @@ def encode(
         typer.echo(terminal(left_out), err=True)
     if words.warning():
         typer.echo(terminal(f"Warning: {words.warning()}"), err=True)
+    queries = '"some words"' if encoder.takes_strings else "QUERIES.npy"
+    with_release = f" --release {shlex.quote(str(release))}" if encoder.takes_strings else ""
+    show_next(
+        f"scbch search {shlex.quote(str(out))} {queries}{with_release}",
+        ("demo", release, "--codes", out),
+    )
 
 
 def _encode_shards(
@@ -141,7 +152,7 @@ def _encode_shards(
         if engine is None or modality is None:
             raise ValueError("--id goes with --engine, and --engine with --modality image or text")
         if skip_broken or providers:
-            raise ValueError("--skip-broken and --providers do not go with --engine")
+            raise ValueError("--skip-broken and --provider do not go with --engine")
         encoder = _opened(release, (modality,), precision, providers)
         with display(transient=True) as shown:
             task = shown.add_task(f"{modality} shards", total=None)
@@ -178,33 +189,32 @@ def search(
             metavar="QUERY...", help="Files of codes; with --release strings, or paths of pictures."
         ),
     ],
-    release: Annotated[Path | None, typer.Option(help="The release that encodes the queries.")] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option(
-            help="With --release: image or text; else image for paths of picture files, and text for the rest."
-        ),
+    release: Annotated[
+        Path | None, option("The release that encodes the queries.", "none: they are files of codes")
     ] = None,
-    k: Annotated[int, typer.Option(help="Results of each query.", min=1)] = 10,
+    modality: Modality = None,
+    k: Annotated[int, option("Results of each query.", min=1)] = 10,
     force: Annotated[
-        bool, typer.Option(help="Search for texts without a known word too; the results say nothing.")
+        bool,
+        typer.Option("--force", help="Search for texts without a known word too; the results say nothing."),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write all results to this .csv or .json.")] = None,
-    precision: Precision = "float32",
+    out: Annotated[Path | None, option("Also write all results to this .csv or .json.", "none")] = None,
+    precision: EncoderPrecision = "float32",
     providers: Providers = None,
 ) -> None:
     """Find the codes nearest to each query, by Hamming distance. Codes of two models are refused."""
     from scbch_keras.export import CodesFile, Source, open_index
     from scbch_keras.export.serving.codes_file import shown_path
     from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
+    from scbch_keras.training.progress import steps
 
-    with bad_input_ends():
+    with bad_input_ends(), steps(transient=True) as step:
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
-        if modality not in (None, "image", "text"):
-            raise ValueError(f"modality: expected image or text, got {modality!r}")
-        index, names = open_index(codes)
         place = shown_path(codes)
+        step(f"Opening {terminal(place)}")
+        index, names = open_index(codes)
+        step("Searching")
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)
@@ -231,10 +241,10 @@ def search(
             f"{place}: {len(index):,} codes of {index.bits} bits, {index.source or 'of an unknown model'}"
         )
     console = Console()
-    console.print(terminal(message), soft_wrap=True, markup=False, highlight=False)
+    show_line(message, console)
     _show(console, results)
     if out is not None:
-        console.print(terminal(f"Results: {out}"), soft_wrap=True, markup=False, highlight=False)
+        show_line(f"Results: {out}", console)
 
 
 def _opened(

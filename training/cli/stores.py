@@ -6,25 +6,26 @@ from typing import Annotated
 import typer
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import app, bad_input_ends
+from scbch_keras.training.cli.app import app, bad_input_ends, show_next
+from scbch_keras.training.cli.options import BatchSize, ReleasePath, option
 from scbch_keras.training.progress import display
 
 
 @app.command()
 def index(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", help="The release that made the codes.")],
+    release: ReleasePath,
     codes: Annotated[
         Path,
         typer.Argument(metavar="CODES", help="Codes of `scbch encode`, or an index of HammingIndex.save."),
     ],
-    to: Annotated[str, typer.Option(help="The store, such as postgresql://USER@HOST/DATABASE.")],
+    to: Annotated[str, option("The store, such as postgresql://USER@HOST/DATABASE.")],
     table: Annotated[
-        str | None, typer.Option(help="Its table, made if there is none; or behind a # in the URL.")
+        str | None, option("Its table, made if there is none.", "the one behind a # in the URL")
     ] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Then build the store's approximate index too.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(help="Rows that are sent together.", min=1)] = 10_000,
+    batch_size: BatchSize = 10_000,
 ) -> None:
     """Put codes into a table of a store, all or none; ids are those of the file, or rows from 0."""
     import numpy as np
@@ -54,3 +55,5 @@ def index(
             if approximate:
                 kept.build_approximate()
     typer.echo(terminal(f"{target.place}: {len(packed):,} codes of {bits} bits, from {source}"))
+    # The place is the URL without user and password, which libpq has from elsewhere.
+    show_next(("search", target.place, "some words", "--release", release))

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,8 @@ from scbch_keras.npz import load_npz
 from scbch_keras.preprocessing.normalization import CURRENT, WITH_PUNCTUATION, check_rule, words
 from scbch_keras.preprocessing.text import TextPipeline, Weighting, checked
 from scbch_keras.stored import FileKind, json_array
+from scbch_keras.training.features.kinds import KINDS
 
-Kind = Literal["bow", "tfidf", "doc2vec"]
-KINDS = ("bow", "tfidf", "doc2vec")
 _STORED = FileKind("a file of TextFeatures.save", "format", (2,), "save the features again")
 
 

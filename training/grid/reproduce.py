@@ -17,7 +17,7 @@ from scbch_keras.training.runs.folder import STATE, RunError, RunFolder, held_by
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import Recipe, resolve
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
-from scbch_keras.training.runs.train import train
+from scbch_keras.training.runs.train import epochs_told, train
 
 CELLS = "cells.jsonl"
 
@@ -111,11 +111,15 @@ def _run(
     else:
         run = RunFolder.create(path, recipe, versions(recipe.backend or ""))
     if not run.finished:
-        shown = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: progress(epoch + 1, recipe.epochs)
-        )
         data = open_data(recipe, path, features)
-        train(run, data, verbose=0, keep_model=False, callbacks=[shown], stop=stop)
+        train(
+            run,
+            data,
+            verbose=0,
+            keep_model=False,
+            callbacks=[epochs_told(progress, recipe.epochs)],
+            stop=stop,
+        )
     return run
 
 

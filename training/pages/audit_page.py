@@ -147,7 +147,7 @@ def write_audit_page(
             (
                 sample,
                 None if pictures is None else thumbnail(Path(pictures[sample.row])),
-                None if texts is None else _shortened(texts[sample.row]),
+                None if texts is None else shortened(texts[sample.row]),
                 None if score is None else bool(score.corrupted[sample.row]),
             )
             for sample in samples
@@ -182,8 +182,10 @@ def _content(audit: LabelAudit, samples: Sequence[SampleAudit]) -> Markup:
     return Markup(text)  # noqa: S704 (ASCII without signs of markup)
 
 
-def thumbnail(path: Path) -> str:
+def thumbnail(path: Path, side: int = LONGEST_SIDE) -> str:
     """A picture file as a small JPEG in a data URI, as `decoded` reads it: upright, transparent parts white.
+
+    side: at most so many pixels wide and high.
 
     Raises:
         ValueError: the file is not there, or no picture that `decoded` takes.
@@ -192,7 +194,7 @@ def thumbnail(path: Path) -> str:
         picture = Image.fromarray(decoded(path))
     except ValueError as error:
         raise ValueError(f"pictures: {error}") from error
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    picture.thumbnail((side, side))
     content = io.BytesIO()
     picture.save(content, "jpeg", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
@@ -262,8 +264,9 @@ def _by_label(audit: LabelAudit) -> list[tuple[str, list[int]]]:
     return [(audit.label_names[column], counts[column].tolist()) for column in order.tolist()]
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH].rstrip()} …"
+def shortened(text: str, length: int = TEXT_LENGTH) -> str:
+    """The first characters of a text."""
+    return text if len(text) <= length else f"{text[:length].rstrip()} …"
 
 
 def _check_entries(name: str, values: object, samples: int, kind: object) -> None:

@@ -19,6 +19,7 @@ from scbch_keras.training.data.own.fixed_data import data_file
 from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import read_own
+from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import image_backbone
 from scbch_keras.training.pages.audit_page import RANKED, write_audit_page
@@ -102,21 +103,7 @@ def audit_run(
     """
     one_of("by", by, get_args(By))
     run = RunFolder.open(path)
-    fields = (
-        run.array("train_ids"),
-        run.array("confidence"),
-        run.array("train_labels"),
-        run.array("soft_labels"),
-        tuple(run.state["data"]["label_names"]),
-    )
-    audit, noise, note = LabelAudit(*fields), None, None
-    if by == "posterior":
-        try:
-            posterior = _posterior(run)
-        except (OSError, ValueError) as error:
-            note = f"Ranked by the neighbours, since the run's data cannot be opened: {error}"
-        else:
-            audit, noise = PosteriorAudit(*fields, posterior.probabilities), posterior.in_words(fields[-1])
+    audit, noise, note = audit_of(run, by)
     clean = run.array("train_clean_labels") if run.has_array("train_clean_labels") else None
     pictures = (
         [Path(name) for name in run.array("train_pictures")] if run.has_array("train_pictures") else None
@@ -129,6 +116,30 @@ def audit_run(
     )
     proposal = None if proposed is None else _proposal(audit, path, proposed, proposed_by)
     return AuditedRun(audit, score, written, noise, note, proposal)
+
+
+def audit_of(
+    run: RunFolder, by: By = "posterior", data: RetrievalData | None = None
+) -> tuple[LabelAudit, str | None, str | None]:
+    """(audit, estimated noise in words, why it is not by a posterior) of a finished run, as `audit_run` says.
+
+    data: the run's, where it is open already.
+    """
+    fields = (
+        run.array("train_ids"),
+        run.array("confidence"),
+        run.array("train_labels"),
+        run.array("soft_labels"),
+        tuple(run.state["data"]["label_names"]),
+    )
+    if by == "posterior":
+        try:
+            posterior = _posterior(run, data)
+        except (OSError, ValueError) as error:
+            note = f"Ranked by the neighbours, since the run's data cannot be opened: {error}"
+            return LabelAudit(*fields), None, note
+        return PosteriorAudit(*fields, posterior.probabilities), posterior.in_words(fields[-1]), None
+    return LabelAudit(*fields), None, None
 
 
 def _proposal(
@@ -147,11 +158,12 @@ def _proposal(
     return proposal_in_words(rows, folder / PROPOSED)
 
 
-def _posterior(run: RunFolder) -> LabelPosterior:
+def _posterior(run: RunFolder, data: RetrievalData | None) -> LabelPosterior:
     if (run.path / POSTERIOR).is_file():
         return LabelPosterior.load(run.path / POSTERIOR)
-    data = open_data(run.recipe, run.path)
-    run.check_data(data)
+    if data is None:
+        data = open_data(run.recipe, run.path)
+        run.check_data(data)
     train, labels = data.train, run.array("train_labels")
     return estimate(train.image, train.text, labels, groups=agreeing(train.groups, labels))
 

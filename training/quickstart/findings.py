@@ -27,6 +27,7 @@ from scbch_keras.training.quickstart.results import (
     Served,
     Suspect,
 )
+from scbch_keras.training.runs.evaluate import random_order
 
 Codes = dict[str, NDArray[np.uint8]]
 
@@ -54,15 +55,9 @@ def retrieval(
 
 
 def random_ranking(query: IconPairs, database: IconPairs) -> tuple[dict[str, float], dict[str, float]]:
-    """MAP and precision of a random order, exactly: with one code for all, every order is a tie.
-
-    Both directions have the same items and so the same value.
-    """
-    query_codes, database_codes = (np.zeros((len(pairs.icon), 1), np.uint8) for pairs in (query, database))
-    score = mean_average_precision(query_codes, database_codes, query.labels, database.labels, bits=1)
-    relevant = (query.labels.astype(int) @ database.labels.T.astype(int)) > 0
-    share = float(relevant[relevant.any(axis=1)].mean())
-    return dict.fromkeys(DIRECTIONS, score), dict.fromkeys(DIRECTIONS, share)
+    """MAP and precision of a random order; both directions have the same items and so the same value."""
+    chance = random_order(query.labels, database.labels)
+    return dict.fromkeys(DIRECTIONS, chance.map), dict.fromkeys(DIRECTIONS, chance.precision)
 
 
 def trust(

@@ -1,61 +1,51 @@
 """The report's figures: mAP by epoch, precision over recall, and histograms of the confidence weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scbch_keras.modalities import Direction
-from scbch_keras.training.pages.plots import CHANCE_DASHES, draw, page_colours, two_histograms
+from scbch_keras.training.pages import curves
+from scbch_keras.training.pages.curves import RANDOM, Line, LineStyle
+from scbch_keras.training.pages.plots import draw, two_histograms
 from scbch_keras.training.quickstart.results import Confidence, Results
 
-# what each line means, in the order of the legend: title, dash pattern (in line widths)
-SERIES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "clean": ("SCBCH on true labels", (1.0, 1.6)),
-    "posterior": ("SCBCH on posterior labels", (8.0, 1.6)),
-    "full": ("SCBCH", ()),
-    "unweighted": ("SCBCH without confidence weights", (4.0, 2.0)),
-    "random": ("a random order", CHANCE_DASHES),
+# in the order of the legend
+SERIES = {
+    "clean": LineStyle("clean", "SCBCH on true labels", (1.0, 1.6)),
+    "posterior": LineStyle("posterior", "SCBCH on posterior labels", (8.0, 1.6)),
+    "full": LineStyle("full", "SCBCH"),
+    "unweighted": LineStyle("unweighted", "SCBCH without confidence weights", (4.0, 2.0)),
+    "random": RANDOM,
 }
 TITLES: dict[Direction, str] = {"t2i": "Words find pictures", "i2t": "Pictures find words"}
-_COLOURS = page_colours("ink", *SERIES)
 
 
 def map_by_epoch(results: Results, direction: Direction) -> str:
     """Line of mAP over epochs for each training, with random ranking as the floor."""
-
-    def plot(axes: Axes) -> None:
-        for run in results.runs:
-            values = [np.nan if value is None else value for value in run.epochs[f"{direction}_map"]]
-            _line(axes, run.name, np.arange(1, len(values) + 1), values)
-        _line(axes, "random", [1, results.settings.epochs], [results.random_map[direction]] * 2)
-        warmup = results.settings.warmup_epochs
-        axes.axvline(warmup + 0.5, color=_COLOURS["ink"], linewidth=1, dashes=(1, 2))
-        axes.text(
-            warmup + 0.5 + results.settings.epochs / 60,
-            0.02,
-            "confidence\nweights start",
-            fontsize=9,
-            va="bottom",
-        )
-        axes.set(xlabel="epoch", ylabel="mAP", ylim=(0, 1), xlim=(0.5, results.settings.epochs + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-    return draw(f"map-{direction}", TITLES[direction], plot)
+    epochs, warmup = results.settings.epochs, results.settings.warmup_epochs
+    lines = [
+        Line(SERIES[run.name], range(1, epochs + 1), run.epochs[f"{direction}_map"]) for run in results.runs
+    ]
+    return curves.by_epoch(
+        f"map-{direction}",
+        TITLES[direction],
+        lines,
+        epochs,
+        "mAP",
+        results.random_map[direction],
+        (warmup, "confidence\nweights start"),
+    )
 
 
 def precision_recall(results: Results, direction: Direction) -> str:
     """Precision over recall for each training: from the first icon retrieved to all of them."""
-
-    def plot(axes: Axes) -> None:
-        for run in results.runs:
-            _line(axes, run.name, run.recall[direction], run.precision[direction])
-        _line(axes, "random", [0, 1], [results.random_precision[direction]] * 2)
-        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
-
-    return draw(f"pr-{direction}", TITLES[direction], plot)
+    lines = [Line(SERIES[run.name], run.recall[direction], run.precision[direction]) for run in results.runs]
+    return curves.precision_recall(
+        f"pr-{direction}", TITLES[direction], lines, results.random_precision[direction]
+    )
 
 
 def confidence_histograms(confidence: Confidence, epochs: dict[str, int]) -> dict[str, str]:
@@ -88,7 +78,3 @@ def _shares(values: NDArray[np.floating], corrupted: NDArray[np.bool_], edges: N
     """The highest bar of both groups."""
     groups: Iterable[NDArray[np.floating]] = (values[~corrupted], values[corrupted])
     return max(float(np.histogram(group, edges)[0].max()) / len(group) for group in groups if len(group))
-
-
-def _line(axes: Axes, name: str, x: Sequence[float] | NDArray[np.int64], y: Sequence[float]) -> None:
-    axes.plot(x, y, color=_COLOURS[name], dashes=SERIES[name][1], label=name)

@@ -3,8 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -82,16 +81,14 @@ def quickstart(
     settings = _settings(noise, bits, seed, epochs, icon_limit)
     folder = claim_folder(out)
 
-    with _progress(console) as steps:
-        with steps("Drawing icons") as advance:
-            queries = QUERIES if icon_limit is None else icon_limit // 5
-            icons = load_icons(seed, queries, icon_limit, settings.picture_size, progress=advance)
+    with progress.steps(console=console) as step:
+        advance = step("Drawing icons")
+        queries = QUERIES if icon_limit is None else icon_limit // 5
+        icons = load_icons(seed, queries, icon_limit, settings.picture_size, progress=advance)
         training, query, database = icons.training, icons.queries, icons.database
         noisy, noisy_labels = corrupted(icons, training, noise, seed)
-        with steps("Estimating posterior labels"):
-            posterior = estimate(
-                training.image, training.text, noisy_labels, "independent", groups=training.icon
-            )
+        step("Estimating posterior labels")
+        posterior = estimate(training.image, training.text, noisy_labels, "independent", groups=training.icon)
 
         plans: list[tuple[str, NDArray[np.uint8] | NDArray[np.float32]]] = [
             ("full", noisy_labels),
@@ -102,47 +99,45 @@ def quickstart(
             plans.append(("clean", training.labels))
         runs, models, watches = [], {}, {}
         for name, labels in plans:
-            with steps(_TITLES[name]) as advance:
-                models[name], watches[name], run = _train(
-                    name, settings, icons, labels, query, database, advance
-                )
-                runs.append(run)
+            advance = step(_TITLES[name])
+            models[name], watches[name], run = _train(name, settings, icons, labels, query, database, advance)
+            runs.append(run)
 
         best = max((run for run in runs if run.name != "clean"), key=lambda run: run.mean_map)
         model = models[best.name]
         model.save(folder / "model.keras")
-        with steps("Exporting and checking a release") as advance:
-            released = release(
-                model,
-                folder / RELEASES,
-                text=icon_files.text_pipeline(icons),
-                image=icon_files.image_pipeline(settings.picture_size),
-                label_names=icons.categories,
-                training=_training_record(settings, best),
-                evaluation=Evaluation.of((query.inputs, query.labels), (database.inputs, database.labels)),
-                max_map_loss=None,  # an earlier quickstart's release may have had other settings
-            )
-        with steps("Searching in a fresh process") as advance:
-            given = icons.labels.copy()
-            given[icons.train] = noisy.labels
-            icon_files.write_icons(icons, given, folder / ICONS)
-            shown = min(_SHOWN_HITS, len(database.icon))
-            rows = database.icon.tolist()
-            fresh = search_in_fresh_process(
-                released.path,
-                query.inputs,
-                database.inputs,
-                shown,
-                folder,
-                pictures=[folder / ICONS / icon_files.file_name(icons, row) for row in rows],
-                texts={icons.names[row]: icon_files.text_of(icons, row) for row in rows},
-            )
-            served = findings.compare_codes(
-                released.path.relative_to(folder).as_posix(),
-                fresh,
-                *_codes_and_coordinates(model, query, database),
-                bits,
-            )
+        released = release(
+            model,
+            folder / RELEASES,
+            text=icon_files.text_pipeline(icons),
+            image=icon_files.image_pipeline(settings.picture_size),
+            label_names=icons.categories,
+            training=_training_record(settings, best),
+            evaluation=Evaluation.of((query.inputs, query.labels), (database.inputs, database.labels)),
+            max_map_loss=None,  # an earlier quickstart's release may have had other settings
+            progress=step,
+        )
+        step("Searching in a fresh process")
+        given = icons.labels.copy()
+        given[icons.train] = noisy.labels
+        icon_files.write_icons(icons, given, folder / ICONS)
+        shown = min(_SHOWN_HITS, len(database.icon))
+        rows = database.icon.tolist()
+        fresh = search_in_fresh_process(
+            released.path,
+            query.inputs,
+            database.inputs,
+            shown,
+            folder,
+            pictures=[folder / ICONS / icon_files.file_name(icons, row) for row in rows],
+            texts={icons.names[row]: icon_files.text_of(icons, row) for row in rows},
+        )
+        served = findings.compare_codes(
+            released.path.relative_to(folder).as_posix(),
+            fresh,
+            *_codes_and_coordinates(model, query, database),
+            bits,
+        )
 
         confidence = findings.trust(
             icons, training, noisy, watches["full"].first, watches["full"].last, settings.warmup_epochs + 1
@@ -167,8 +162,8 @@ def quickstart(
             seconds=round(time.perf_counter() - started, 1),
         )
         results.save(folder / "results.json")
-        with steps("Writing the report"):
-            write_report(results, folder / "report.html")
+        step("Writing the report")
+        write_report(results, folder / "report.html")
     return results
 
 
@@ -280,23 +275,3 @@ def _settings(noise: float, bits: int, seed: int, epochs: int, icon_limit: int |
         picture_size=32,
         icon_limit=None if icon_limit is None else int(icon_limit),
     )
-
-
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Callable[[str], Any]]:
-    """A display of steps: `with steps(title) as advance`, and `advance(done, total)` inside."""
-    with progress.display(console=console) as display:
-
-        @contextmanager
-        def step(title: str) -> Iterator[Callable[[int, int], None]]:
-            task = display.add_task(title, total=None)
-
-            def advance(done: int, total: int) -> None:
-                display.update(task, completed=done, total=total)
-
-            yield advance
-            seen = display.tasks[task]
-            total = seen.total or 1
-            display.update(task, completed=total, total=total)
-
-        yield step

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scbch_keras.files import replaced
 from scbch_keras.modalities import Direction
-from scbch_keras.training.pages.frame import percent, render
+from scbch_keras.training.pages.frame import duration, percent, render
 from scbch_keras.training.quickstart import plots
 from scbch_keras.training.quickstart.results import Results
 
@@ -23,17 +23,18 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> None:
 def draw_report(results: Results) -> str:
     """The report as one HTML document, the same text for the same results."""
     rows = score_rows(results)
+    runs = {run.name for run in results.runs}
     return render(
         "report.html",
         Path(__file__).with_name("templates"),
         title="SCBCH quickstart report: finding icons by words",
         results=results,
         order=ORDER,
-        duration=_duration(results.seconds),
+        duration=duration(results.seconds),
         facts=_facts(results),
         series=plots.SERIES,
         plots=plots,
-        runs={"random", *(run.name for run in results.runs)},
+        lines=[style for name, style in plots.SERIES.items() if name == "random" or name in runs],
         score_rows=rows,
         in_words={direction: _in_words(rows, direction) for direction in ORDER},
         verdict=_verdict(results),
@@ -70,7 +71,7 @@ def score_rows(results: Results) -> list[tuple[str, str, list[float]]]:
     """(series, title, [T2I, I2T, mean]) of a random order and of each training, lowest mean first."""
     scores = {"random": results.random_map, **{run.name: run.map for run in results.runs}}
     rows = [
-        (name, plots.SERIES[name][0], [*(score[way] for way in ORDER), sum(score.values()) / 2])
+        (name, plots.SERIES[name].title, [*(score[way] for way in ORDER), sum(score.values()) / 2])
         for name, score in scores.items()
     ]
     return sorted(rows, key=lambda row: row[2][-1])
@@ -151,8 +152,3 @@ def _settings(results: Results) -> list[tuple[str, str]]:
         *((f"trained: {run.name}", f"{run.seconds:.0f} s") for run in results.runs),
         *results.versions.items(),
     ]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -26,6 +26,16 @@ CURVE_POINTS = 15
 """Ranks of the precision-recall curve, spread evenly over the database as in the paper's Fig. 4."""
 
 
+class Chance(NamedTuple):
+    """What a random order of the database gives, exactly: the same in both directions."""
+
+    map: float
+    precision: float
+    """Share of the items that have a label of the query, mean over the queries with any such item."""
+    all_labels: float
+    """Share of the items that have all labels of the query, mean over the same queries."""
+
+
 class Metric(NamedTuple):
     """One number of a direction: its title, and its value by (query codes, database codes, labels of both)."""
 
@@ -66,6 +76,34 @@ GRADED = {
 
 def _at(rank: int, codes: tuple[Any, ...], metric: Callable[..., NDArray[np.float64]], bits: int) -> float:
     return float(metric(*codes, bits=bits, k=[min(rank, len(codes[1]))])[0])
+
+
+def random_order(query_labels: NDArray[np.uint8], database_labels: NDArray[np.uint8]) -> Chance:
+    """Labels 0/1 (q, C) and (n, C) -> what chance gives: with one code for all, every order is a tie."""
+    codes = [np.zeros((len(labels), 1), np.uint8) for labels in (query_labels, database_labels)]
+    both = (*codes, query_labels, database_labels)
+    with compared_once():
+        return Chance(
+            mean_average_precision(*both, bits=1),
+            float(precision_at_n(*both, bits=1, n=[1])[0]),
+            float(precision_with_all_labels(*both, bits=1, n=[1])[0]),
+        )
+
+
+def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
+    """(title, values in the order of `DIRECTIONS`) of stored metrics, which may be of an earlier version."""
+    known = {**METRICS, **GRADED}
+    first = metrics["i2t"]
+    rows = [
+        (metric.title, [float(metrics[way][name]) for way in DIRECTIONS])
+        for name, metric in known.items()
+        if name in first
+    ]
+    at = [
+        (f"precision@{n}", [float(metrics[way]["precision_at"][n]) for way in DIRECTIONS])
+        for n in first["precision_at"]
+    ]
+    return [*rows, *at]
 
 
 def encode(model: Any, pairs: Pairs) -> dict[str, NDArray[np.float32]]:

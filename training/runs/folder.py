@@ -1,6 +1,6 @@
 """A run on disk: one JSON file that is replaced as a whole, and the arrays and the model beside it.
 
-run.json            recipe, data, versions, history, and which model file belongs to it
+run.json            recipe, data, versions, history, cost, and which model file belongs to it
 run.toml            the resolved recipe, ready for `scbch train --config`
 checkpoint-N.keras  after N epochs, while the run lasts; model.keras once it is finished
 *.npy               what the figures and the audit need
@@ -112,6 +112,14 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether all epochs were trained and everything was written."""
         return self.state["status"] == "finished"
+
+    def check_finished(self) -> None:
+        """Refuse a run of which epochs are left. RunError says how to go on."""
+        if not self.finished:
+            raise RunError(
+                f"{self.path}: the run is not finished, {self.epochs_done} of {self.recipe.epochs} epochs are done: "
+                f"resume it, scbch train --resume --out {self.path}"
+            )
 
     def begin(self, data: RetrievalData) -> None:
         """Note the data; where the run began before, refuse other data.

@@ -1,6 +1,6 @@
 """What corrections of labels gained: the same training on the labels before and after, judged by the same labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scbch_keras.training.environment import versions
 from scbch_keras.training.runs.folder import STATE, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import Recipe
-from scbch_keras.training.runs.train import train
+from scbch_keras.training.runs.train import epochs_told, train
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Gain:
         return f"{before.mean():.4f}", f"{after.mean():.4f}", f"{gains.mean():+.4f}{error}"
 
 
-def gain(recipe: Recipe, out: Path, seeds: Iterable[int]) -> Gain:
+def gain(
+    recipe: Recipe,
+    out: Path,
+    seeds: Iterable[int],
+    progress: Callable[[str], Callable[[int, int], object]] = lambda step: lambda done, total: None,
+) -> Gain:
     """Train a recipe twice a seed: on the labels before the last correction of its data, and on those after.
 
     Queries and database are the same, with the same labels: the clean ones where they are known, else the corrected.
@@ -46,6 +51,7 @@ def gain(recipe: Recipe, out: Path, seeds: Iterable[int]) -> Gain:
         recipe: of data that `scbch fix` wrote.
         out: folder of the runs, before-SEED and after-SEED; finished ones are not trained again, others go on.
         seeds: of split, initial weights and order of the batches.
+        progress: called with what is trained as it begins; what it gives is told epochs done, and epochs in all.
 
     Raises:
         ValueError: the data was not written by `scbch fix`, or nothing was changed in it.
@@ -68,10 +74,11 @@ def gain(recipe: Recipe, out: Path, seeds: Iterable[int]) -> Gain:
             if run.recipe != of_seed:
                 raise ValueError(f"out: {folder} is a run of other settings; name another folder")
             if not run.finished:
+                advance = progress(f"Labels {name} the corrections, seed {seed}")
                 data = open_data(of_seed, folder, out)
                 if name == "before":
                     data = replace(data, train=_undone(data.train, before, data.label_names))
-                train(run, data, keep_model=False)
+                train(run, data, verbose=0, keep_model=False, callbacks=[epochs_told(advance, recipe.epochs)])
             scores.append(float(np.mean([run.state["metrics"][way]["map"] for way in ("i2t", "t2i")])))
         results.append((seed, scores[0], scores[1]))
     notes = run.state["data"]["notes"]

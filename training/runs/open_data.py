@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import nearest
 from scbch_keras.files import stored_json
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.methods import VARIANTS
@@ -26,6 +27,7 @@ from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.runs.folder import POSTERIOR
+from scbch_keras.training.runs.named import SETTINGS
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
@@ -68,6 +70,8 @@ def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
         if recipe.folder is None:
             raise ValueError(f"folder: name the folder with the files of {recipe.data}")
         return load_benchmark(recipe.data, recipe.folder, recipe.noise, recipe.seed)
+    if not Path(recipe.data).exists() and (meant := nearest(recipe.data, SETTINGS)):
+        raise ValueError(f"data: there is no such file or folder: {recipe.data}{meant}")
     own = read_own(recipe.data, recipe.separator, columns=recipe.columns)
     split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
@@ -128,9 +132,7 @@ def _with_features(
         name += f"-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
     image = extract(own.pictures, backbone, features / f"{name}.h5")
     text = TextFeatures.load(run / TEXT)(own.texts)
-    data = retrieval_data(own, split, path.name, image, text)
-    texts = tuple(own.texts[row] for row in split.train)
-    return replace(data, train=replace(data.train, texts=texts))
+    return retrieval_data(own, split, path.name, image, text)
 
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:

@@ -75,11 +75,15 @@ def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -
             columns = TextFeatures(text_features).fit(own.texts).dimensions
         except ValueError as error:
             return str(error)
-    least = min(rows, columns)
-    work = 9.0 * least**3 + 4.0 * rows * columns * least + _A_LABEL * rows * classes
-    if work > _SECONDS:
+    if not takes_seconds(rows, columns, classes):
         return f"{rows:,} rows of {columns:,} features and {classes:,} labels take longer than seconds"
     return ""
+
+
+def takes_seconds(rows: int, columns: int, classes: int) -> bool:
+    """Whether a posterior of so many rows, features and labels is estimated in seconds."""
+    least = min(rows, columns)
+    return 9.0 * least**3 + 4.0 * rows * columns * least + _A_LABEL * rows * classes <= _SECONDS
 
 
 def doubts_in_words(own: RawPairs | ArrayPairs, text_features: str = "bow") -> tuple[str, ...]:

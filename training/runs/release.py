@@ -1,6 +1,6 @@
 """A finished run of `scbch train` -> a release, with all that the run knows of itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline,
 from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.features.text import TextFeatures
-from scbch_keras.training.runs.folder import RunError, RunFolder
+from scbch_keras.training.runs.folder import RunFolder
 from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data, stored_backbone
 from scbch_keras.training.runs.train import load_model
 
@@ -20,6 +20,7 @@ def release_run(
     quantize: Sequence[str] = (),
     min_map: float | None = None,
     max_map_loss: float | None = 0.0,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Release:
     """Release a run's model, scored on the run's own queries and database.
 
@@ -34,14 +35,15 @@ def release_run(
         quantize: as in `release`.
         min_map: as in `release`.
         max_map_loss: as in `release`.
+        progress: as in `release`.
 
     Raises:
         RunError: the run is not finished, has no model, or its data has changed.
         ValueError, RuntimeError: as `release` does.
     """
     run = RunFolder.open(path)
-    if not run.finished:
-        raise RunError(f"{path}: the run is not finished: resume it")
+    run.check_finished()
+    progress("Opening the run and its data")
     model = load_model(run)
     data = open_data(run.recipe, path)
     run.check_data(data)
@@ -56,6 +58,7 @@ def release_run(
         quantize=quantize,
         min_map=min_map,
         max_map_loss=max_map_loss,
+        progress=progress,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from scbch_keras.files import file_in, loads, opened
 from scbch_keras.stored import FileKind
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.typed import STRICT, Seconds, typed
+from scbch_keras.training.typed import STRICT, Natural, Seconds, typed
 
 STORED = FileKind("a run", "format", (1,))
 
@@ -50,6 +50,8 @@ class _State:
     versions: dict[str, Any]
     seconds: Seconds
     metrics: dict[str, Any] | None = None
+    cpu_seconds: Seconds | None = None
+    peak_memory: Natural | None = None
 
 
 def read_state(file: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A training run from a recipe: resumable, stopped by Ctrl-C at the next batch, recorded for the figures."""
 
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from scbch_keras.callbacks import RetrievalMetrics
 from scbch_keras.checks import check_neighbors
-from scbch_keras.codes import pack_codes
 from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import PairDataset
 from scbch_keras.files import file_in
@@ -21,7 +21,8 @@ from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.layers import HashBranch
 from scbch_keras.methods import VARIANTS
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
-from scbch_keras.training.runs.evaluate import encode, retrieval_metrics
+from scbch_keras.training.environment import peak_memory
+from scbch_keras.training.runs.evaluate import retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.named import PRECISIONS
 from scbch_keras.training.runs.open_data import checked_rows
@@ -29,7 +30,9 @@ from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
-__all__ = ["RunStopped", "load_model", "new_model", "stopped_by_signals", "train"]
+__all__ = ["RunStopped", "epochs_told", "load_model", "new_model", "stopped_by_signals", "train"]
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60.0
 REMEMBERED_BYTES = 2**29
@@ -96,19 +99,20 @@ def _train(
     evaluation = RetrievalMetrics(
         (data.query.inputs, data.query.labels),
         (data.database.inputs, data.database.labels),
-        every=recipe.evaluate_every,
+        every=recipe.evaluate_every or _evaluate_every(data),
     )
     targets = _probabilities(run, data) if model.soft_labels else train.labels
+    pairs = PairDataset(
+        train.image,
+        train.text,
+        targets,
+        recipe.batch_size,
+        seed=recipe.seed,
+        soft_labels=model.soft_labels,
+    )
     try:
         model.fit(
-            PairDataset(
-                train.image,
-                train.text,
-                targets,
-                recipe.batch_size,
-                seed=recipe.seed,
-                soft_labels=model.soft_labels,
-            ),
+            pairs,
             epochs=recipe.epochs,
             initial_epoch=run.epochs_done,
             callbacks=[evaluation, keeper, *callbacks],
@@ -117,8 +121,38 @@ def _train(
     except Stopping:
         keeper.save_last(model)
         raise
-    _finish(run, model, data, keep_model)
+    _finish(
+        run,
+        model,
+        data,
+        dict(zip(("image", "text"), model.codes_of(pairs), strict=True)),
+        evaluation,
+        keep_model,
+    )
     return model
+
+
+def _evaluate_every(data: RetrievalData) -> int:
+    """Epochs from one evaluation to the next, so that encoding takes at most half as long as training."""
+    # Rows that are training samples too are encoded for the confidence weights anyway; a step does for a sample three
+    # times what its codes take.
+    rows = len(data.query) + max(0, len(data.database) - len(data.train))
+    every = max(1, math.ceil(rows / (1.5 * len(data.train))))
+    if every > 1:
+        _log.warning(
+            "%d queries and %d rows of the database are encoded for an evaluation, beside %d that train: retrieval is "
+            "evaluated every %d epochs, and after the last. evaluate_every=1 does it after each",
+            len(data.query),
+            len(data.database),
+            len(data.train),
+            every,
+        )
+    return every
+
+
+def epochs_told(progress: Callable[[int, int], object], epochs: int) -> keras.callbacks.Callback:
+    """A callback that tells epochs done and epochs in all."""
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress(epoch + 1, epochs))
 
 
 def load_model(run: RunFolder) -> CrossModalHashing:
@@ -178,6 +212,7 @@ class _Keeper(keras.callbacks.Callback):
         self.run, self.train, self.stop = run, train, stop
         self.history = list(run.state["history"])
         self.started = time.perf_counter() - run.state["seconds"]
+        self.cpu_started = time.process_time() - (run.state.get("cpu_seconds") or 0)
         self.saved, self.pause = time.perf_counter(), CHECKPOINT_SECONDS
         self.last: list[NDArray[Any]] = []
 
@@ -216,6 +251,10 @@ class _Keeper(keras.callbacks.Callback):
         before = self.run.state["history"]
         self.run.state["history"] = self.history.copy()
         self.run.state["seconds"] = round(began - self.started, 2)
+        self.run.state["cpu_seconds"] = round(time.process_time() - self.cpu_started, 2)
+        peak = peak_memory()
+        if peak is not None:
+            self.run.state["peak_memory"] = max(peak, self.run.state.get("peak_memory") or 0)
         try:
             self.run.save_model(model, f"checkpoint-{len(self.history)}.keras")
         except BaseException:
@@ -226,9 +265,16 @@ class _Keeper(keras.callbacks.Callback):
         self.pause = max(CHECKPOINT_SECONDS, 20 * (self.saved - began))
 
 
-def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_model: bool) -> None:
+def _finish(
+    run: RunFolder,
+    model: CrossModalHashing,
+    data: RetrievalData,
+    codes: Mapping[str, NDArray[np.float32]],
+    evaluation: RetrievalMetrics,
+    keep_model: bool,
+) -> None:
+    """Write what a finished run holds; `codes` are those of the training set."""
     train, recipe = data.train, run.recipe
-    codes = encode(model, train)
     dialect = VARIANTS[recipe.variant].settings.get("dialect", "reference")
     confidence = confidence_weights(
         codes["image"], codes["text"], train.labels, recipe.neighbors, recipe.gamma, dialect
@@ -244,9 +290,8 @@ def _finish(run: RunFolder, model: CrossModalHashing, data: RetrievalData, keep_
         run.save_array("train_pictures", np.array([str(path.absolute()) for path in train.pictures]))
     if train.texts is not None:
         run.save_array("train_texts", np.array(train.texts))
-    packed = {}
+    packed = evaluation.codes()
     for part, pairs in (("query", data.query), ("database", data.database)):
-        packed[part] = {name: pack_codes(values) for name, values in encode(model, pairs).items()}
         for name, values in packed[part].items():
             run.save_array(f"{part}_{name}_codes", values)
         run.save_array(f"{part}_labels", pairs.labels)

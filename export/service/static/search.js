@@ -96,7 +96,8 @@ function show(found) {
   const all = `${things(found.searched)}${where}`;
   part("status").textContent =
     found.known_words === 0 ? "" :
-    found.searched === 0 ? `There are no items${where}. Choose another label.` :
+    found.searched === 0 && !(about.cannot.length && query.kind === "none") ? `There are no items${where}. Choose another label.` :
+    query.kind === "none" && about.cannot.length ? (count ? `${number(count)} of ${all} that the data has` : "") :
     query.kind === "none" ? (count < found.searched ? `${number(count)} of ${all}, from the first to the last` : all) :
     `The ${number(count)} nearest of ${all}`;
   say("summary", ...summary(found, count));
@@ -148,7 +149,7 @@ function showQuery(item) {
 }
 
 function picture(item, optional = false) {
-  if (!about.has_pictures) return [];
+  if (!about.has_pictures || item.row === null) return [];
   const image = element("img", { src: `/page/pictures/${item.row}`, alt: "", loading: "lazy", decoding: "async" });
   image.onerror = () => (optional ? image.remove() : image.replaceWith(element("span", { className: "blank", textContent: "no picture to show" })));
   return [image];
@@ -158,18 +159,25 @@ function card(item, chance) {
   const words = element("span", { className: "words" });
   if (item.caption) words.append(element("span", { className: "caption", textContent: item.caption, title: item.caption }));
   if (!item.caption || item.distance === undefined) words.append(element(item.caption ? "span" : "b", { className: item.caption ? "soft" : "", textContent: item.id }));
-  const like = element("button", { type: "button", className: "like", title: item.id }, ...picture(item), words,
-    element("span", { className: "action", textContent: "More like this" }));
-  like.onclick = () => ask({ kind: "like", row: item.row });
+  const canLike = !about.cannot.length;
+  const like = element(canLike ? "button" : "div", { className: "like", title: item.id }, ...picture(item), words);
+  if (canLike) {
+    like.type = "button";
+    like.append(element("span", { className: "action", textContent: "More like this" }));
+    like.onclick = () => ask({ kind: "like", row: item.row });
+  } else {
+    like.tabIndex = -1;
+  }
   const made = element("li", { className: "card" }, like);
   if (item.labels.length) made.append(element("ul", { className: "labels" }, ...item.labels.map(labelButton)));
   if (item.distance !== undefined) {
     const scale = element("span", { className: "scale" }, element("i"), element("b"));
     scale.style.display = "block";
     scale.style.setProperty("--far", `${(100 * item.distance) / about.bits}%`);
-    scale.style.setProperty("--chance", `${(100 * chance) / about.bits}%`);
+    if (chance === undefined) scale.lastChild.remove();
+    else scale.style.setProperty("--chance", `${(100 * chance) / about.bits}%`);
     made.append(element("p", { className: "distance" }, `distance ${item.distance} of ${about.bits} bits`,
-      element("span", { className: "hidden", textContent: `, by chance ${chance.toFixed(1)}` }), scale));
+      element("span", { className: "hidden", textContent: chance === undefined ? "" : `, by chance ${chance.toFixed(1)}` }), scale));
   }
   return made;
 }
@@ -210,7 +218,7 @@ function askAddress() {
     part("words").value = words;
     return ask({ kind: "words", words }, false);
   }
-  if (row && /^\d+$/.test(row) && Number(row) < about.count) return ask({ kind: "like", row: Number(row) }, false);
+  if (row && !about.cannot.length && /^\d+$/.test(row) && Number(row) < about.count) return ask({ kind: "like", row: Number(row) }, false);
   return ask({ kind: "none" }, false);
 }
 
@@ -298,7 +306,8 @@ function listen() {
 function describe() {
   document.title = `Search: ${about.release}`;
   const what = about.has_pictures ? "pictures" : "items";
-  part("about").textContent = `${number(about.count)} ${what}, a code of ${about.bits} bits each, by ${about.release}. Everything stays on this computer.`;
+  part("about").textContent = `${number(about.count)} ${what}, a code of ${about.bits} bits each, by ${about.release}.${about.cannot.length ? "" : " Everything stays on this computer."}`;
+  say("cannot", ...about.cannot);
   part("words").disabled = !about.takes_words;
   part("words").placeholder = about.takes_words ? `Type words to find ${what}` : "This release takes no words: it was made without text=";
   part("drop").hidden = !about.takes_pictures;

@@ -8,13 +8,15 @@ import pytest
 from PIL import Image
 
 from scbch_keras.training.pages.audit_page import write_audit_page
+from scbch_keras.training.pages.run_report import write_run_report
 from scbch_keras.training.quickstart.report import write_report
 from tests.browser import tab
 from tests.export.service.gallery import HOSTILE
 from tests.labels.test_audit import by_hand
+from tests.training.pages.finished_run import finished_run, write_pictures
 from tests.training.quickstart.test_report import _results
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
 
 
 def shown(browser, count):
@@ -26,6 +28,8 @@ def shown(browser, count):
 def test_in_a_real_browser(demo, gallery, tmp_path):
     write_report(_results(), tmp_path / "report.html")
     write_audit_page(by_hand(), tmp_path / "audit.html", "pets")
+    run = finished_run(tmp_path / "run", write_pictures(tmp_path / "data"))
+    write_run_report(run.path)
     shots = Path(os.environ.get("SCBCH_SCREENSHOTS", tmp_path))
     with tab() as browser:
         browser.look(1280, 900, dark=False)
@@ -120,12 +124,13 @@ def test_in_a_real_browser(demo, gallery, tmp_path):
         browser.open(f"{demo}/docs")
         browser.wait("document.body.innerText.includes('POST /search')")
         assert not browser.axe()
-        for page in ("report", "audit"):
+        for page in ("report", "audit", "run/report"):
             browser.open(f"file://{tmp_path / page}.html")
             assert not browser.axe(), page
             browser.look(1280, 900, dark=False)
             assert not browser.axe(), page
             browser.look(390, 844, dark=True)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 390, page
         assert not [
             fault for fault in browser.faults if fault not in refusals and "status of 4" not in str(fault)
         ]

@@ -1,6 +1,7 @@
 """HammingIndex: exact, ordered, the same with and without faiss, safe on disk."""
 
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -241,6 +242,14 @@ def test_saving_replaces_the_file_and_leaves_nothing_beside_it(saved):
         assert reader.read() == before
     assert len(HammingIndex.load(path)) == 51
     assert [p.name for p in path.parent.iterdir()] == ["codes.index"]
+
+
+def test_a_file_that_cannot_be_is_named_as_it_was_given(saved, tmp_path):
+    index, path = saved
+    with pytest.raises(IsADirectoryError, match=f"{re.escape(str(path.parent))} is a folder"):
+        index.save(path.parent)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        index.save(tmp_path / "nowhere" / "codes.index")
 
 
 def test_a_save_that_fails_keeps_the_old_file(saved, monkeypatch):

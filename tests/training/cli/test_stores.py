@@ -17,6 +17,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from scbch_keras.export import HammingIndex, HashEncoder, Source, encode_file  # noqa: E402
 from scbch_keras.export.service.application import application  # noqa: E402
+from scbch_keras.export.service.catalogue import Catalogue  # noqa: E402
 from scbch_keras.training.cli.main import commands  # noqa: E402
 from tests.export.serving.test_codes_file import IDS, ROWS, write_release  # noqa: E402
 from tests.export.serving.test_encoder import SHAPES  # noqa: E402
@@ -144,3 +145,60 @@ def test_the_service_says_that_the_store_is_gone_but_not_where_it_was(release, e
         assert response.status_code == 503
         assert response.json() == {"detail": "the store of the codes does not answer"}
         assert client.post("/encode", json={"texts": ["a dog"]}).status_code == 200
+
+
+def test_the_search_page_works_on_a_store_and_says_what_it_cannot(release, encoder, codes, url):
+    index = HammingIndex(encoder.bits)
+    packed = np.load(codes / "c.npy")
+    index.add(packed, IDS)
+    with HammingIndex.connect(url, bits=encoder.bits, source=Source.of(encoder)) as stored:
+        stored.add(packed, IDS)
+    known = [*IDS[:4], "not in the store"]
+    labels = np.array([[1], [0], [1], [0]], np.uint8)
+
+    def catalogue(names):
+        assert list(names) == list(IDS[:4])
+        return Catalogue(names, [f"text of {name}" for name in names], labels, ("first",))
+
+    app = application(release, url, catalogue=catalogue, candidates=known)
+    with TestClient(app, base_url="http://localhost") as client:
+        about = client.get("/page/about").json()
+        assert about["count"] == ROWS
+        assert "in a store" in about["cannot"][0]
+        assert [item["id"] for item in client.get("/page/items").json()["items"]] == list(IDS[:4])
+        found = client.post("/page/search", json={"texts": ["a dog"], "k": 9}).json()
+        expected = index.search(encoder.text(["a dog"]), ROWS)
+        by_id = dict(zip(expected[0][0].tolist(), expected[1][0].tolist(), strict=True))
+        assert [item["distance"] for item in found["items"]] == expected[1][0][:9].tolist()
+        for item in found["items"]:
+            assert by_id[item["id"]] == item["distance"]
+            caption = f"text of {item['id']}" if item["id"] in IDS[:4] else None
+            assert item["caption"] == caption
+        assert "chance" not in found
+        narrowed = client.post("/page/search", params={"label": 0}, json={"texts": ["a dog"], "k": 9}).json()
+        assert {item["id"] for item in narrowed["items"]} == {IDS[0], IDS[2]}
+        assert narrowed["searched"] == 2
+        refused = client.get("/page/like/0")
+        assert refused.status_code == 404
+        assert "does not give its codes back" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("known", [[], ["3", "99", "x"]])
+def test_the_search_page_takes_integers_as_ids_and_needs_no_data(release, encoder, codes, url, known):
+    with HammingIndex.connect(url, bits=encoder.bits, source=Source.of(encoder)) as stored:
+        stored.add(np.load(codes / "c.npy"), range(ROWS))
+    app = application(release, url, catalogue=Catalogue, candidates=known)
+    with TestClient(app, base_url="http://localhost") as client:
+        listed = [item["id"] for item in client.get("/page/items").json()["items"]]
+        assert listed == (["3"] if known else [])
+        found = client.post("/page/search", json={"texts": ["a dog"], "k": ROWS}).json()
+        assert {item["id"] for item in found["items"]} == set(map(str, range(ROWS)))
+        assert {item["row"] for item in found["items"]} == ({0, None} if known else {None})
+
+
+def test_an_empty_store_has_no_search_page(release, encoder, url):
+    with HammingIndex.connect(url, bits=encoder.bits, source=Source.of(encoder)) as stored:
+        stored.add(np.zeros((1, -(-encoder.bits // 8)), np.uint8), [0])
+        stored.remove([0])
+    with pytest.raises(ValueError, match="at least one code to search in"):
+        application(release, url, catalogue=Catalogue)

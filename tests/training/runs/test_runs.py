@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ from scbch_keras.training.grid.reproduce import CELLS, Grid, reproduce
 from scbch_keras.training.runs.folder import RunError, RunFolder
 from scbch_keras.training.runs.open_data import open_data
 from scbch_keras.training.runs.recipe import resolve
-from scbch_keras.training.runs.train import RunStopped, load_model
+from scbch_keras.training.runs.train import RunStopped, load_model, train
 from tests.methods import BASELINES
 from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
 
@@ -60,6 +61,25 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_ran_through(file, t
     ):
         np.testing.assert_array_equal(reopened.array(name), whole.array(name))
     assert sorted(path.name for path in reopened.path.glob("*.keras")) == ["model.keras"]
+
+
+@once
+@pytest.mark.parametrize(("settings", "evaluated"), [({}, [5, 6]), ({"evaluate_every": 2}, [2, 4, 6])])
+def test_a_run_that_would_encode_far_more_than_it_trains_evaluates_now_and_then(
+    file, tmp_path, caplog, settings, evaluated
+):
+    run = begin(file, tmp_path / "run", queries=60, epochs=6, **settings)
+    data = open_data(run.recipe, run.path)
+    few = {
+        name: getattr(data.train, name)[:30] for name in ("image", "text", "labels", "ids", "clean_labels")
+    }
+    train(run, replace(data, train=replace(data.train, **few)), verbose=0)
+    history = run.state["history"]
+    assert [epoch["epoch"] for epoch in history if "i2t_map" in epoch] == evaluated
+    said = "60 queries and 180 rows of the database are encoded for an evaluation, beside 30 that train"
+    assert (said in caplog.text) is not bool(settings)
+    # The last codes are those of the final metrics.
+    assert history[-1]["i2t_map"] == pytest.approx(run.state["metrics"]["i2t"]["map"], abs=1e-6)
 
 
 @once
@@ -111,7 +131,7 @@ def grid_command(file, out):
         for name, value in SMALL.items()
         if name not in ("backend", "bits")
     ]
-    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "reproduce", "--dataset", str(file)]
+    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "reproduce", str(file)]
     command += ["--out", str(out), "--noise", "0", "--noise", "0.5", "--seeds", "2", "--bits", "16"]
     command += ["--epochs", "3", "--variant", "full", "--backend", BACKEND, *settings]
     return subprocess.Popen(
@@ -233,7 +253,7 @@ def test_a_run_is_released_and_its_versions_are_kept(folder, tmp_path):
         "train", folder, "--out", run, "--image-features", "pixels:16", "--epochs", 1, *small
     )
     assert status == 0, told
-    status, told = run_command("export", run, "--out", out, "--formats", "onnx", "--quantize", "fp16")
+    status, told = run_command("export", run, "--out", out, "--format", "onnx", "--quantize", "fp16")
     assert status == 0, told
     manifest = json.loads((out / "latest" / "manifest.json").read_text())
     assert manifest["label_names"] == ["circle", "dark", "light", "square"]
@@ -343,7 +363,7 @@ def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
 @once
 def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
     features, noisy = tmp_path / "shapes.h5", tmp_path / "noisy.npz"
-    status, told = run_command("features", folder, "--out", features, "--image", "pixels:16")
+    status, told = run_command("features", folder, "--out", features, "--image-features", "pixels:16")
     assert status == 0, told
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "shapes.h5",
@@ -353,12 +373,12 @@ def test_features_and_noise_are_files_that_can_be_trained_on(folder, tmp_path):
     own = read_own(features)
     assert own.image.shape == (60, 256)
     assert own.label_names == ("circle", "dark", "light", "square")
-    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    status, told = run_command("noise", features, "--out", noisy, "--noise", "0.5")
     assert status == 0, told
     with np.load(noisy) as file:
         assert (file["labels"] != file["clean_labels"]).any(axis=1).sum() == 30
         np.testing.assert_array_equal(file["clean_labels"], own.labels)
-    status, told = run_command("noise", features, "--out", noisy, "--rate", "0.5")
+    status, told = run_command("noise", features, "--out", noisy, "--noise", "0.5")
     assert status == 2
     assert "exists" in told
 
@@ -377,7 +397,7 @@ def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
         (["train", "--resume", "--out", tmp_path], "run.json"),
         (["evaluate", tmp_path], "run.json"),
         (["audit", tmp_path], "run.json"),
-        (["reproduce", "--dataset", "mnist"], "expected one of"),
+        (["reproduce", "mnist"], "expected one of"),
     ):
         status, told = run_command(*arguments)
         assert status == 2, told

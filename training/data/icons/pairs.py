@@ -62,4 +62,5 @@ def _pairs(icons: IconSet, pairs: IconPairs) -> Pairs:
     for name in names:
         seen[name] = seen.get(name, 0) + 1
         ids.append(f"{name}/{seen[name]}")
-    return Pairs(pairs.image, pairs.text, pairs.labels, np.array(ids))
+    texts = tuple(icons.descriptions[row] for row in pairs.icon.tolist())
+    return Pairs(pairs.image, pairs.text, pairs.labels, np.array(ids), texts=texts)

@@ -34,6 +34,8 @@ def catalogue_maker(
     from scbch_keras.export.service.catalogue import Catalogue, Pictures
 
     def make(names: Sequence[str]) -> Catalogue:
+        if not names:
+            return Catalogue(())
         paths: Sequence[str | Path | None] = names
         folder, captions, labels = pictures, None, None
         label_names: tuple[str, ...] = ()
@@ -54,6 +56,19 @@ def catalogue_maker(
         return Catalogue(names, captions, labels, label_names, found)
 
     return make
+
+
+def candidates(known: tuple[Path, RawPairs | ArrayPairs] | None) -> list[str]:
+    """What the ids of codes of the data may be, in its order: its ids, paths of its pictures, its rows."""
+    if known is None:
+        return []
+    path, data = known
+    pictures = (
+        [picture.relative_to(_folder(path)).as_posix() for picture in data.pictures]
+        if isinstance(data, RawPairs)
+        else []
+    )
+    return list(dict.fromkeys([*data.ids.tolist(), *pictures, *map(str, range(len(data)))]))
 
 
 def _rows(

@@ -144,7 +144,7 @@ def _bring_pictures(data: RawPairs, root: Path, staging: Path, how: Pictures) ->
         try:
             os.link(picture.resolve(), target)
         except OSError as error:
-            message = f"{picture} cannot be linked ({error.strerror}): leave out --pictures link"
+            message = f"{picture} cannot be linked ({error.strerror}): leave out --link"
             raise OSError(error.errno, message) from error
 
 

@@ -1,10 +1,8 @@
 """Parquet files: list columns of numbers as arrays (n, width), of strings as lists of lists."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import shown
+from scbch_keras.files import check_plain
 from scbch_keras.limits import check_unfolded
 from scbch_keras.npz import string_array
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.formats import STRINGS, Column
+from scbch_keras.training.data.own.parquet_check import check_description
 from scbch_keras.training.data.problems import Problem, RefusedError, Report, refuse
-
-# What pyarrow makes of a column's description it makes in C++, which aborts where the description contradicts itself.
-_DESCRIBE = """
-import sys
-from pyarrow import parquet
-with parquet.ParquetFile(sys.argv[1]) as file:
-    for group in range(file.metadata.num_row_groups):
-        for column in range(file.metadata.num_columns):
-            file.metadata.row_group(group).column(column)
-"""
 
 
 def read_parquet(path: Path, report: Report) -> dict[str, Column]:
@@ -61,28 +51,13 @@ def opened_parquet(path: Path, **options: Any) -> Any:
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError(f"{path.name}: reading Parquet files needs pyarrow: pip install pyarrow") from error
+    check_plain(path)
     try:
         status = path.stat()
-        _check_description(path, status.st_mtime_ns, status.st_size)
+        check_description(path, status.st_mtime_ns, status.st_size)
         return parquet.ParquetFile(path, **options)
     except Exception as error:  # pyarrow raises nearly anything for a damaged one
         raise ValueError(f"{path.name}: expected a Parquet file: {error}") from error
-
-
-@lru_cache(maxsize=256)
-def _check_description(path: Path, modified: int, size: int) -> None:
-    """Refuse a file whose description of its columns ends a process that reads it, by one that does so first."""
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-c", _DESCRIBE, str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if process.returncode not in (0, 1):  # 1: an error that Python can catch, as this process will
-        reason = next((line for line in process.stderr.splitlines() if "what()" in line), "")
-        raise ValueError(f"the description of its columns is damaged; pyarrow ends there: {reason.strip()}")
 
 
 def _whole(path: Path, key: str, name: str, report: Report) -> Any:

@@ -181,7 +181,7 @@ def retrieval_data(
         if values is None or len(values) != len(data):
             actual = "none" if values is None else f"{len(values)} rows"
             raise ValueError(f"{name}: expected the features of all {len(data)} rows, got {actual}")
-    pictures = data.pictures if isinstance(data, RawPairs) else None
+    pictures, texts = (data.pictures, data.texts) if isinstance(data, RawPairs) else (None, None)
     # Pairs.groups share their labels; captions of one picture need not.
     groups, notes = None, dict(split.notes)
     if data.groups is not None and agree(data.groups, data.labels):
@@ -197,6 +197,7 @@ def retrieval_data(
             ids=data.ids[rows],
             clean_labels=None if data.clean_labels is None else data.clean_labels[rows],
             pictures=None if pictures is None else tuple(pictures[row] for row in rows),
+            texts=None if texts is None else tuple(texts[row] for row in rows),
             groups=None if groups is None else groups[rows],
         )
 
