@@ -1,7 +1,7 @@
 """Posterior labels where they work and where they must fail: the subset of 724 real pairs, and the icons.
 
     KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [exchanges] [failures] [parts] [unseen]
-        [icons] [models] [kinds] [lengths] [tags_trained] [degrees] [rescored] [epochs]
+        [icons] [models] [kinds] [lengths] [tags_trained] [degrees] [rescored] [geometry] [epochs]
         [--data ../shared/reference/mirflickr] [--seeds 5]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
@@ -21,6 +21,7 @@ and .8. `kinds`: the same of the count model by the kind of noise, at .5. `lengt
 `tags_trained`: mAP of training on the tags, with 50 checked rows, chosen in three ways, and without.
 `degrees`: metrics of relevance in degrees by what weighs attraction, on the subset and on made-up samples with two
 attributes, at noise .5. `rescored`: mAP of the subset's codes by Hamming distance and ranked again, and what it costs.
+`geometry`: mAP by what the branches are fed with and by the objective, at noise .8, on the subset and the icons.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
 Means and standard errors over seeds.
 """
@@ -33,6 +34,7 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.beyond_degrees import degrees, rescored
+from benchmarks.beyond_geometry import geometry
 from benchmarks.beyond_kinds import gains, kinds, lengths, models
 from benchmarks.beyond_trained import ICONS, exchanges, row, tags, tags_trained, told
 from benchmarks.label_noise import class_conditional, feature_dependent
@@ -269,7 +271,7 @@ def main() -> None:
         part.__name__: part
         for part in (
             *(estimates, tags, exchanges, failures, parts, unseen, icons, models, kinds, lengths),
-            *(tags_trained, degrees, rescored, epochs),
+            *(tags_trained, degrees, rescored, geometry, epochs),
         )
     }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")

@@ -2,11 +2,12 @@
 
 Parquet files of 512-d image features are encoded by a release of one random matrix, by `HashEncoder` alone and by
 each engine; prints seconds, the ratio to HashEncoder, whether the codes are equal, and what a SIGKILL in the middle
-left: finished shards, and how many the next run encoded. Ray and Beam run in environments of their own, which pip
-makes in --environments (a temporary folder by default), as their pins are not ours.
+left: finished shards, and how many the next run encoded. Ray and Beam run here where they are installed, else in
+environments of their own, which pip makes in --environments (a temporary folder by default).
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 WIDTH, BITS, SHARDS = 512, 64, 8
+MODULES = {"beam": "apache_beam", "ray": "ray"}
 PACKAGES = {"beam": ["apache-beam>=2.77"], "ray": ["ray[data]>=2.60"]}
 COMMON = ["onnxruntime", "pyarrow", "numpy", "pillow", "h5py"]
 ROOT = Path(__file__).parents[1]
@@ -87,7 +89,7 @@ def write_release(version: Path) -> Path:
 
 def python_of(engine: str, environments: Path) -> str:
     """A Python that has the engine and imports scbch_keras from this checkout."""
-    if engine == "local":
+    if engine == "local" or importlib.util.find_spec(MODULES[engine]):
         return sys.executable
     folder = environments / engine
     python = folder / "bin" / "python"
@@ -104,6 +106,8 @@ def run(python: str, *arguments: str, kill_at: int | None = None) -> list[float]
     out = Path(arguments[2])
     process = subprocess.Popen(  # noqa: S603
         [python, "-c", PROGRAM, *arguments],
+        # Ray gives its workers what others leave of the processors, which on a busy machine is nothing.
+        env={**os.environ, "RAY_worker_niceness": "0"},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

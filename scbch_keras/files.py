@@ -44,6 +44,11 @@ def opened(path: Path, links: bool = True) -> BinaryIO:
     return file
 
 
+def check_plain(path: Path) -> None:
+    """For files that another library opens, which would wait for a pipe. Raises as `opened`."""
+    _check_plain(path, path.stat().st_mode)
+
+
 def _check_plain(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}

@@ -1,7 +1,7 @@
 """All tests: `python -m tests [--quick] [pytest arguments]`.
 
-NumPy-only tests run once, the others once a backend, each part in a process of its own. A backend that is not
-installed is an error: the tests pass on all three or not at all.
+NumPy-only tests run once, the others once a backend, each part in a process of its own, which imports only the files
+that have tests of the part. A backend that is not installed is an error: the tests pass on all three or not at all.
 
 TensorFlow has two sets of kernels on a CPU, and takes oneDNN's where the processor has AVX512-VNNI or AVX512-BF16:
 each part says which, so that they do not depend on the machine. Releases are made with oneDNN's in the PyTorch
@@ -11,9 +11,10 @@ XLA, which compiles the small models of these tests on TensorFlow and JAX, is to
 longer than to run them. The trainings of the authors run once more, compiled as they are for users. So is everything
 where pytest is called itself, as the workflow does.
 
---quick: for the work in between, PyTorch and NumPy alone, without releases and what is slow.
+--quick: for the work in between, PyTorch and NumPy alone, without releases, servers, stores and what else is slow.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.rglob("test_*.py"))
 PLAINLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
@@ -47,10 +50,35 @@ QUICK = {
 AT_ONCE = 2
 
 
+def _marked(path: Path, marker: str) -> bool:
+    """Whether all tests of a file have a marker, by its `pytestmark`."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "pytestmark":
+            return f"mark.{marker}" in ast.unparse(node.value)
+    return False
+
+
+def files_of(chosen: str) -> list[str]:
+    """The files that have tests of a part, by the first word of its expression of markers; more at most."""
+    negated = chosen.startswith("not ")
+    marker = chosen.removeprefix("not ").split()[0]
+    return [
+        str(path)
+        for path in FILES
+        if (not _marked(path, marker) if negated else marker in path.read_text(encoding="utf-8"))
+    ]
+
+
 def run(name: str, part: tuple[dict[str, str], list[str]], arguments: list[str]) -> bool:
     """Run one part and show its output as it ends; whether it passed."""
     env, chosen = part
-    command = [sys.executable, "-m", "pytest", *chosen, *arguments]
+    # Files named by the user are the only ones.
+    files = (
+        []
+        if any(Path(argument.partition("::")[0]).exists() for argument in arguments)
+        else files_of(chosen[1])
+    )
+    command = [sys.executable, "-m", "pytest", *chosen, *files, *arguments]
     # One thread each: two parts whose threads wait for one another's cores take several times as long.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **env}
     print(f"== {name}: running", flush=True)
@@ -58,7 +86,7 @@ def run(name: str, part: tuple[dict[str, str], list[str]], arguments: list[str])
     done = subprocess.run(
         command,
         env=environment,
-        cwd=Path(__file__).parents[1],
+        cwd=TESTS.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scbch_keras import child
-from tests.forked_children import Forks
+from tests.forked_children import OF_RELEASES, Forks
 from tests.servers import demanded
 
 # As the command line: beside other work, idle threads that spin take what the others compute with.
@@ -43,7 +43,7 @@ def pytest_make_collect_report():
 @pytest.fixture(scope="session", autouse=True)
 def forked_children():
     """What releases do in child processes is done in forks of one; `new_processes` is without."""
-    forks = Forks()
+    forks = Forks(OF_RELEASES)
     child.subprocess = forks
     yield forks
     child.subprocess = subprocess
@@ -63,6 +63,19 @@ def new_processes(forked_children):
             child.subprocess = forked_children
 
     return context
+
+
+@pytest.fixture(scope="session")
+def having_imported():
+    """`subprocess.run` for Python programs, in forks of a process that has imported a module, such as a backend."""
+    forks = {}
+
+    def run(module, command, **options):
+        return forks.setdefault(module, Forks((module,))).run(command, **options)
+
+    yield run
+    for each in forks.values():
+        each.close()
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +133,22 @@ def small_model():
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ready_model(small_model):
+    """`small_model` of these switches as it was made, its step traced by the training before: see `Again`."""
+    from tests.again import Again
+
+    made = {}
+
+    def ready(**settings):
+        key = tuple(sorted(settings.items()))
+        if key not in made:
+            made[key] = Again(small_model(**settings), {"image": (None, 20), "text": (None, 30)})
+        return made[key]()
+
+    return ready
 
 
 @pytest.fixture(scope="session")

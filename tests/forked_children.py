@@ -1,19 +1,22 @@
-"""The child processes of releases as forks of one that has imported TensorFlow: an import takes longer than the work.
+"""Processes as forks of one that has imported what takes longer than their work, such as TensorFlow.
 
-`scbch_keras.child.run_module` stays as it is; what it starts by `subprocess.run` is forked here, with the arguments,
-the environment and the import path of that call. Started as a program, this is the process that forks.
+The child processes of releases: `scbch_keras.child.run_module` stays as it is; what it starts by `subprocess.run` is
+forked here, with the arguments, the environment and the import path of that call. And programs of tests, in forks of
+a process that has imported a backend, but not keras. Started as a program, this is the process that forks.
 """
 
 import json
 import os
 import runpy
+import select
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-IMPORTED = (
+OF_RELEASES = (
     "tensorflow",
     "keras",
     "tf2onnx",
@@ -22,45 +25,62 @@ IMPORTED = (
     "scbch_keras.export.validation.verify",
 )
 # What differs from call to call, and is set in the fork.
-_OF_A_CALL = ("PYTHONPATH", "PYTEST_CURRENT_TEST")
+_OF_A_CALL = ("PYTHONPATH", "PYTEST_CURRENT_TEST", "KERAS_BACKEND", "KERAS_HOME", "COLUMNS", "NO_COLOR")
+_OF_A_CALL += ("https_proxy", "no_proxy", "SCBCH_ALLOCATOR")
 
 
 class Forks:
-    """Takes the place of the module `subprocess` in `scbch_keras.child`."""
+    """In place of the module `subprocess` for Python programs: in forks of a process that has imported some modules.
+
+    imported: names of the modules.
+    """
 
     DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
 
-    def __init__(self):
+    def __init__(self, imported):
+        self._imported = imported
         self._process = self._environment = None
 
-    def run(self, command, *, env, **options):
-        """As `subprocess.run`, of `python -P -m module arguments`."""
-        python, isolated, flag, module, *arguments = command
-        assert (python, isolated, flag) == (sys.executable, "-P", "-m")
+    def run(self, command, *, env=None, stderr=subprocess.PIPE, cwd=None, timeout=None, **options):
+        """As `subprocess.run`, of `python [-P] -m module arguments` or `python -c program arguments`."""
+        python, *rest = command
+        assert python == sys.executable
+        flag, program, *arguments = rest[1:] if rest[0] == "-P" else rest
+        assert flag in ("-m", "-c")
+        env = dict(os.environ if env is None else env)
         environment = {name: value for name, value in env.items() if name not in _OF_A_CALL}
         if self._environment != environment:
             self.close()
             self._process = subprocess.Popen(
-                [python, "-P", __file__],
+                [python, "-P", __file__, *self._imported],
                 env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
             self._environment = environment
         with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder, "output")
+            output, errors = Path(folder, "output"), Path(folder, "errors")
             call = {
-                "module": module,
-                "arguments": arguments,
+                "flag": flag,
+                "program": program,
+                "arguments": [str(argument) for argument in arguments],
                 "env": env,
-                "cwd": os.getcwd(),
-                "output": str(output),
+                "cwd": os.getcwd() if cwd is None else str(cwd),
+                "outputs": [str(output), None if stderr == subprocess.STDOUT else str(errors)],
             }
             self._process.stdin.write(json.dumps(call) + "\n")
             self._process.stdin.flush()
+            if not select.select([self._process.stdout], [], [], timeout)[0]:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self.close()
+                raise subprocess.TimeoutExpired(command, timeout)
             status = int(self._process.stdout.readline())
-            return subprocess.CompletedProcess(command, status, output.read_text("utf-8", "replace"))
+            written = [
+                path.read_text("utf-8", "replace") if path.exists() else None for path in (output, errors)
+            ]
+            return subprocess.CompletedProcess(command, status, *written)
 
     def close(self):
         """End the process, and wait for it."""
@@ -71,22 +91,30 @@ class Forks:
             self._process = self._environment = None
 
 
+def _redirect(outputs):
+    for number, path in enumerate(outputs, 1):
+        os.dup2(1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
 def _run(call):
     """In the fork: what a new process would do. Does not return."""
     status = 1
     try:
-        output = os.open(call["output"], os.O_WRONLY | os.O_CREAT)
-        for number in (1, 2):
-            os.dup2(output, number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        _redirect(call["outputs"])
         os.chdir(call["cwd"])
         os.environ.clear()
         os.environ.update(call["env"])
-        entries = call["env"]["PYTHONPATH"].split(os.pathsep)
+        entries = call["env"]["PYTHONPATH"].split(os.pathsep) if "PYTHONPATH" in call["env"] else []
         sys.path[:] = [*entries, *(entry for entry in sys.path if entry not in entries)]
         sys.argv[1:] = call["arguments"]
-        sys.modules.pop(call["module"], None)
-        runpy.run_module(call["module"], run_name="__main__", alter_sys=True)
+        sys.orig_argv[1:] = [call["flag"], call["program"], *call["arguments"]]
+        if call["flag"] == "-m":
+            sys.modules.pop(call["program"], None)
+            runpy.run_module(call["program"], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv[0] = "-c"
+            exec(compile(call["program"], "<string>", "exec"), {"__name__": "__main__"})
         status = 0
     except SystemExit as ended:
         if isinstance(ended.code, str):
@@ -103,7 +131,7 @@ def _run(call):
 def _serve():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for module in IMPORTED:
+    for module in sys.argv[1:]:
         __import__(module)
     for line in sys.stdin:
         child = os.fork()

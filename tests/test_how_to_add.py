@@ -79,7 +79,7 @@ def test_a_data_format_is_a_reader_and_a_row(tmp_path, monkeypatch):
 
 
 def test_a_metric_is_a_function_and_a_row(monkeypatch):
-    from scbch_keras.training.cli.runs import show_metrics
+    from scbch_keras.training.cli.shown import show_metrics
 
     def nearest_is_relevant(query, database, query_labels, database_labels, *, bits):
         nearest = hamming_distance(query, database, bits).argmin(axis=1)

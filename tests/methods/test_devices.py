@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import keras
 import pytest
@@ -41,9 +42,11 @@ else:
 """
 
 
-def run(code, **environment):
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    done = subprocess.run([sys.executable, "-c", MODEL + code], capture_output=True, text=True, env=env)
+def run(code, start=subprocess.run, **environment):
+    command = [sys.executable, "-c", MODEL + code]
+    done = start(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -60,13 +63,13 @@ CLUSTER = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "w
     ],
     ids=["torchrun", "another rank", "a cluster of TensorFlow"],
 )
-def test_a_process_of_several_is_refused(environment, small_model, pairs, monkeypatch):
+def test_a_process_of_several_is_refused(environment, ready_model, pairs, monkeypatch):
     if BACKEND == "torch" and "WORLD_SIZE" in environment:
         pytest.skip("PyTorch joins them: test_processes.py")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RuntimeError, match=r"one of [28] processes .* What works: one process"):
-        small_model().fit(*pairs, epochs=1, verbose=0)
+        ready_model().fit(*pairs, epochs=1, verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +83,10 @@ def test_a_process_of_several_is_refused(environment, small_model, pairs, monkey
         {"TF_CONFIG": json.dumps({"cluster": {"chief": ["a:1"], "ps": ["b:1"]}})},
     ],
 )
-def test_one_process_trains_whatever_launched_it(environment, small_model, pairs, monkeypatch):
+def test_one_process_trains_whatever_launched_it(environment, ready_model, pairs, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    small_model().fit(*pairs, epochs=0, verbose=0)
+    ready_model().fit(*pairs, epochs=0, verbose=0)
 
 
 def outputs_of_two(code, **environment):
@@ -109,7 +112,7 @@ WHERE = ("made", "fitted", "both")
 
 
 @pytest.fixture(scope="module")
-def said_to_strategies():
+def said_to_strategies(having_imported):
     """What is said to a model that is made or fitted under a strategy, all of them in one process."""
     code = "import contextlib, tensorflow as tf\n"
     code += "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], "
@@ -123,7 +126,7 @@ def said_to_strategies():
             )
             refused = REFUSED.format(model="made").replace("\n", "\n    ")
             code += f"with {made}:\n    made = model()\nwith {fitted}:{refused}\n"
-    lines = run(code).splitlines()
+    lines = run(code, partial(having_imported, "tensorflow")).splitlines()
     return dict(zip(((strategy, where) for strategy in STRATEGIES for where in WHERE), lines, strict=True))
 
 
@@ -135,8 +138,8 @@ def test_a_strategy_of_tensorflow_is_refused(said_to_strategies, strategy, where
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has them")
-def test_a_distribution_that_keras_would_ignore_is_refused(small_model, pairs):
-    model = small_model()
+def test_a_distribution_that_keras_would_ignore_is_refused(ready_model, pairs):
+    model = ready_model()
     mesh = keras.distribution.DeviceMesh((1,), ["batch"], devices=["cpu:0"])
     keras.distribution.set_distribution(keras.distribution.DataParallel(device_mesh=mesh))
     try:

@@ -7,6 +7,10 @@ import pytest
 import scbch_keras as sk
 from tests.methods import BASELINES
 
+on_one_backend = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
+)
+
 
 def sets(pairs, cut=60):
     x, labels = pairs
@@ -48,7 +52,9 @@ def test_keras_export_points_to_the_release(small_model, tmp_path, format):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", ["scbch", *BASELINES])
+@pytest.mark.parametrize(
+    "method", ["scbch", *(pytest.param(name, marks=on_one_backend) for name in BASELINES)]
+)
 def test_retrieval_is_evaluated_by_the_model(pairs, method):
     branches = {f"{name}_branch": sk.HashBranch(20, (16,)) for name in ("image", "text")}
     settings = {"center_units": (8,)} if method == "rshnl" else {}
@@ -71,9 +77,9 @@ def test_retrieval_is_evaluated_by_the_model(pairs, method):
     )
 
 
-def test_the_callback_logs_what_the_model_evaluates(small_model, pairs):
+def test_the_callback_logs_what_the_model_evaluates(ready_model, pairs):
     query, database = sets(pairs)
-    model = small_model()
+    model = ready_model()
     metrics = sk.RetrievalMetrics(query, database, k=20)
     history = model.fit(*pairs, epochs=2, verbose=0, callbacks=[metrics]).history
     last = {name: values[-1] for name, values in history.items() if name.endswith("_map")}
@@ -93,8 +99,8 @@ def test_the_callback_logs_what_the_model_evaluates(small_model, pairs):
         (lambda q, d: ((q[0], 0 * q[1]), d), "share no label"),
     ],
 )
-def test_sets_that_do_not_fit_are_named(small_model, pairs, change, message):
-    model = small_model()
+def test_sets_that_do_not_fit_are_named(ready_model, pairs, change, message):
+    model = ready_model()
     model.build({"image": (None, 20), "text": (None, 30)})
     with pytest.raises(ValueError, match=message):
         model.evaluate_retrieval(*change(*sets(pairs)))
@@ -116,16 +122,16 @@ def test_retrieval_of_a_model_without_weights_is_refused(small_model, pairs):
     ],
     ids=["tuple", "list", "tensor", "array", "one"],
 )
-def test_arrays_without_names_are_refused_with_the_names(small_model, pairs, make):
+def test_arrays_without_names_are_refused_with_the_names(ready_model, pairs, make):
     x, labels = pairs
     with pytest.raises(ValueError, match=r'Name them: fit\(\{"image": image, "text": text\}, labels\)'):
-        small_model().fit(make(x), labels, epochs=1, verbose=0)
+        ready_model().fit(make(x), labels, epochs=1, verbose=0)
 
 
 @pytest.mark.parametrize("x", [None, "data.npz", 3])
-def test_no_data_at_all_is_refused(small_model, x):
+def test_no_data_at_all_is_refused(ready_model, x):
     with pytest.raises(ValueError, match="a PairDataset or a loader; got"):
-        small_model().fit(x, epochs=1, verbose=0)
+        ready_model().fit(x, epochs=1, verbose=0)
 
 
 NUMBERS = r"got lists of label numbers\. Make it so: .*y\[row, number\] = 1"
@@ -146,18 +152,18 @@ LABELS = {
 
 @pytest.mark.parametrize("name", LABELS)
 @pytest.mark.parametrize("where", ["y", "validation_data"])
-def test_labels_in_other_forms_are_refused_with_the_way_there(small_model, pairs, name, where):
+def test_labels_in_other_forms_are_refused_with_the_way_there(ready_model, pairs, name, where):
     x, labels = pairs
     make, message = LABELS[name]
     y = make(len(labels))
     arguments = {"y": y} if where == "y" else {"y": labels, "validation_data": (x, y)}
     with pytest.raises(ValueError, match=message):
-        small_model().fit(x, **arguments, epochs=1, verbose=0)
+        ready_model().fit(x, **arguments, epochs=1, verbose=0)
 
 
-def test_rows_of_zeros_and_ones_may_be_a_list(small_model, pairs):
+def test_rows_of_zeros_and_ones_may_be_a_list(ready_model, pairs):
     x, labels = pairs
-    small_model().fit(x, labels.tolist(), epochs=0, verbose=0)
+    ready_model().fit(x, labels.tolist(), epochs=0, verbose=0)
 
 
 BRANCHES = {
@@ -185,9 +191,9 @@ def test_the_summary_names_the_branches(name, tmp_path):
 
 
 @pytest.mark.parametrize("monitor", ["i2t_map", "t2i_map"])
-def test_keras_callbacks_find_the_direction_of_retrieval(small_model, pairs, tmp_path, monitor):
+def test_keras_callbacks_find_the_direction_of_retrieval(ready_model, pairs, tmp_path, monitor):
     query, database = sets(pairs)
-    model = small_model()
+    model = ready_model()
     callbacks = [
         keras.callbacks.EarlyStopping(monitor, patience=1, min_delta=1.0, restore_best_weights=True),
         keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor, save_best_only=True),
@@ -200,7 +206,7 @@ def test_keras_callbacks_find_the_direction_of_retrieval(small_model, pairs, tmp
     assert best[monitor] == pytest.approx(max(history[monitor]), abs=1e-6)
 
 
-def test_the_checkpoint_keeps_the_highest_retrieval(small_model, pairs, tmp_path):
+def test_the_checkpoint_keeps_the_highest_retrieval(ready_model, pairs, tmp_path):
     """Scripted values, since a real training rises nearly always."""
 
     class Scripted(sk.RetrievalMetrics):
@@ -209,21 +215,21 @@ def test_the_checkpoint_keeps_the_highest_retrieval(small_model, pairs, tmp_path
 
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras", "i2t_map", save_best_only=True)
     callbacks = [checkpoint, Scripted(*sets(pairs))]
-    small_model().fit(*pairs, epochs=4, verbose=0, callbacks=callbacks)
+    ready_model().fit(*pairs, epochs=4, verbose=0, callbacks=callbacks)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.keras", "2.keras"]
 
 
 @pytest.mark.parametrize("monitor", ["loss", "val_loss", "classification", "val_quantization"])
-def test_keras_callbacks_find_the_direction_of_a_loss(small_model, pairs, monitor):
+def test_keras_callbacks_find_the_direction_of_a_loss(ready_model, pairs, monitor):
     stopping = keras.callbacks.EarlyStopping(monitor, patience=1, min_delta=100.0)  # no fall is enough
     history = (
-        small_model().fit(*pairs, epochs=4, verbose=0, callbacks=[stopping], validation_data=pairs).history
+        ready_model().fit(*pairs, epochs=4, verbose=0, callbacks=[stopping], validation_data=pairs).history
     )
     assert len(history["loss"]) == 2
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_mode_of_ones_own_is_kept(small_model, pairs, mode):
+def test_a_mode_of_ones_own_is_kept(ready_model, pairs, mode):
     stopping = keras.callbacks.EarlyStopping("i2t_map", mode=mode)
-    small_model().fit(*pairs, epochs=0, verbose=0, callbacks=[stopping])
+    ready_model().fit(*pairs, epochs=0, verbose=0, callbacks=[stopping])
     assert stopping.mode == mode

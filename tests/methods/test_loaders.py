@@ -47,17 +47,17 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("off", OFF)
-def test_without_confidence_weights_the_index_plays_no_part(small_model, pairs, off, order):
-    history = small_model(**OFF[off]).fit(batches(pairs, list(ORDERS[order])), epochs=2, verbose=0).history
+def test_without_confidence_weights_the_index_plays_no_part(ready_model, pairs, off, order):
+    history = ready_model(**OFF[off]).fit(batches(pairs, list(ORDERS[order])), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert history["skipped"] == [0, 0]
 
 
 @pytest.mark.parametrize("order", ["the last batch dropped", "with replacement", "one sample only"])
-def test_with_confidence_weights_every_sample_comes_once(small_model, pairs, order):
+def test_with_confidence_weights_every_sample_comes_once(ready_model, pairs, order):
     loader = batches(pairs, [239, *ORDERS[order]])
     with pytest.raises(ValueError, match=r"index (must name each sample once|out of range)"):
-        small_model().fit(loader, epochs=1, verbose=0)
+        ready_model().fit(loader, epochs=1, verbose=0)
 
 
 def two_branches():
@@ -83,31 +83,31 @@ def test_methods_with_weights_need_the_index(pairs, method):
         model.fit(batches(pairs, range(240), index=False), epochs=1, verbose=0)
 
 
-def test_an_endless_loader_trains_for_steps_per_epoch(small_model, pairs):
+def test_an_endless_loader_trains_for_steps_per_epoch(ready_model, pairs):
     loader = Endless(pairs)
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     history = model.fit(loader, epochs=3, steps_per_epoch=4, verbose=0).history
     assert len(history["loss"]) == 3
     assert loader.read <= 2 * 4 + 3 * 4  # the check, a look ahead, and the epochs
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5])
-def test_bad_steps_are_named(small_model, pairs, steps):
+def test_bad_steps_are_named(ready_model, pairs, steps):
     with pytest.raises(ValueError, match="steps_per_epoch must be an int"):
-        small_model(confidence_weighting=False).fit(Endless(pairs), steps_per_epoch=steps, verbose=0)
+        ready_model(confidence_weighting=False).fit(Endless(pairs), steps_per_epoch=steps, verbose=0)
 
 
-def test_bad_data_within_the_steps_is_refused_before_the_first(small_model, pairs):
+def test_bad_data_within_the_steps_is_refused_before_the_first(ready_model, pairs):
     loader = batches(pairs, range(240))
     loader[3][0]["image"][2] = np.nan
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     with pytest.raises(ValueError, match="image must be finite; row 122"):
         model.fit(loader, steps_per_epoch=4, epochs=1, verbose=0)
 
 
-def test_a_generator_is_refused_and_what_to_do_is_said(small_model, pairs):
+def test_a_generator_is_refused_and_what_to_do_is_said(ready_model, pairs):
     with pytest.raises(ValueError, match=r"generator.*IterableDataset, or tf\.data\.Dataset\.from_generator"):
-        small_model(confidence_weighting=False).fit(iter(Endless(pairs)), steps_per_epoch=2, verbose=0)
+        ready_model(confidence_weighting=False).fit(iter(Endless(pairs)), steps_per_epoch=2, verbose=0)
 
 
 class OwnData(keras.utils.PyDataset):
@@ -124,19 +124,19 @@ class OwnData(keras.utils.PyDataset):
 
 
 @pytest.mark.parametrize("settings", [{}, {"confidence_weighting": False}], ids=["weights", "no weights"])
-def test_a_dataset_of_keras_of_ones_own(small_model, pairs, settings):
-    history = small_model(**settings).fit(OwnData(batches(pairs, range(240))), epochs=2, verbose=0).history
+def test_a_dataset_of_keras_of_ones_own(ready_model, pairs, settings):
+    history = ready_model(**settings).fit(OwnData(batches(pairs, range(240))), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
 
 
-def test_an_endless_dataset_of_keras_needs_steps(small_model, pairs):
+def test_an_endless_dataset_of_keras_needs_steps(ready_model, pairs):
     data = OwnData(batches(pairs, range(240)), endless=True)
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     with pytest.raises(ValueError, match=r"never ends: .*set steps_per_epoch"):
         model.fit(data, epochs=1, verbose=0)
     assert len(model.fit(data, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
     with pytest.raises(ValueError, match="never ends"):
-        small_model().fit(data, epochs=1, steps_per_epoch=3, verbose=0)
+        ready_model().fit(data, epochs=1, steps_per_epoch=3, verbose=0)
 
 
 def torch_loader(pairs, kind):
@@ -171,12 +171,12 @@ def torch_loader(pairs, kind):
 
 
 @pytest.mark.parametrize("kind", ["drop_last", "weighted", "replacement", "subset", "stream"])
-def test_samplers_and_streams_of_pytorch(small_model, pairs, kind):
-    model = small_model(confidence_weighting=False)
+def test_samplers_and_streams_of_pytorch(ready_model, pairs, kind):
+    model = ready_model(confidence_weighting=False)
     assert np.isfinite(model.fit(torch_loader(pairs, kind), epochs=2, verbose=0).history["loss"]).all()
 
 
-def test_datasets_of_tensorflow_of_any_length(small_model, pairs):
+def test_datasets_of_tensorflow_of_any_length(ready_model, pairs):
     tf = pytest.importorskip("tensorflow")
     x, labels = pairs
     x = {name: values.astype("float32") for name, values in x.items()}
@@ -191,7 +191,7 @@ def test_datasets_of_tensorflow_of_any_length(small_model, pairs):
     )
     unknown = tf.data.Dataset.from_generator(samples, output_signature=signature).batch(50)
     assert int(unknown.cardinality()) == -2
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     assert len(model.fit(unknown, epochs=2, verbose=0).history["loss"]) == 2
     endless = tf.data.Dataset.from_tensor_slices((x, labels.astype("float32"))).repeat().batch(50)
     assert len(model.fit(endless, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2

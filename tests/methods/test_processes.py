@@ -46,26 +46,58 @@ for name, make, size, patience in (
 """
 
 
-def trained(folder, processes, code=TRAIN):
-    folder.mkdir()
+REFUSED = """
+x, y = data(40)
+class Backup(keras.callbacks.BackupAndRestore): pass
+batch = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
+other = {"image": x["image"] + rank, "text": x["text"]}
+loader = [({**{k: v[i:i + 20] for k, v in x.items()}, "index": np.arange(i, i + 20)}, y[i:i + 20]) for i in (0, 20)]
+cases = {
+    "a loader yields the same": lambda: model().fit(loader, epochs=1),
+    "would write one file from several": lambda: model().fit(x, y, callbacks=[Backup(str(out))]),
+    "BatchNormalization": lambda: sk.SCBCH(16, 3, batch, neighbors=3).fit(x, y),
+    "different data, models or settings": lambda: model().fit(other, y),
+    "model or settings": lambda: model(margin=0.1 + 0.1 * rank).fit(x, y),
+    "the same seed": lambda: model().fit(sk.PairDataset(**x, labels=y, seed=rank)),
+}
+messages = {}
+for words, case in cases.items():
+    try:
+        case()
+        messages[words] = "trained"
+    except ValueError as error:
+        messages[words] = str(error)
+(out / f"{rank}-refused.json").write_text(json.dumps(messages))
+"""
+
+
+def read(folder, name):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(name))]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder in which two processes have written what they made, and what they printed."""
+    folder = tmp_path_factory.mktemp("two")
     script = folder / "train.py"
-    script.write_text(MODEL + code)
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(launcher if processes > 1 else ()), str(script), str(folder)]
+    script.write_text(MODEL + TRAIN + REFUSED)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, *launcher, str(script), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return done, [json.loads(path.read_text()) for path in sorted(folder.glob("?.json"))]
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
 
 
 @pytest.mark.slow
-def test_processes_train_the_model_of_one(tmp_path):
-    done, results = trained(tmp_path / "one", 1)
-    assert done.returncode == 0, done.stderr
-    [alone] = results
-    done, ranks = trained(tmp_path / "two", 2)
-    assert done.returncode == 0, done.stderr
+def test_processes_train_the_model_of_one(two, tmp_path, monkeypatch):
+    folder, printed = two
+    ranks = read(folder, "?.json")
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path)])
+    exec(compile(MODEL + TRAIN, "train.py", "exec"), {})
+    [alone] = read(tmp_path, "?.json")
     assert len(ranks) == 2
     assert ranks[0] == ranks[1]
-    assert done.stdout.count("Epoch 1/3") == len(alone)  # one process shows progress
+    assert printed.count("Epoch 1/3") == len(alone)  # one process shows progress
     for name, expected in alone.items():
         result = ranks[0][name]
         assert result["codes"] == expected["codes"]
@@ -80,36 +112,14 @@ def test_processes_train_the_model_of_one(tmp_path):
     assert len(ranks[0]["rows of the training set"]["history"]["loss"]) == 2  # both stopped at the same epoch
 
 
-REFUSED = """
-rank = int(os.environ["RANK"])
-x, y = data(40)
-class Backup(keras.callbacks.BackupAndRestore): pass
-batch = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
-other = {"image": x["image"] + rank, "text": x["text"]}
-loader = [({**{k: v[i:i + 20] for k, v in x.items()}, "index": np.arange(i, i + 20)}, y[i:i + 20]) for i in (0, 20)]
-cases = {
-    "a loader yields the same": lambda: model().fit(loader, epochs=1),
-    "would write one file from several": lambda: model().fit(x, y, callbacks=[Backup(sys.argv[1])]),
-    "BatchNormalization": lambda: model(image_branch=batch).fit(x, y),
-    "different data, models or settings": lambda: model().fit(other, y),
-    "model or settings": lambda: model(margin=0.1 + 0.1 * rank).fit(x, y),
-    "the same seed": lambda: model().fit(sk.PairDataset(**x, labels=y, seed=rank)),
-}
-for words, case in cases.items():
-    try:
-        case()
-    except ValueError as error:
-        assert words.split()[-1] in str(error), (words, error)
-    else:
-        sys.exit(words + " trained")
-"""
-
-
 @pytest.mark.slow
-def test_what_processes_cannot_share_is_refused_in_each(tmp_path):
-    code = REFUSED.replace("model(image_branch=batch)", "sk.SCBCH(16, 3, batch, neighbors=3)")
-    done, _ = trained(tmp_path / "refused", 2, code)
-    assert done.returncode == 0, done.stderr
+def test_what_processes_cannot_share_is_refused_in_each(two):
+    ranks = read(two[0], "?-refused.json")
+    assert len(ranks) == 2
+    for messages in ranks:
+        for words, message in messages.items():
+            assert words.split()[-1] in message, (words, message)
+            assert message != "trained", words
 
 
 def test_processes_that_cannot_meet_are_refused(small_model, pairs, monkeypatch):

@@ -1,8 +1,6 @@
 """ResumableBackup: killed at any batch and begun again, a training ends with the same bits as one that ran through."""
 
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -121,7 +119,7 @@ def test_killed_at_a_batch_and_resumed_it_ends_with_the_same_bits(tmp_path, expe
 
 @pytest.mark.slow
 @on_one_backend
-def test_a_process_killed_by_the_system_and_begun_again(tmp_path, expected):
+def test_a_process_killed_by_the_system_and_begun_again(tmp_path, expected, having_imported):
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
@@ -138,9 +136,7 @@ here.Kill = Kill
 here.train(sys.argv[1], 7, callbacks=here.plateau())
 """
     folder = tmp_path / "backup"
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], capture_output=True, env=dict(os.environ)
-    )
+    ended = having_imported("torch", [sys.executable, "-c", code, folder])
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == [FILE]
     state = load_state(folder / FILE)

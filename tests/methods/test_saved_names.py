@@ -51,12 +51,17 @@ def models():
     return made
 
 
-def load(imports, *paths):
-    command = [sys.executable, "-c", LOAD.format(imports=imports), *map(str, paths)]
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.fixture(scope="module")
+def new_process(having_imported):
+    """A function that runs code where the backend has been imported, and nothing of keras: what it prints."""
+
+    def run(code, *arguments):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        done = having_imported(keras.backend.backend(), command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +79,13 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize(
     "order", [order if order == "keras first" else pytest.param(order, marks=once) for order in ORDERS]
 )
-def test_every_class_loads_after_a_plain_import(saved, order):
+def test_every_class_loads_after_a_plain_import(saved, new_process, order):
     """One process a file would show the first load of each alone; the reverse order shows the others."""
     paths = (
         list(saved) if order == "keras first" else list(saved)[:: 3 if order != "scbch_keras first" else -1]
     )
-    for path, line in zip(paths, load(ORDERS[order], *paths), strict=True):
+    printed = new_process(LOAD.format(imports=ORDERS[order]), *paths)
+    for path, line in zip(paths, printed.splitlines(), strict=True):
         early, _, kind, total = line.rsplit(" ", 3)
         assert early == "[]", "the package imported its models before they were needed"
         assert kind == saved[path][0]
@@ -89,9 +95,9 @@ def test_every_class_loads_after_a_plain_import(saved, order):
 @pytest.mark.slow
 @once
 @pytest.mark.parametrize("name", ["layers", "pack"])
-def test_a_branch_saved_alone_loads_first(saved, name):
+def test_a_branch_saved_alone_loads_first(saved, new_process, name):
     (path,) = (path for path in saved if path.stem == name)
-    (line,) = load(ORDERS["keras first"], path)
+    (line,) = new_process(LOAD.format(imports=ORDERS["keras first"]), path).splitlines()
     assert "Sequential" in line
 
 
@@ -108,7 +114,7 @@ def test_every_registered_class_is_in_the_table():
 
 
 @once
-def test_importing_the_package_leaves_the_import_of_keras_as_it_was():
+def test_importing_the_package_leaves_the_import_of_keras_as_it_was(new_process):
     code = (
         "import sys, scbch_keras; assert 'keras' not in sys.modules\n"
         "ours = lambda: [finder for finder in sys.meta_path if type(finder).__module__.startswith('scbch_keras')]\n"
@@ -116,9 +122,7 @@ def test_importing_the_package_leaves_the_import_of_keras_as_it_was():
         "assert inspect.getsource(keras); assert 'exec_module' not in vars(keras.__spec__.loader)\n"
         "import importlib.util; assert importlib.util.find_spec('keras').name == 'keras'"
     )
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
+    new_process(code)
 
 
 @once
@@ -170,8 +174,12 @@ def shared_branches():
     }
 
 
-@pytest.mark.parametrize("name", shared_branches())
-@pytest.mark.parametrize("method", ["scbch", *BASELINES])
+# What they share is found where every method has its branches.
+SHARING = [("scbch", name) for name in shared_branches()] + [(method, "a layer") for method in BASELINES]
+
+
+@once
+@pytest.mark.parametrize(("method", "name"), SHARING)
 def test_branches_that_share_a_layer_are_refused(method, name):
     make = sk.SCBCH if method == "scbch" else BASELINES[method]
     image, text = shared_branches()[name]

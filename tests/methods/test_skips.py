@@ -116,8 +116,8 @@ def make(method, small_model, **settings):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", ["image", "text"])
-def test_a_sample_that_turns_bad_is_named_and_costs_its_batch_alone(small_model, pairs, side, value):
-    model = small_model()
+def test_a_sample_that_turns_bad_is_named_and_costs_its_batch_alone(ready_model, pairs, side, value):
+    model = ready_model()
     with pytest.warns(UserWarning, match=r"Epoch \d: 2 samples \(index 7, 90\) held NaN or inf") as caught:
         history = model.fit(Turning(pairs, spoil(side, [7, 90], value)), epochs=3, verbose=0).history
     assert history["skipped"] == [2, 2, 2]
@@ -146,8 +146,8 @@ def test_a_bad_sample_is_left_out_of_the_confidence_of_every_other(small_model, 
     np.testing.assert_allclose(weights[good], model.estimate_confidence(alone), atol=1e-5)
 
 
-def test_too_few_good_samples_for_an_estimate_have_the_lowest_weight(small_model, pairs):
-    model = small_model()
+def test_too_few_good_samples_for_an_estimate_have_the_lowest_weight(ready_model, pairs):
+    model = ready_model()
     model.fit(*pairs, epochs=0, verbose=0)
     loader = sk.data.LoaderPairs(Turning(pairs, spoil("text", np.arange(230))))
     with pytest.warns(UserWarning, match=r"230 samples \(index 0, 1, .*, \.\.\.\) left out"):
@@ -155,33 +155,33 @@ def test_too_few_good_samples_for_an_estimate_have_the_lowest_weight(small_model
     np.testing.assert_array_equal(weights, np.full(240, 0.5, "float32"))
 
 
-def test_bad_labels_of_a_loader_are_named_too(small_model, pairs):
-    model = small_model()
+def test_bad_labels_of_a_loader_are_named_too(ready_model, pairs):
+    model = ready_model()
     with pytest.warns(UserWarning, match=r"1 sample \(index 3\) held NaN or inf"):
         history = model.fit(Turning(pairs, spoil("labels", [3])), epochs=1, verbose=0).history
     assert history["skipped"] == [1]
 
 
-def test_more_bad_samples_than_are_named_are_counted(small_model, pairs):
-    model = small_model(confidence_weighting=False)
+def test_more_bad_samples_than_are_named_are_counted(ready_model, pairs):
+    model = ready_model(confidence_weighting=False)
     with pytest.warns(UserWarning, match=r"20 samples \(index 30, 31, 32, 33, 34, 35, 36, 37, \.\.\.\)"):
         model.fit(Turning(pairs, spoil("image", np.arange(30, 50))), epochs=1, verbose=0)
 
 
-def test_without_an_index_bad_samples_are_counted(small_model, pairs):
+def test_without_an_index_bad_samples_are_counted(ready_model, pairs):
     class Unnamed(Turning):
         def __iter__(self):
             for x, y in super().__iter__():
                 del x["index"]
                 yield x, y
 
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     with pytest.warns(UserWarning, match="1 sample .*no integer 'index' to name"):
         model.fit(Unnamed(pairs, spoil("image", [5])), epochs=1, verbose=0)
 
 
 @pytest.mark.parametrize("max_skipped", [1, 4, 7])
-def test_training_stops_after_so_many_skipped_updates_in_a_row(small_model, pairs, max_skipped):
+def test_training_stops_after_so_many_skipped_updates_in_a_row(ready_model, pairs, max_skipped):
     """Six batches an epoch, the first one sound: 5 skipped in a row at most, and again after it."""
     steps = []
 
@@ -190,7 +190,7 @@ def test_training_stops_after_so_many_skipped_updates_in_a_row(small_model, pair
             steps.append(batch)
 
     loader = Turning(pairs, spoil("image", np.arange(40, 240)))
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     arguments = {"epochs": 2, "verbose": 0, "callbacks": [Count()], "max_skipped": max_skipped}
     if max_skipped == 7:
         with pytest.warns(UserWarning, match="200 samples"):
@@ -204,10 +204,10 @@ def test_training_stops_after_so_many_skipped_updates_in_a_row(small_model, pair
     assert len(steps) == max_skipped  # the sound one, and all but the last of the others
 
 
-def test_skipped_updates_in_a_row_count_over_epochs(small_model, pairs):
+def test_skipped_updates_in_a_row_count_over_epochs(ready_model, pairs):
     """The third of six batches is sound: two, then three and two in a row."""
     loader = Turning(pairs, spoil("image", np.r_[:80, 120:240]))
-    model = small_model(confidence_weighting=False)
+    model = ready_model(confidence_weighting=False)
     with (
         pytest.warns(UserWarning, match="200 samples"),
         pytest.raises(FloatingPointError, match="last 5 updates up to batch 2 of epoch 2"),
@@ -216,9 +216,9 @@ def test_skipped_updates_in_a_row_count_over_epochs(small_model, pairs):
 
 
 @pytest.mark.parametrize("max_skipped", [0, -1, 2.5, None, True])
-def test_a_bad_max_skipped_is_named(small_model, pairs, max_skipped):
+def test_a_bad_max_skipped_is_named(ready_model, pairs, max_skipped):
     with pytest.raises(ValueError, match="max_skipped must be an int of at least 1"):
-        small_model().fit(*pairs, epochs=1, verbose=0, max_skipped=max_skipped)
+        ready_model().fit(*pairs, epochs=1, verbose=0, max_skipped=max_skipped)
 
 
 def test_a_skipped_batch_leaves_the_statistics_of_normalization_alone(small_model, pairs):

@@ -33,14 +33,15 @@ def ray(job: Job, shards: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, include_dashboard=False)
     try:
-        rows = ray.data.from_items([{"name": name, "path": path} for name, path in shards.items()])
-        workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
-        # A block is a task: as many as there are shards, that each ends by itself.
-        done = rows.repartition(len(shards)).map(
-            _Worker, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers)
+        # A block is a task: as many as there are shards, that each ends by itself. They are made so here: workers hold
+        # all processors, and a task that divides them into blocks would wait for one for ever.
+        rows = ray.data.from_items(
+            [{"name": name, "path": path} for name, path in shards.items()], override_num_blocks=len(shards)
         )
+        workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
+        done = rows.map(_Worker, fn_constructor_args=(job,), compute=ray.data.ActorPoolStrategy(size=workers))
         yield from done.iter_rows()
     finally:
         if started_here:

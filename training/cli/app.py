@@ -10,11 +10,11 @@ import shlex
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -42,9 +42,6 @@ PANELS = {
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
 class _InOrder(TyperGroup):
     """Commands in the order of `PANELS`."""
 
@@ -61,14 +58,13 @@ app = typer.Typer(
 )
 
 
-def command(function: Command) -> Command:
-    """Add a function to the commands, under its name and the heading of `PANELS`."""
-    return app.command(rich_help_panel=_PANEL_OF[function.__name__])(function)
-
-
-def add_commands(commands: typer.Typer, name: str) -> None:
-    """Add commands that stand behind a name of their own."""
-    app.add_typer(commands, name=name, rich_help_panel=_PANEL_OF[name])
+def under_headings() -> typer.Typer:
+    """The application with each command under its heading of `PANELS`."""
+    for known in app.registered_commands:
+        known.rich_help_panel = _PANEL_OF[known.name or str(getattr(known.callback, "__name__", ""))]
+    for group in app.registered_groups:
+        group.rich_help_panel = _PANEL_OF[str(group.name)]
+    return app
 
 
 def _show_version(requested: bool) -> None:
@@ -87,7 +83,7 @@ def scbch(
     """Options that stand before a command."""
 
 
-@command
+@app.command()
 def quickstart(
     backend: Backend = None,
     out: Annotated[Path, option("Folder for the report and the trained model.")] = Path("scbch-quickstart"),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, given_settings, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, given_settings, show_next
 from scbch_keras.training.cli.options import (
     NOISE_KINDS,
     Columns,
@@ -24,9 +24,10 @@ from scbch_keras.training.cli.options import (
     choice,
     option,
 )
+from scbch_keras.training.progress import steps
 
 
-@command
+@app.command()
 def describe(
     data: Data,
     separator: Separator = None,
@@ -56,13 +57,15 @@ def describe(
             "tokens": tokens,
         }
         recipe = resolve(**given_settings(flags, settings))
-        description = look(data, recipe.separator, console, recipe)
+        with steps(console=console, transient=True) as step:
+            step("Looking through the data")
+            description = look(data, recipe.separator, console, recipe)
     show(description, console)
     if not description.trainable:
         raise typer.Exit(1)
 
 
-@command
+@app.command()
 def features(
     data: Data,
     out: Annotated[Path, option("The .h5 file to write; `scbch train` takes it as data.")],
@@ -121,7 +124,7 @@ def features(
     show_next(("train", out))
 
 
-@command
+@app.command()
 def noise(
     data: Data,
     noise: Annotated[float, option("Share of the samples whose labels are corrupted, 0 to 1.")],

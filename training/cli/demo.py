@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command
+from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.cli.options import Columns, Port, ReleasePath, Separator, option
 
 
-@command
+@app.command()
 def demo(
     release: ReleasePath,
     codes: Annotated[

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
+    app,
     bad_input_ends,
-    command,
     given_settings,
     quiet_import,
     show_line,
@@ -40,7 +40,7 @@ from scbch_keras.training.environment import choose_backend
 from scbch_keras.training.progress import steps
 
 
-@command
+@app.command()
 def audit(
     path: Annotated[
         Path,
@@ -83,7 +83,9 @@ def audit(
         if (path / STATE).is_file():
             if named := [*passed, *(["out"] if out is not None else [])]:
                 raise ValueError(f"--{named[0].replace('_', '-')} is for data; {path} is a run")
-            audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_run(path, limit, cast(Any, by), propose, cast(Any, propose_by))
             recipe = RunFolder.open(path).recipe
             fixing = (
                 None
@@ -99,7 +101,9 @@ def audit(
                 raise ValueError(
                     f"{path}: expected a run's folder, with {STATE} in it, or data: a folder with one table"
                 )
-            audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
+            with steps(transient=True) as step:
+                step("Looking for doubtful labels")
+                audited = audit_data(path, out or Path("scbch-audit"), limit, **passed, **proposed)
             fixing = _fixing(str(path), separator, columns)
     for line in audited.summary:
         show_line(line)
@@ -116,7 +120,7 @@ def _fixing(data: str, separator: str | None, columns: str | None) -> list[objec
     return ["fix", data, "corrections.csv", "--out", f"{Path(data).stem}-fixed", *flags]
 
 
-@command
+@app.command()
 def fix(
     data: Data,
     corrections: Annotated[
@@ -135,14 +139,15 @@ def fix(
     """Apply corrections to a copy of your data, with a log of what was changed by whom; the data stays as it is."""
     from scbch_keras.training.data.own.fixing import fix as apply
 
-    with bad_input_ends():
+    with bad_input_ends(), steps(transient=True) as step:
+        step("Applying the corrections to a copy")
         fixed = apply(data, corrections, out, separator or ";", "link" if link else "copy", columns)
     for line in fixed.summary:
         typer.echo(terminal(line))
     show_next(("train", out), ("gain", out, "--out", f"{out.name}-gain"))
 
 
-@command
+@app.command()
 def gain(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="The folder that `scbch fix` wrote.")],
     out: Annotated[

@@ -44,7 +44,7 @@ def commands() -> "typer.Typer":
         train,
     )
 
-    return app.app
+    return app.under_headings()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def keep_memory(arguments: Sequence[str]) -> None:
     if (
         not arguments
         or arguments[0] not in TRAINING
-        or {"--help", "--no-allocator"} & set(arguments)
+        or {"-h", "--help", "--no-allocator"} & set(arguments)
         or os.environ.get(SWITCH) == "0"
         or _VARIABLE in os.environ
         or not _has_glibc()

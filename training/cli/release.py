@@ -12,7 +12,7 @@ from rich.text import Text
 
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.ago import ago
-from scbch_keras.training.cli.app import add_commands, bad_input_ends, command, quiet_import, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import, show_next
 from scbch_keras.training.cli.options import (
     ENCODER_PRECISIONS,
     FORMATS,
@@ -28,10 +28,10 @@ from scbch_keras.training.environment import choose_backend
 from scbch_keras.training.progress import steps
 
 release = typer.Typer(help="The versions of a released model.", no_args_is_help=True)
-add_commands(release, "release")
+app.add_typer(release, name="release")
 
 
-@command
+@app.command()
 def export(
     run: RunPath,
     out: Annotated[Path, option("Folder of the model's versions; its name is the model's.")],

@@ -12,8 +12,8 @@ from scbch_keras.checks import nearest
 from scbch_keras.methods import VARIANTS
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
+    app,
     bad_input_ends,
-    command,
     given_settings,
     parsed_settings,
     quiet_import,
@@ -34,7 +34,7 @@ from scbch_keras.training.progress import display
 from scbch_keras.training.runs.named import SETTINGS
 
 
-@command
+@app.command()
 def reproduce(
     data: Annotated[list[str], typer.Argument(metavar="DATA...", help=NamedData)],
     out: Annotated[Path, option("Folder of the grid.")] = Path("scbch-grid"),

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, quiet_import
+from scbch_keras.training.cli.app import app, bad_input_ends, quiet_import
 from scbch_keras.training.cli.options import Columns, RunBackend, RunPath, option
 from scbch_keras.training.cli.shown import show_metrics, show_sources
 from scbch_keras.training.environment import choose_backend
 from scbch_keras.training.progress import steps
 
 
-@command
+@app.command()
 def evaluate(
     run: RunPath,
     data: Annotated[
@@ -60,7 +60,7 @@ def evaluate(
     show_metrics(console, metrics, stored.state["data"])
 
 
-@command
+@app.command()
 def report(
     run: RunPath,
     out: Annotated[Path | None, option("Folder of the page, report.html.", "the run's")] = None,
@@ -82,7 +82,7 @@ def report(
     typer.echo(terminal(page))
 
 
-@command
+@app.command()
 def figures(run: RunPath) -> None:
     """Draw the paper's Figures 4, 5 and 6 from a stored run, as PNG and SVG in its folder figures/."""
     from scbch_keras.training.pages.run_figures import draw_figures

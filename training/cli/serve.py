@@ -3,11 +3,11 @@
 from dataclasses import fields, replace
 from typing import Annotated
 
-from scbch_keras.training.cli.app import bad_input_ends, command
+from scbch_keras.training.cli.app import app, bad_input_ends
 from scbch_keras.training.cli.options import BatchSize, Port, ReleasePath, option
 
 
-@command
+@app.command()
 def serve(
     release: ReleasePath,
     codes: Annotated[

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from scbch_keras.files import replaced
 from scbch_keras.safe_text import csv_cell, terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, show_line, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, show_line, show_next
 from scbch_keras.training.cli.options import (
     ENGINES,
     BatchSize,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SHOWN_QUERIES = 20
 
 
-@command
+@app.command()
 def encode(
     release: ReleasePath,
     inputs: Annotated[
@@ -174,7 +174,7 @@ def _encode_shards(
     typer.echo(terminal(message))
 
 
-@command
+@app.command()
 def search(
     codes: Annotated[
         str,
@@ -206,12 +206,15 @@ def search(
     from scbch_keras.export import CodesFile, Source, open_index
     from scbch_keras.export.serving.codes_file import shown_path
     from scbch_keras.training.cli.search_queries import encode_queries, modalities_of, unknown_words
+    from scbch_keras.training.progress import steps
 
-    with bad_input_ends():
+    with bad_input_ends(), steps(transient=True) as step:
         if out is not None and out.suffix not in _WRITERS:
             raise ValueError(f"out: expected one of {', '.join(_WRITERS)}, got {out}")
-        index, names = open_index(codes)
         place = shown_path(codes)
+        step(f"Opening {terminal(place)}")
+        index, names = open_index(codes)
+        step("Searching")
         results = []
         if release is not None:
             modalities, notes = modalities_of(queries, modality)

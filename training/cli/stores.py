@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from scbch_keras.safe_text import terminal
-from scbch_keras.training.cli.app import bad_input_ends, command, show_next
+from scbch_keras.training.cli.app import app, bad_input_ends, show_next
 from scbch_keras.training.cli.options import BatchSize, ReleasePath, option
 from scbch_keras.training.progress import display
 
 
-@command
+@app.command()
 def index(
     release: ReleasePath,
     codes: Annotated[

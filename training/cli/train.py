@@ -13,8 +13,8 @@ from rich.table import Table
 
 from scbch_keras.safe_text import terminal
 from scbch_keras.training.cli.app import (
+    app,
     bad_input_ends,
-    command,
     given_settings,
     quiet_import,
     show_line,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _SHOWN_TRIALS = 10
 
 
-@command
+@app.command()
 def train(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=NamedData, show_default="--config's")
@@ -154,7 +154,7 @@ def train(
     show_next(("report", out), ("export", out, "--out", f"releases/{out.resolve().name}"))
 
 
-@command
+@app.command()
 def tune(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=NamedData, show_default="--config's")

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from scbch_keras import checks
 from scbch_keras.checks import flag, one_of, refuse, shown
+from scbch_keras.files import opened
 from scbch_keras.methods import VARIANTS
 from scbch_keras.metrics import CrossModalMAP
 from scbch_keras.modalities import DIRECTIONS
@@ -85,7 +86,8 @@ def read_cells(path: str | os.PathLike[str]) -> list[Cell]:
             other results.
     """
     path = Path(path)
-    lines = path.read_bytes().split(b"\n")
+    with opened(path) as file:
+        lines = file.read().split(b"\n")
     cells: list[Cell] = []
     places: dict[tuple[Any, ...], tuple[int, Cell]] = {}
     for number, line in enumerate(lines, 1):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.training.pages.plots import CHANCE_DASHES, draw, page_colours
 
-Values = Sequence[float | None] | Sequence[float] | NDArray[np.floating]
+Numbers = Sequence[float] | NDArray[np.floating]
 
 
 class LineStyle(NamedTuple):
@@ -30,8 +30,8 @@ class Line(NamedTuple):
     """A line of a plot: y over x; None where there is no value."""
 
     style: LineStyle
-    x: Values
-    y: Values
+    x: Numbers
+    y: Numbers | Sequence[float | None]
 
 
 def by_epoch(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic.dataclasses import dataclass
 
 from scbch_keras.checks import one_of, text
+from scbch_keras.files import read_bytes
 from scbch_keras.methods import VARIANTS
 from scbch_keras.preprocessing.normalization import rule_of
 from scbch_keras.training.data.own.columns import parsed
@@ -131,9 +132,13 @@ def resolve(file: Path | None = None, **flags: Any) -> Recipe:
     return replace(recipe, warmup_epochs=round(share * recipe.epochs))
 
 
+_LONGEST = 2**20
+"""Bytes of a file of settings."""
+
+
 def _read_toml(file: Path) -> Mapping[str, Any]:
     try:
-        stored = tomllib.loads(file.read_text(encoding="utf-8"))
+        stored = tomllib.loads(read_bytes(file, _LONGEST).decode())
     except FileNotFoundError:
         raise ValueError(f"config: there is no file {file}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested out of reason

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.files import check_plain
 from scbch_keras.limits import check_unfolded
 from scbch_keras.training.data.pairs import Pairs, SourceFile
 from scbch_keras.training.data.problems import source_file
@@ -132,6 +133,7 @@ def _first_cut_record(file: Path, compressed: bool) -> int | None:
     TensorFlow takes the memory that a record declares before it reads it, and ends the process where there is none.
     ValueError if a compressed file unfolds out of proportion.
     """
+    check_plain(file)
     stored, number, unpacked = file.stat().st_size, 0, 0
     try:
         with gzip.open(file) if compressed else file.open("rb") as stream:

@@ -306,7 +306,7 @@ function listen() {
 function describe() {
   document.title = `Search: ${about.release}`;
   const what = about.has_pictures ? "pictures" : "items";
-  part("about").textContent = `${number(about.count)} ${what}, a code of ${about.bits} bits each, by ${about.release}. Everything stays on this computer.`;
+  part("about").textContent = `${number(about.count)} ${what}, a code of ${about.bits} bits each, by ${about.release}.${about.cannot.length ? "" : " Everything stays on this computer."}`;
   say("cannot", ...about.cannot);
   part("words").disabled = !about.takes_words;
   part("words").placeholder = about.takes_words ? `Type words to find ${what}` : "This release takes no words: it was made without text=";

@@ -5,7 +5,6 @@ import copy
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -71,19 +70,22 @@ else:
 """
 
 
-def message_of(call, path):
-    """What a process of its own says: opening a pipe could take for ever."""
-    done = subprocess.run(
-        [sys.executable, "-c", OPENS, call, path], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def message_of(having_imported):
+    """A function: what a process of its own says, since opening a pipe could take for ever."""
+
+    def run(call, path):
+        done = having_imported("onnxruntime", [sys.executable, "-c", OPENS, call, path], timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("name", [manifests.NAME, "text.onnx", manifests.TEXT_PIPELINE])
-def test_what_is_no_plain_file_in_a_release_is_refused(folder, kind, name):  # noqa: F811
+def test_what_is_no_plain_file_in_a_release_is_refused(folder, message_of, kind, name):  # noqa: F811
     add_pipeline(folder)
     OTHERS[kind](folder / name)
     said = message_of("HashEncoder", folder)
@@ -106,7 +108,7 @@ def test_what_is_no_plain_file_in_a_release_is_refused(folder, kind, name):  # n
         ("CodesFile.open", "c.npy.ids.txt"),
     ],
 )
-def test_readers_do_not_wait_for_pipes_and_devices(codes, tmp_path, kind, call, name):  # noqa: F811
+def test_readers_do_not_wait_for_pipes_and_devices(codes, message_of, tmp_path, kind, call, name):  # noqa: F811
     path = tmp_path / name
     path.touch()
     OTHERS[kind](path)

@@ -248,7 +248,7 @@ def test_health_and_metrics(service):
     assert CLIENT.get(f"{service}/nothing").status_code == 404
     told = metrics(service)
     assert re.search(r'^scbch_requests_total{path="/readyz",status="200"} [1-9]', told, re.M)
-    assert re.search(r'^scbch_requests_total{path="other",status="404"} 1', told, re.M)
+    assert re.search(r'^scbch_requests_total{path="other",status="404"} [1-9]', told, re.M)
     assert re.search(r'^scbch_waiting_rows{kind="texts"} 0', told, re.M)
 
 
@@ -265,7 +265,7 @@ def test_codes_of_another_model_do_not_start_a_service(release, encoder, feature
 def test_a_request_that_was_taken_is_answered_before_the_service_ends(release, encoder):
     with (
         ThreadPoolExecutor(1) as pool,
-        running_service(str(release), "--max-wait-ms", "3000") as (address, process),
+        running_service(str(release), "--max-wait-ms", "8000") as (address, process),
     ):
         waiting = pool.submit(post, address, "/encode", {"texts": TEXTS})
         while 'scbch_waiting_rows{kind="texts"} 6' not in metrics(address):

@@ -11,7 +11,7 @@ import pytest
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
 
 ZERO = np.zeros((1, 1), np.uint8)
 _NUMBERS = count()

@@ -222,7 +222,7 @@ def test_two_at_once_are_refused(inputs, tmp_path, encoder):
     [
         (("--id", "id"), "--engine with --modality"),
         (("--engine", "local"), "--engine with --modality"),
-        (("--engine", "spark", "--modality", "text"), "engine must be one of"),
+        (("--engine", "spark", "--modality", "text"), "expected one of local, ray, beam"),
         (("--engine", "local", "--modality", "sound"), "modalit"),
         (("--engine", "local", "--modality", "text", "--skip-broken"), "do not go with --engine"),
     ],

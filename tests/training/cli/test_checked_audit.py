@@ -64,7 +64,7 @@ def test_rows_are_proposed_checked_and_the_audit_says_what_they_show(tagged, tmp
     ("arguments", "message"),
     [
         (("--propose", 400), "count must be at most 300, the number of items not known yet; got 400"),
-        (("--propose", 5, "--propose-by", "luck"), "by must be one of 'random', 'doubtful', 'balanced'"),
+        (("--propose", 5, "--propose-by", "luck"), "expected one of random, doubtful"),
         (("--checked", "none.csv"), "checked: expected a .csv or .jsonl file with the columns id and labels"),
     ],
 )

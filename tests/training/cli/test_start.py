@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -28,19 +27,16 @@ HEAVY = {
     "PIL",
     "h5py",
 }
-COMMANDS = ("train", "noise", "encode")
+COMMANDS = ("train", "noise", "encode", "quickstart")
+OPTIONS = {"quickstart": ("--backend", "--out", "--noise", "--bits", "--epochs", "--seed", "--demo")}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-def test_help_and_version_import_no_library_of_numbers(arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        encoding="utf-8",
-    )
+def test_help_and_version_import_no_library_of_numbers(arguments, having_imported):
+    done = having_imported("typer", [sys.executable, "-c", PROGRAM, *arguments])
+    assert done.returncode == 0, done.stderr
     shown, _, modules = done.stdout.partition("\nmodules:")
-    assert ("scbch_keras" if arguments == ["--version"] else "Usage:") in shown
+    assert shown.startswith("scbch_keras 0.") if arguments == ["--version"] else "Usage:" in shown
+    assert all(option in shown for option in OPTIONS.get(arguments[0], ()))
     assert "typer" in modules.split()
     assert not HEAVY & set(modules.split())

@@ -49,14 +49,6 @@ class Interrupt(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.fixture(scope="module")
-def whole(file, tmp_path_factory):
-    """A run that nothing stopped."""
-    run = begin(file, tmp_path_factory.mktemp("runs") / "whole")
-    trained(run)
-    return run
-
-
 @pytest.mark.parametrize(
     ("number", "moment", "epoch", "kept"),
     [
@@ -79,16 +71,21 @@ def test_a_stopped_run_keeps_its_last_epoch_and_goes_on_bit_for_bit(
         kept,
         f"checkpoint-{kept}.keras" if kept else None,
     )
+    assert not reopened.finished
+    with pytest.raises(RunError, match="not finished"):
+        reopened.array("confidence")
     trained(reopened)
     assert reopened.state["history"] == whole.state["history"]
     for name in (
         "query_image_codes",
         "database_text_codes",
         "confidence",
+        "confidence_early",
         "map_image_first",
         "map_text_last",
     ):
         np.testing.assert_array_equal(reopened.array(name), whole.array(name))
+    assert sorted(path.name for path in reopened.path.glob("*.keras")) == ["model.keras"]
 
 
 @once

@@ -52,6 +52,19 @@ def test_mlflow_and_tensorboard_have_the_numbers_of_the_run(file, tmp_path, monk
     assert len(events.Tensors(tags[0])) == 2
 
 
+def test_wandb_has_the_numbers_of_the_run_without_a_network(file, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    for name, value in (("MODE", "offline"), ("DIR", str(tmp_path)), ("SILENT", "true")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    status, told = run_command(
+        "train", file, "--out", tmp_path / "run", "--epochs", 2, *SMALL_FLAGS, "--track", "wandb"
+    )
+    assert status == 0, told
+    [logged] = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    for epoch in RunFolder.open(tmp_path / "run").state["history"]:
+        assert str(epoch["i2t_map"]).encode() in logged.read_bytes()
+
+
 @pytest.mark.parametrize("tracker", ["mlflow", "wandb"])
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_written(
     file, tmp_path, monkeypatch, tracker

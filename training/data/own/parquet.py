@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.checks import shown
+from scbch_keras.files import check_plain
 from scbch_keras.limits import check_unfolded
 from scbch_keras.npz import string_array
 from scbch_keras.stored import CORRUPT
@@ -50,6 +51,7 @@ def opened_parquet(path: Path, **options: Any) -> Any:
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError(f"{path.name}: reading Parquet files needs pyarrow: pip install pyarrow") from error
+    check_plain(path)
     try:
         status = path.stat()
         check_description(path, status.st_mtime_ns, status.st_size)

@@ -10,6 +10,7 @@ import numpy as np
 
 from scbch_keras.checks import shown
 from scbch_keras.export.serving.codes_file import Block
+from scbch_keras.files import check_plain
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.columns import CAPTIONS, Columns, parsed, renamed_arrays, renamed_row
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
@@ -66,6 +67,7 @@ def open_inputs(
         return _folder(path, size)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    check_plain(path)
     suffix = path.suffix.lower()
     if suffix == ".txt" or suffix in TABLE_READERS:
         if suffix == ".txt" and key is not None:

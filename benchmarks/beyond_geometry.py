@@ -1,15 +1,11 @@
-"""What better inputs and other objectives would gain over posterior labels: the subset and the icons at noise .8.
-
-    KERAS_BACKEND=torch python -m benchmarks.geometry [--data ../shared/reference/mirflickr] [--seeds 2]
+"""A part of `benchmarks.beyond`: what better inputs and another objective would gain over posterior labels.
 
 Ranking by the probability of sharing a label, without codes, finds more than the codes do. `rows` feeds the branches
 with the rows that the posterior's regression takes, times 16, in place of the features as they are. `logistic` takes
 the place of attraction and repulsion, between the modalities and inside each: the cross-entropy of sigmoid(4 (S - .3))
-against the probability of sharing. `both objectives` adds it to them. Branches of 256 units, Adam at 3e-4; mAP in
-percent, mean of both directions, and differences paired by seed.
+against the probability of sharing.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from scbch_keras.labels.posterior import estimate
 from scbch_keras.training.data.pairs import Pairs
 
 RATE = 0.8
+WIDTH = 256
 SCALE = 16.0
 SLOPE, OFFSET = 4.0, 0.3
 
@@ -43,14 +40,14 @@ def regression_rows(train: Pairs, *sets: Pairs) -> list[Pairs]:
     ]
 
 
-def methods() -> dict:
-    """SCBCH with the logistic objective in place of its own and beside it."""
+def logistic() -> type:
+    """SCBCH with the logistic objective in place of attraction and repulsion."""
     from keras import ops
 
     from scbch_keras import SCBCH
     from scbch_keras.losses import sharing_probability
 
-    class Both(SCBCH):
+    class Logistic(SCBCH):
         def objective(self, x, labels, outputs, sample_weight, training):
             terms = super().objective(x, labels, outputs, sample_weight, training)
             sharing = sharing_probability(labels)
@@ -60,35 +57,25 @@ def methods() -> dict:
                 for first, second in ((image, text), (image, image), (text, text))
             ]
             wrong = sum(ops.mean(ops.softplus(each) - sharing * each) for each in logits)
-            # A term that the logs do not know: under the name of one that they do.
-            weight, value = terms["classification"]
-            return {**terms, "classification": (weight, value + wrong)}
-
-    class Logistic(Both):
-        def objective(self, *arguments):
-            terms = super().objective(*arguments)
-            return {
-                name: (0.0 if name in ("attraction", "repulsion", "intra_modal") else weight, value)
+            # Under a name that the logs know; the terms that it takes the place of keep theirs, with weight 0.
+            terms = {
+                name: (0.0 if name in ("repulsion", "intra_modal") else weight, value)
                 for name, (weight, value) in terms.items()
             }
+            return {**terms, "attraction": (1.0, wrong)}
 
-    return {"both objectives": Both, "logistic": Logistic}
+    return Logistic
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
-    parser.add_argument("--seeds", type=int, default=2)
-    args = parser.parse_args()
-    kinds = {"posterior labels": {}, **{name: {"method": method} for name, method in methods().items()}}
+def geometry(folder: Path, seeds: int) -> None:
+    """MAP of posterior labels by inputs and objective, at noise .8, with branches of 256 units and Adam at 3e-4."""
+    kinds = {"posterior labels": {}, "logistic": {"method": logistic()}}
     row("set", "trained on", "mAP", "difference")
     for name in ("subset", "icons"):
         results: dict[str, list[float]] = {}
-        for seed in range(args.seeds):
-            data, settings = loaded(name, args.data, RATE, seed)
-            settings = {**settings, "width": 256, "learning_rate": 3e-4, "labels": "posterior"}
+        for seed in range(seeds):
+            data, settings = loaded(name, folder, RATE, seed)
+            settings = {**settings, "width": WIDTH, "learning_rate": 3e-4, "labels": "posterior"}
             p = estimate(data.train.image, data.train.text, data.train.labels).probabilities
             plain = data.train, data.query, data.database
             for inputs, sets in {"": plain, ", rows": regression_rows(data.train, *plain)}.items():
@@ -99,7 +86,3 @@ def main() -> None:
         first = np.array(results["posterior labels"])
         for kind, scores in results.items():
             row(name, kind, f"{np.mean(scores):.1f}", told(np.array(scores) - first))
-
-
-if __name__ == "__main__":
-    main()
