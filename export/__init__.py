@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from scbch_keras.export.validation.evaluation import Evaluation
     from scbch_keras.export.validation.validate import Validation, validate
     from scbch_keras.preprocessing.image import ImagePipeline
+    from scbch_keras.preprocessing.image_encoder import ImageEncoder
     from scbch_keras.preprocessing.text import TextPipeline
+    from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 _HOMES = {
     "CodesFile": "export.serving.codes_file",
     "Evaluation": "export.validation.evaluation",
     "HammingIndex": "export.serving.index",
     "HashEncoder": "export.serving.encoder",
+    "ImageEncoder": "preprocessing.image_encoder",
     "ImagePipeline": "preprocessing.image",
     "Release": "export.releasing.release",
     "Source": "export.format.source",
+    "TextEncoder": "preprocessing.text_encoder",
     "TextPipeline": "preprocessing.text",
     "Validation": "export.validation.validate",
     "encode_file": "export.serving.codes_file",
@@ -46,9 +50,11 @@ __all__ = [
     "Evaluation",
     "HammingIndex",
     "HashEncoder",
+    "ImageEncoder",
     "ImagePipeline",
     "Release",
     "Source",
+    "TextEncoder",
     "TextPipeline",
     "Validation",
     "encode_file",

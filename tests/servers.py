@@ -1,4 +1,4 @@
-"""Programs from outside in which releases are tried: node, Chromium, onnxruntime-web, Triton, Apache Beam.
+"""Programs from outside in which releases are tried: node, Chromium, onnxruntime-web, Triton.
 
 What is not there is a reason to skip, unless SCBCH_REQUIRE_SERVERS is set: then packages are installed into a cache
 folder (SCBCH_TEST_CACHE, else ~/.cache/scbch_keras-tests), and what is still missing is an error; so is every package
@@ -29,7 +29,6 @@ REQUIRED = bool(os.environ.get("SCBCH_REQUIRE_SERVERS"))
 CACHE = Path(os.environ.get("SCBCH_TEST_CACHE", "~/.cache/scbch_keras-tests")).expanduser()
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 AXE = "axe-core@4.14.1"
-BEAM = "apache-beam==2.77.0"
 TRITON = ("nvidia-pytriton==0.7.0", "onnxruntime", "tritonclient[http]")
 _PATIENCE = 300.0
 
@@ -72,13 +71,6 @@ def _cached(name, *command):
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
-
-
-def beam():
-    """Folder of Apache Beam, for PYTHONPATH: its pins are not ours, so it goes before what is installed."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    install = (sys.executable, "-m", "pip", "install", "--quiet", BEAM, "--target")
-    return _cached(f"beam-{BEAM.rpartition('=')[2]}-{version}", *install)
 
 
 def npm_package(package):

@@ -1,16 +1,17 @@
 """What examples/, the start page and the tutorials show runs as it stands."""
 
-import os
 import re
 import runpy
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from scbch_keras.training.cli.main import commands
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
@@ -35,7 +36,8 @@ def test_the_fifteen_lines_learn_from_noisy_labels_and_doubt_the_wrong_ones():
 
 @pytest.mark.release
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the tutorials train on PyTorch")
-def test_the_tutorials_run_from_a_folder_of_pictures_to_a_search(tmp_path):
+def test_the_tutorials_run_from_a_folder_of_pictures_to_a_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -46,23 +48,19 @@ def test_the_tutorials_run_from_a_folder_of_pictures_to_a_search(tmp_path):
         Image.fromarray(pixels.astype("uint8")).save(folder / f"{row}.png")
         lines.append(f"{row},{row}.png,a {name},{name}")
     (folder / "table.csv").write_text("\n".join(lines), encoding="utf-8")
-    command = f'scbch() {{ "{sys.executable}" -m scbch_keras.training.cli.main "$@"; }}\n'
     printed = {}
     for page in ("photos", "labels"):
         for block in re.findall(
             r"^```bash\n(.*?)^```", (TUTORIALS / f"{page}.md").read_text(encoding="utf-8"), re.S | re.M
         ):
-            done = subprocess.run(
-                ["bash", "-euc", command + block],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "COLUMNS": "120"},
-            )
-            assert done.returncode == 0, (block, done.stdout, done.stderr)
-            printed[block] = done.stdout
-    (search,) = (text for block, text in printed.items() if "scbch search" in block)
+            for line in block.splitlines():
+                name, *arguments = shlex.split(line)
+                assert name == "scbch"
+                done = CliRunner(env={"COLUMNS": "120"}).invoke(commands(), arguments)
+                assert done.exit_code == 0, (line, done.output)
+                printed[line] = done.stdout
+    (search,) = (text for line, text in printed.items() if "scbch search" in line)
     assert len(re.findall(r"│ +\d+ │ \d+ +│ +\d+ │", search)) == 5, search
-    maps = re.search(r"mAP@all +│ +([.\d]+) │ +([.\d]+) │", printed["scbch evaluate run\n"])
+    maps = re.search(r"mAP@all +│ +([.\d]+) │ +([.\d]+) │", printed["scbch evaluate run"])
     assert min(map(float, maps.groups())) > 0.5  # a quarter by chance
     assert (tmp_path / "scbch-audit" / "audit.html").exists()

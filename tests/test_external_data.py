@@ -7,7 +7,7 @@ import pytest
 
 from scbch_keras.export import HashEncoder
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.serving.external_data import check_no_external_data
+from scbch_keras.preprocessing.external_data import check_no_external_data
 from tests.export.serving.test_encoder import edit, encoder_graph, folder  # noqa: F401
 
 pytestmark = pytest.mark.numpy_only

@@ -40,6 +40,8 @@ RAW_IMAGE = "raw_image"
 IMAGE_PIPELINE = PIPELINE_FILE
 IMAGE_BACKBONE = BACKBONE_FILE
 RAW_IMAGE_ONNX = "image_raw.onnx"
+TEXT_ENCODER, IMAGE_ENCODER = "text_encoder", "image_encoder"
+"""The entries of ONNX encoders that make features of strings and of pictures."""
 
 
 def onnx_form(precision: str) -> str:

@@ -17,6 +17,7 @@ BATCHES = (1, 7)
 """The first batches of a comparison, after one of no rows; all other rows are the last."""
 ROWS = sum(BATCHES) + 1000
 PICTURES = sum(BATCHES) + 8
+_SENTENCES = sum(BATCHES) + 16
 _FREE_SIZE = 64
 _BYTES = 2**26
 
@@ -71,6 +72,14 @@ def text_probes(pipeline: TextPipeline, rows: int = ROWS, seed: int = SEED) -> l
     if rows > 1:
         texts[1] = texts[-1] = ""
     return texts
+
+
+def sentence_probes() -> list[str]:
+    """Texts for an encoder whose words are not known: short and long ones, other scripts and signs; two are empty."""
+    words = "a the red mug on of two small dogs house sea, old! map? café 猫 кот क ☕ №7".split()  # noqa: SIM905
+    rng = np.random.default_rng(SEED)
+    lengths = [3, 0, *rng.integers(1, 30, _SENTENCES - 3).tolist(), 0]
+    return [" ".join(rng.choice(words, length)) for length in lengths]
 
 
 def picture_probes(rows: int = PICTURES, seed: int = SEED) -> list[bytes]:

@@ -12,19 +12,30 @@ from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.releasing.store import versions
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.text import TextPipeline
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 _ONNX_LIMIT = 2**31  # a protobuf file cannot be larger, and ONNX is one
 _NEEDS = {"saved_model": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime")}
 
 
 def checked_formats(
-    formats: Sequence[str], text: TextPipeline | None, image: ImagePipeline | None
+    formats: Sequence[str],
+    text: TextPipeline | TextEncoder | None,
+    image: ImagePipeline | ImageEncoder | None,
 ) -> tuple[str, ...]:
     """The formats in their order, if they are known and their packages are there. Raises ValueError, ImportError."""
     formats = some_of("formats", formats, manifests.FORMATS)
     needed = dict.fromkeys(package for name in formats for package in _NEEDS[name])
-    if text is not None and "saved_model" in formats:
+    for what, encoder in (("text", text), ("image", image)):
+        if isinstance(encoder, TextEncoder | ImageEncoder) and "onnx" not in formats:
+            raise ValueError(
+                f"{what}: an encoder is served by HashEncoder, which needs the format 'onnx'; formats are {formats}"
+            )
+    if isinstance(text, TextEncoder):
+        needed["tokenizers"] = None
+    elif text is not None and "saved_model" in formats:
         needed["tensorflow_text"] = None
     if image is not None:
         needed["PIL"] = None
@@ -35,7 +46,8 @@ def checked_formats(
         )
         raise ImportError(
             f"formats {tuple(formats)}{raw and f' with {raw}'} need {', '.join(missing)}: pip install "
-            f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}]' (or onnx-gpu instead of onnx)"
+            f"'scbch_keras[export,onnx{',pictures' if image is not None else ''}"
+            f"{',encoders' if 'tokenizers' in missing else ''}]' (or onnx-gpu instead of onnx)"
         )
     return formats
 
@@ -64,18 +76,19 @@ def check_model(model: Any, formats: Sequence[str]) -> None:
             _check_fits_onnx(f"the {modality} branch", branch)
 
 
-def check_text(model: Any, text: TextPipeline | None) -> None:
+def check_text(model: Any, text: TextPipeline | TextEncoder | None) -> None:
     """Refuse a pipeline that does not make the features of the model. Raises TypeError, ValueError."""
     if text is not None:
-        _check_pipeline(model, "text", text, TextPipeline, "has {} words")
+        expects = "gives {} features" if isinstance(text, TextEncoder) else "has {} words"
+        _check_pipeline(model, "text", text, (TextPipeline, TextEncoder), expects)
 
 
-def check_image(model: Any, image: ImagePipeline | None, formats: Sequence[str]) -> None:
+def check_image(model: Any, image: ImagePipeline | ImageEncoder | None, formats: Sequence[str]) -> None:
     """Refuse a pipeline that does not make the features of the model. Raises TypeError, ValueError."""
     if image is None:
         return
-    _check_pipeline(model, "image", image, ImagePipeline, "gives {} features")
-    if "onnx" in formats and image.backbone is not None:
+    _check_pipeline(model, "image", image, (ImagePipeline, ImageEncoder), "gives {} features")
+    if "onnx" in formats and isinstance(image, ImagePipeline) and image.backbone is not None:
         _check_fits_onnx("the image branch with the backbone of image", model.image_branch, image.backbone)
 
 
@@ -107,12 +120,14 @@ def free_version(folder: Path, version: int | None) -> int:
     return version
 
 
-def _check_pipeline(model: Any, modality: str, pipeline: Any, kind: type[Any], expects: str) -> None:
-    if not isinstance(pipeline, kind):
+def _check_pipeline(
+    model: Any, modality: str, pipeline: Any, kinds: tuple[type[Any], type[Any]], expects: str
+) -> None:
+    if not isinstance(pipeline, kinds):
         article, maker = ("an" if modality == "image" else "a"), f"{modality.capitalize()}Features"
         raise TypeError(
-            f"{modality} must be {article} {kind.__name__} ({maker}.pipeline() gives one), "
-            f"got {type(pipeline).__name__}"
+            f"{modality} must be {article} {kinds[0].__name__} ({maker}.pipeline() gives one) or "
+            f"{article} {kinds[1].__name__} ({kinds[1].__name__}.open does), got {type(pipeline).__name__}"
         )
     expected = model.get_build_config()["input_shape"][modality]
     if isinstance(expected, Mapping):

@@ -8,10 +8,13 @@ from typing import Any
 
 from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.preprocessing import image_encoder, text_encoder
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.normalization import description
 from scbch_keras.preprocessing.pictures import PREPARATION
 from scbch_keras.preprocessing.text import TextPipeline
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 _LIBRARIES = (
     "scbch_keras keras numpy pillow tensorflow tensorflow-text jax torch "  # noqa: SIM905
@@ -24,8 +27,8 @@ def manifest_of(
     name: str,
     version: int,
     formats: Sequence[str],
-    text: TextPipeline | None,
-    image: ImagePipeline | None,
+    text: TextPipeline | TextEncoder | None,
+    image: ImagePipeline | ImageEncoder | None,
     quantize: Sequence[str],
     label_names: Sequence[str] | None,
     training: Mapping[str, Any] | None,
@@ -49,17 +52,23 @@ def manifest_of(
             encoders[modality][manifests.onnx_form(precision)] = entry
         for entry in encoders[modality].values():
             entry["signature"] = f"encode_{modality}"
-    if text is not None:
+    if isinstance(text, TextEncoder):
+        encoders[manifests.TEXT_ENCODER] = {"pipeline": _encoder(text, text_encoder)}
+        encoders[manifests.TEXT_ENCODER]["pipeline"]["tokenizer"] = text_encoder.TOKENIZER_FILE
+    elif text is not None:
         encoders[manifests.RAW_TEXT] = _raw_text(text, saved_model)
         signatures["encode_raw_text"] = manifests.signature("text", [None], model.bits, "string")
-    if image is not None:
+    if isinstance(image, ImageEncoder):
+        encoders[manifests.IMAGE_ENCODER] = {"pipeline": _encoder(image, image_encoder)}
+        encoders[manifests.IMAGE_ENCODER]["pipeline"]["preparation"] = PREPARATION
+    elif image is not None:
         encoders[manifests.RAW_IMAGE] = _raw_image(image, saved_model)
         signatures["encode_image_bytes"] = manifests.signature("image_bytes", [None], model.bits, "string")
         pictures: list[int | None] = [None, None, None, 3]
         signatures["encode_pictures"] = manifests.signature("pictures", pictures, model.bits, "uint8")
     for encoder in encoders.values():
         for absent in set(manifests.FORMATS) - set(formats):
-            del encoder[absent]
+            encoder.pop(absent, None)
     if "saved_model" in formats:
         rows = manifests.example_shapes(inputs)
         signatures["serving_default"] = (
@@ -82,6 +91,12 @@ def manifest_of(
         "libraries": _library_versions(),
     }
     return {**described, "layouts": layouts.server_layouts(described)}
+
+
+def _encoder(encoder: TextEncoder | ImageEncoder, module: Any) -> dict[str, Any]:
+    """Where an ONNX encoder lies, and how it is used."""
+    used = {key: value for key, value in encoder.settings.items() if key not in ("inputs", "outputs")}
+    return {"path": module.ENCODER_FILE, "onnx": module.ONNX_FILE, **used}
 
 
 def _raw_text(text: TextPipeline, saved_model: str) -> dict[str, Any]:

@@ -31,7 +31,9 @@ from scbch_keras.export.validation.validate import (
     record,
 )
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.text import TextPipeline
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def release(
     version: int | None = None,
     *,
     name: str | None = None,
-    text: TextPipeline | None = None,
-    image: ImagePipeline | None = None,
+    text: TextPipeline | TextEncoder | None = None,
+    image: ImagePipeline | ImageEncoder | None = None,
     quantize: Sequence[str] = (),
     label_names: Sequence[str] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -88,10 +90,12 @@ def release(
         text: how the text features were made from strings (`TextFeatures.pipeline`); the release then takes
             strings as well: text_pipeline.json, which lets `HashEncoder.text` do so, the SavedModel signature
             encode_raw_text, text_raw.onnx for strings that were normalised before, scbch.js, which does that in
-            JavaScript, and triton_strings/, which does it on Triton.
+            JavaScript, and triton_strings/, which does it on Triton. Or a `TextEncoder`: the release holds its
+            ONNX file and its tokenizer, for `HashEncoder.text`, which then needs the package tokenizers.
         image: how the image features were made from pictures (`ImageFeatures.pipeline`); the release then takes
             pictures as well: in `HashEncoder.image`, the SavedModel signature encode_image_bytes (JPEG and PNG
-            files), and image_raw.onnx (pixels of any size). Its backbone is stored in image_backbone.keras.
+            files), and image_raw.onnx (pixels of any size). Its backbone is stored in image_backbone.keras. Or an
+            `ImageEncoder`: the release holds its ONNX file, for `HashEncoder.image`.
         quantize: from "int8" and "fp16": also write image.int8.onnx and so on, which take a quarter and half of the
             space, for `HashEncoder(..., precision="int8")`; needs the format "onnx". The manifest says what share
             of the bits they change, and with an evaluation what mAP they lose; if that is too much the release is
@@ -114,8 +118,8 @@ def release(
 
     Raises:
         ValueError: the model is not built, or an argument is wrong.
-        TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline, `image` no ImagePipeline, or
-            `evaluation` no Evaluation.
+        TypeError: `model` is not a CrossModalHashing, `text` no TextPipeline or TextEncoder, `image` no ImagePipeline
+            or ImageEncoder, or `evaluation` no Evaluation.
         FileExistsError: the version exists, or `latest` is not a symbolic link.
         ImportError: a package that a format needs is missing.
         RuntimeError: building or verifying failed, with the last lines of the process that did it.
@@ -147,7 +151,7 @@ def release(
             progress("Saving the model")
             model.save(staging / manifests.MODEL)
             if text is not None:
-                text.save(staging / manifests.TEXT_PIPELINE)
+                text.save(staging if isinstance(text, TextEncoder) else staging / manifests.TEXT_PIPELINE)
             if image is not None:
                 image.save(staging)
             progress("Writing the encoders with TensorFlow")
@@ -248,8 +252,8 @@ def _verified(
     staging: Path,
     criteria: Criteria,
     tolerance: float,
-    text: TextPipeline | None,
-    image: ImagePipeline | None,
+    text: TextPipeline | TextEncoder | None,
+    image: ImagePipeline | ImageEncoder | None,
 ) -> dict[str, Any]:
     """The results of a fresh process that compares the files' codes with those that `model` computes here."""
     from scbch_keras.export.graphs.inputs import encoder_inputs

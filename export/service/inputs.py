@@ -14,6 +14,7 @@ from scbch_keras.checks import shown
 from scbch_keras.export.service.limits import InputError, Limits
 from scbch_keras.export.service.scanner import NUMBER_CHARACTERS, Scanner
 from scbch_keras.preprocessing.pictures import check_header
+from scbch_keras.preprocessing.token_inputs import Tokens
 
 Shape = Sequence[int | None]
 """Of a row; None for any size."""
@@ -21,9 +22,9 @@ Shape = Sequence[int | None]
 
 @dataclass(frozen=True)
 class CountedText:
-    """A text parted into words. counts: of those that the model knows, by column. unknown: the others, each once."""
+    """A text parted into words. counts: of those that the model knows, as its pipeline's. unknown: the others, once."""
 
-    counts: dict[int, int]
+    counts: dict[int, int] | Tokens
     unknown: list[str]
 
 

@@ -14,6 +14,7 @@ from scbch_keras.export.service.inputs import CountedText, Inputs, Shape, read_i
 from scbch_keras.export.service.limits import InputError, Limits, OverloadedError
 from scbch_keras.export.service.tensors import TensorRequest, read_tensors
 from scbch_keras.preprocessing.text import TextPipeline
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 _MAX_UNKNOWN = 2**20
 _LESS_URGENT = 5
@@ -34,7 +35,7 @@ class Reader:
 
     release: str
     shapes: Mapping[str, Shape]
-    pipeline: TextPipeline | None
+    pipeline: TextPipeline | TextEncoder | None
     takes_pictures: bool
     limits: Limits
 

@@ -76,6 +76,8 @@ class Work:
                 shape
             ):  # the first run allocates, which is not for the first client to wait for
                 getattr(self.encoder, modality)(np.zeros((1, *sizes), np.float32))
+        if self.encoder.takes_strings:
+            self.encoder.known_words([""])  # a package that is missing is missed now, not by a client
         self.reader = Reader(
             str(self.source),
             shapes,
@@ -103,11 +105,12 @@ class Work:
         self._workers: list[asyncio.Task[None]] = []
 
     def _encode_function(self, kind: str, modality: str, packed: bool) -> Callable[[Any], NDArray[Any]]:
-        encode, pipeline = getattr(self.encoder, modality), self.encoder.pipeline
+        encode = getattr(self.encoder, modality)
+        pipeline: Any = self.encoder.pipeline
 
         def features(texts: list[CountedText]) -> NDArray[Any]:
             assert pipeline is not None  # noqa: S101
-            return pipeline.weighted((text.counts for text in texts), len(texts))
+            return pipeline.weighted([text.counts for text in texts], len(texts))
 
         prepared = features if kind == "texts" else lambda rows: rows
         return lambda rows: encode(prepared(rows), batch_size=self.limits.max_batch, packed=packed)

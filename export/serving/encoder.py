@@ -1,6 +1,6 @@
 """Features, strings and pictures to codes in production: a release opened with numpy and onnxruntime.
 
-Pillow is needed for pictures that must be decoded or resized; nothing else.
+Pillow is needed for pictures that must be decoded or resized, tokenizers for strings of a `TextEncoder`; nothing else.
 """
 
 import os
@@ -15,12 +15,15 @@ from scbch_keras.checks import one_of, some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
-from scbch_keras.export.serving.picture_encoder import PictureEncoder
-from scbch_keras.export.serving.session import Session, StartSession, onnxruntime
+from scbch_keras.export.serving.picture_encoder import EncodedPictures, PictureEncoder
+from scbch_keras.export.serving.session import Session, StartSession
+from scbch_keras.export.serving.strings import text_encoder
 from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
 from scbch_keras.modalities import MODALITIES
+from scbch_keras.preprocessing.onnx_files import onnxruntime
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 
 class HashEncoder:
@@ -110,7 +113,7 @@ class HashEncoder:
             modality: _Encoder(session, self.path, self.manifest, modality, self.precision)
             for modality in self._settings["modalities"]
         }
-        self._pipeline = self._opened_pipeline() if "text" in self._encoders else None
+        self._pipeline = self._opened_pipeline(session) if "text" in self._encoders else None
         self._pictures = self._picture_encoder(session) if "image" in self._encoders else None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -154,7 +157,7 @@ class HashEncoder:
         if isinstance(images, str | os.PathLike | bytes):
             images = [images]
         if self._pictures is not None and are_pictures(images):
-            if self.precision != "float32":
+            if self.precision != "float32" and isinstance(self._pictures, PictureEncoder):
                 raise ValueError(
                     f"image: pictures are encoded in float32 only, and this HashEncoder was opened with precision "
                     f"{self.precision!r}; give their features, or open another for pictures"
@@ -174,8 +177,8 @@ class HashEncoder:
 
         Args:
             texts: features (n, d); or strings as a list or a one-dimensional array; a single string is one row. Strings
-                become the features that the model was trained on (`TextPipeline`). One without a known word is a row of
-                zeros, and its code says nothing of it: `known_words` and `unknown_words` tell.
+                become the features that the model was trained on (`TextPipeline`, `TextEncoder`). The
+                code of one without a known word says nothing of it: `known_words` and `unknown_words` tell.
             batch_size: rows that enter the network together.
             packed: whether the codes are packed bits or continuous.
 
@@ -185,6 +188,7 @@ class HashEncoder:
         Raises:
             ValueError: as `image`; also for strings if the release was made without `text`, and for one with a lone
                 surrogate.
+            ImportError: the release has a `TextEncoder`, and tokenizers is not installed.
         """
         encoder, size = self._checked("text", batch_size)
         if isinstance(texts, str):
@@ -199,7 +203,7 @@ class HashEncoder:
         return np.concatenate(codes)
 
     @property
-    def pipeline(self) -> TextPipeline | None:
+    def pipeline(self) -> TextPipeline | TextEncoder | None:
         """What makes features of strings; None where `text` takes none."""
         return self._pipeline
 
@@ -236,7 +240,7 @@ class HashEncoder:
         """
         return self._strings_pipeline().known(texts)
 
-    def _strings_pipeline(self) -> TextPipeline:
+    def _strings_pipeline(self) -> TextPipeline | TextEncoder:
         self._checked("text", 1)
         if self._pipeline is None:
             raise ValueError(
@@ -251,17 +255,23 @@ class HashEncoder:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
         return encoder, whole("batch_size", batch_size, 1)
 
-    def _picture_encoder(self, start: StartSession) -> PictureEncoder | None:
+    def _picture_encoder(self, start: StartSession) -> PictureEncoder | EncodedPictures | None:
+        features = self._encoders["image"]
+        shape: Any = features.shape
+        limit = self._settings["max_pixels"]
+        if manifests.IMAGE_ENCODER in self.manifest["encoders"]:
+            return EncodedPictures(start, self.path, self.manifest, shape[-1], features.encode, limit)
         if manifests.RAW_IMAGE not in self.manifest["encoders"]:
             return None
-        shape: Any = self._encoders["image"].shape
-        return PictureEncoder(start, self.path, self.manifest, shape[-1], self._settings["max_pixels"])
+        return PictureEncoder(start, self.path, self.manifest, shape[-1], limit)
 
-    def _opened_pipeline(self) -> TextPipeline | None:
+    def _opened_pipeline(self, start: StartSession) -> TextPipeline | TextEncoder | None:
+        shape: Any = self._encoders["text"].shape
+        if manifests.TEXT_ENCODER in self.manifest["encoders"]:
+            return text_encoder(start, self.path, self.manifest, shape[-1])
         if manifests.RAW_TEXT not in self.manifest["encoders"]:
             return None
         pipeline, path = opened_pipeline(self.path, self.manifest)
-        shape: Any = self._encoders["text"].shape
         if shape[1:] != (pipeline.dimensions,):
             raise ValueError(
                 f"{path} has {pipeline.dimensions} words; the text encoder takes shape {shape[1:]}"

@@ -1,5 +1,6 @@
 """Pictures to codes in production: image_raw.onnx of a release, opened when the first picture comes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.format import manifest as manifests
+from scbch_keras.export.format.pipelines import encoder_settings
 from scbch_keras.export.serving.session import Session, StartSession
+from scbch_keras.preprocessing import image_encoder
 from scbch_keras.preprocessing.image import read_settings
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.pictures import blocks, checked_pictures
 
 
@@ -54,4 +58,39 @@ class PictureEncoder:
         codes = [np.empty((0, width), np.uint8 if packed else np.float32)]
         for block in blocks(pictures, self.size, batch_size, self._max_pixels):
             codes += self._session.run([output], {"pictures": block})
+        return np.concatenate(codes)
+
+
+class EncodedPictures:
+    """Pictures to codes by the ONNX encoder of a release, opened with the first picture, and the encoder of features.
+
+    encode: image features, batch size, packed -> codes.
+
+    Raises ValueError as `PictureEncoder`.
+    """
+
+    def __init__(
+        self,
+        start: StartSession,
+        folder: Path,
+        manifest: dict[str, Any],
+        width: int,
+        encode: Callable[[NDArray[np.float32], int, bool], NDArray[Any]],
+        max_pixels: int | None = None,
+    ):
+        described, settings = encoder_settings(
+            folder, manifest, manifests.IMAGE_ENCODER, image_encoder.read_settings, width
+        )
+        self._max_pixels, self._encode, self._width = max_pixels, encode, width
+        session = Session(start, folder, manifest, described["onnx"], settings)
+        self._features = ImageEncoder(settings, session.run, str(folder / described["onnx"]))
+        self.size = self._features.size
+
+    def encode(self, pictures: Any, batch_size: int, packed: bool) -> NDArray[Any]:
+        """Pictures, as `pictures.checked_pictures` says -> codes."""
+        pictures = checked_pictures(pictures)
+        rows = min(batch_size, self._features.batch)
+        codes = [self._encode(np.empty((0, self._width), np.float32), batch_size, packed)]
+        for block in blocks(pictures, self.size, rows, self._max_pixels):
+            codes.append(self._encode(self._features.compute(block), batch_size, packed))
         return np.concatenate(codes)

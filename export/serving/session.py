@@ -1,8 +1,6 @@
 """An ONNX file of a release as an onnxruntime session: checked, and of the signature that is expected."""
 
 import ctypes
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -10,29 +8,12 @@ from typing import Any, BinaryIO
 from weakref import finalize
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.serving.external_data import check_no_external_data
 from scbch_keras.export.serving.forks import renew_in_children
+from scbch_keras.preprocessing.external_data import check_no_external_data
+from scbch_keras.preprocessing.onnx_files import DTYPES
 
 StartSession = Callable[[bytes], Any]
 """Content of an ONNX file -> its onnxruntime session."""
-
-_ONNX_DTYPES = {
-    "float32": "tensor(float)",
-    "int32": "tensor(int32)",
-    "uint8": "tensor(uint8)",
-    "string": "tensor(string)",
-}
-
-
-def onnxruntime() -> Any:
-    """The package onnxruntime, its telemetry off unless the environment says otherwise. Raises ImportError."""
-    if "onnxruntime" not in sys.modules:
-        # Its builds for Linux and macOS report to their vendor, by a thread for which a forked child waits for
-        # ever when it ends.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    return onnxruntime
 
 
 class Session:
@@ -110,7 +91,7 @@ def open_session(
     for kind, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         actual = {t.name: (t.type, _fixed(t.shape)) for t in tensors}
         expected = {
-            name: (_ONNX_DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
+            name: (DTYPES[tensor["dtype"]], _fixed(tensor["shape"]))
             for name, tensor in signature[kind].items()
         }
         if actual != expected:

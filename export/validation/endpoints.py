@@ -12,8 +12,9 @@ from scbch_keras.export.format import layouts
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import DTYPES, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
-from scbch_keras.export.serving.session import onnxruntime, open_session
+from scbch_keras.export.serving.session import open_session
 from scbch_keras.modalities import MODALITIES
+from scbch_keras.preprocessing.onnx_files import onnxruntime
 
 Encode = Callable[[Any], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """Inputs (n, ...) -> packed codes (n, ceil(bits / 8)) and codes (n, bits)."""

@@ -282,10 +282,13 @@ def _need(manifest: Mapping[str, Any]) -> None:
         needed.append("onnxruntime")
     if manifests.RAW_TEXT in manifest["encoders"] and "saved_model" in manifest.get("formats", ()):
         needed.append("tensorflow_text")
-    if manifests.RAW_IMAGE in manifest["encoders"]:
+    if manifests.TEXT_ENCODER in manifest["encoders"]:
+        needed.append("tokenizers")
+    if {manifests.RAW_IMAGE, manifests.IMAGE_ENCODER} & manifest["encoders"].keys():
         needed.append("PIL")
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
         raise ImportError(
-            f"validating this release needs {', '.join(missing)}: pip install 'scbch_keras[export,onnx,pictures]'"
+            f"validating this release needs {', '.join(missing)}: pip install "
+            "'scbch_keras[export,onnx,pictures,encoders]'"
         )

@@ -25,6 +25,7 @@ from scbch_keras.export.graphs.probes import (
     picture_probes,
     presence,
     rows_for,
+    sentence_probes,
     serialized_examples,
     text_probes,
 )
@@ -35,17 +36,19 @@ from scbch_keras.export.validation.scores import scored
 from scbch_keras.features import Features, first_array, grouped, take
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.text import TextPipeline
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 
 
 def expected_codes(
     model: Any,
     inputs: Mapping[str, Mapping[str, Input]],
-    pipeline: TextPipeline | None,
-    image: ImagePipeline | None,
+    pipeline: TextPipeline | TextEncoder | None,
+    image: ImagePipeline | ImageEncoder | None,
 ) -> dict[str, Features]:
     """Inputs of every encoder and the codes that `model` gives: "m" and "m_codes", "raw_text" of strings, and
-    "raw_image" of the bytes of picture files.
+    "raw_image" of the bytes of picture files; of ONNX encoders "text_encoder" and "image_encoder".
     """
     from scbch_keras.export.graphs.inputs import is_named
 
@@ -58,15 +61,18 @@ def expected_codes(
             features, packed=False, verbose=0
         )
     if pipeline is not None:
-        texts = text_probes(pipeline)
-        expected[manifests.RAW_TEXT] = np.array(texts)
-        codes = model.encode_text(pipeline(texts), packed=False, verbose=0)
-        expected[f"{manifests.RAW_TEXT}_codes"] = codes
+        entry, texts = (
+            (manifests.TEXT_ENCODER, sentence_probes())
+            if isinstance(pipeline, TextEncoder)
+            else (manifests.RAW_TEXT, text_probes(pipeline))
+        )
+        expected[entry] = np.array(texts)
+        expected[f"{entry}_codes"] = model.encode_text(pipeline(texts), packed=False, verbose=0)
     if image is not None:
+        entry = manifests.IMAGE_ENCODER if isinstance(image, ImageEncoder) else manifests.RAW_IMAGE
         pictures = picture_probes()
-        expected[manifests.RAW_IMAGE] = np.array(pictures)
-        codes = model.encode_image(image(pictures), packed=False, verbose=0)
-        expected[f"{manifests.RAW_IMAGE}_codes"] = codes
+        expected[entry] = np.array(pictures)
+        expected[f"{entry}_codes"] = model.encode_image(image(pictures), packed=False, verbose=0)
     return expected
 
 
@@ -189,11 +195,14 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
 
     for modality in MODALITIES:
         yield f"{named} {modality}", modality, encoder(modality)
-    if manifests.RAW_TEXT in served.manifest["encoders"]:
-        yield f"{named} of strings", manifests.RAW_TEXT, encoder("text")
-    if manifests.RAW_IMAGE in served.manifest["encoders"] and precision == "float32":
-        encode = encoder("image")
-        yield f"{named} of pictures", manifests.RAW_IMAGE, lambda inputs: encode(inputs.tolist())
+    encoders = served.manifest["encoders"]
+    for entry in (manifests.RAW_TEXT, manifests.TEXT_ENCODER):
+        if entry in encoders:
+            yield f"{named} of strings", entry, encoder("text")
+    for entry in (manifests.RAW_IMAGE, manifests.IMAGE_ENCODER):
+        if entry in encoders and (precision == "float32" or entry == manifests.IMAGE_ENCODER):
+            encode = encoder("image")
+            yield f"{named} of pictures", entry, lambda inputs, encode=encode: encode(inputs.tolist())
 
 
 def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
@@ -236,14 +245,20 @@ def _of_keras_file(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Featu
 
     manifests.listed(folder, manifest, manifests.MODEL)
     model = load_in_float32(folder / manifests.MODEL)
-    is_raw = manifests.RAW_TEXT in manifest["encoders"]
-    pipeline = opened_pipeline(folder, manifest)[0] if is_raw else None
-    image = None
-    if raw := manifest["encoders"].get(manifests.RAW_IMAGE):
+    encoders = manifest["encoders"]
+    pipeline: TextPipeline | TextEncoder | None = None
+    image: ImagePipeline | ImageEncoder | None = None
+    if manifests.RAW_TEXT in encoders:
+        pipeline = opened_pipeline(folder, manifest)[0]
+    if raw := encoders.get(manifests.RAW_IMAGE):
         for file in (raw["pipeline"]["path"], raw["pipeline"]["backbone"]):
             if file is not None:
                 manifests.listed(folder, manifest, file)
         image = ImagePipeline.load(folder)
+    if manifests.TEXT_ENCODER in encoders:
+        pipeline = TextEncoder.load(folder)
+    if manifests.IMAGE_ENCODER in encoders:
+        image = ImageEncoder.load(folder)
     return expected_codes(model, encoder_inputs(model), pipeline, image)
 
 

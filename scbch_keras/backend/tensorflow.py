@@ -83,7 +83,8 @@ def check_devices(model: Any) -> None:
         raise RuntimeError(
             f"{type(strategy).__name__} is not supported: each replica would compare only the pairs of its own part of "
             "a batch, and the skipping of updates does not run inside it. Make and fit the model outside of the "
-            "strategy's scope; on JAX, keras.distribution trains on several devices of one process."
+            "strategy's scope, on one device. On several, JAX trains by keras.distribution in one process, and PyTorch "
+            "by torchrun --nproc-per-node=N."
         )
     refuse_distribution("TensorFlow")
 

@@ -134,7 +134,10 @@ def said_to_strategies(having_imported):
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_of_tensorflow_is_refused(said_to_strategies, strategy, where):
-    assert "is not supported: each replica" in said_to_strategies[strategy, where]
+    said = said_to_strategies[strategy, where]
+    assert "is not supported: each replica" in said
+    assert "JAX trains by keras.distribution" in said
+    assert "PyTorch by torchrun" in said
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has them")

@@ -263,6 +263,58 @@ def test_a_body_that_does_not_pool_is_refused_with_how_to():
     assert model_of(keras.Model(inputs, several.output["pooled_output"])).text_branch.inputs.known
 
 
+def transformer():
+    """A layer of a transformer, as backbones give it: inputs by name, and a vector a token."""
+    inputs = {
+        name: keras.Input((7,), dtype="int32", name=name)
+        for name in ("token_ids", "padding_mask", "segment_ids")
+    }
+    ids, mask = inputs["token_ids"], inputs["padding_mask"]
+    vectors = keras.layers.Embedding(50, 8)(ids) + keras.layers.Embedding(2, 8)(inputs["segment_ids"])
+    attended = keras.layers.MultiHeadAttention(2, 4)(
+        vectors, vectors, attention_mask=keras.ops.cast(mask, "bool")[:, None, :]
+    )
+    tokens = keras.layers.LayerNormalization()(vectors + attended)
+    return keras.Model(inputs, {"sequence_output": tokens, "pooled_output": tokens[:, 0]}), tokens, mask
+
+
+@on_one_backend
+@pytest.mark.parametrize("pooling", ["mean", "first token", "pooled_output"])
+def test_a_transformer_is_a_branch_once_it_is_pooled_as_the_refusal_says(pooling):
+    backbone, tokens, mask = transformer()
+    with pytest.raises(ValueError, match=r"keras\.Model\(body\.input, body\.output\['pooled_output'\]\)"):
+        model_of(backbone)
+    with pytest.raises(
+        ValueError, match=r"Pool the tokens: .*mask=padding_mask\), or the first token's vector"
+    ):
+        model_of(keras.Model(backbone.input, tokens))
+    pooled = {
+        "mean": lambda: keras.layers.GlobalAveragePooling1D()(tokens, mask=mask),
+        "first token": lambda: tokens[:, 0],
+        "pooled_output": lambda: backbone.output["pooled_output"],
+    }[pooling]()
+    mask_of = np.arange(7)[None] < rng.integers(2, 7, (40, 1))
+    text = {"token_ids": TOKENS, "padding_mask": mask_of, "segment_ids": TOKENS % 2}
+    model = model_of(keras.Model(backbone.input, pooled))
+    model.fit({"image": IMAGE, "text": text}, LABELS, epochs=1, batch_size=10, verbose=0)
+    other = {**text, "token_ids": np.where(mask_of, TOKENS, 49)}  # behind the mask nothing counts
+    codes = model.encode_text(text, packed=False, verbose=0)
+    np.testing.assert_allclose(model.encode_text(other, packed=False, verbose=0), codes, atol=1e-6)
+
+
+@on_one_backend
+def test_a_body_whose_output_is_known_once_it_is_called_is_refused_with_the_same_remedy():
+    class Unpooled(Subclass):
+        def call(self, inputs):
+            return self.embedding(inputs["token_ids"])
+
+        def compute_output_shape(self, input_shape):
+            return (None, 7, 8)
+
+    with pytest.raises(ValueError, match=r"\(n, d\).*Pool the tokens: "):
+        model_of(Unpooled()).fit({"image": IMAGE, "text": TEXT}, LABELS, epochs=1, verbose=0)
+
+
 def test_inputs_in_inputs_are_refused_where_the_model_is_made():
     ids, mask, pooled = tokens_of()
     nested = keras.Model({"tokens": {"ids": ids, "mask": mask}}, pooled)

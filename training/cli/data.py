@@ -71,7 +71,10 @@ def features(
     out: Annotated[Path, option("The .h5 file to write; `scbch train` takes it as data.")],
     image_features: Annotated[
         str,
-        option("vgg19, another of keras.applications, keras-hub:PRESET, a .keras or .onnx file, pixels:32."),
+        option(
+            "vgg19, another of keras.applications, keras-hub:PRESET, a .keras or .onnx file, an encoder's "
+            "folder, pixels:32."
+        ),
     ] = "vgg19",
     image_weights: ImageWeights = None,
     text_features: TextFeatures = None,
@@ -83,10 +86,14 @@ def features(
     import h5py
 
     from scbch_keras.preprocessing.normalization import rule_of
+    from scbch_keras.preprocessing.text_encoder import TextEncoder
+    from scbch_keras.stored import write_json
     from scbch_keras.training.data.own.pictures import RawPairs
     from scbch_keras.training.data.own.read import read_own
     from scbch_keras.training.features.cache import extract
     from scbch_keras.training.features.images import image_backbone
+    from scbch_keras.training.features.made_by import record
+    from scbch_keras.training.features.sentences import fitted
     from scbch_keras.training.features.text import TextFeatures as Features
 
     with bad_input_ends():
@@ -97,14 +104,24 @@ def features(
         own = read_own(data, separator or ";", columns=columns)
         if not isinstance(own, RawPairs):
             raise ValueError(f"data: expected pictures and texts; {data} has features already")
-        unfinished = out.with_name(f".{out.name}-images.h5")
+        unfinished = [out.with_name(f".{out.name}-{part}.h5") for part in ("images", "texts")]
         backbone = image_backbone(image_features, image_weights)
-        words = Features(text_features or "bow", normalization=rule_of(tokens or "words")).fit(own.texts)
-        images, texts = extract(own.pictures, backbone, unfinished), words(own.texts)
+        words = fitted(text_features or "bow", rule_of(tokens or "words"), own.texts)
+        images = extract(own.pictures, backbone, unfinished[0])
+        if isinstance(words, TextEncoder):
+            if cut := words.cut(own.texts):
+                longest = words.settings["max_tokens"]
+                typer.echo(
+                    f"{cut} of {len(own.texts)} texts have more than {longest} tokens: the rest does not count"
+                )
+            texts = extract(own.texts, words, unfinished[1])
+        else:
+            texts = words(own.texts)
         # What made the features, to make others like them.
-        words.save(out.with_suffix(".text.npz"))
-        from scbch_keras.stored import write_json
-
+        if isinstance(words, Features):
+            words.save(out.with_suffix(".text.npz"))
+        else:
+            write_json(out.with_suffix(".text.json"), words.config(), indent=1)
         write_json(out.with_suffix(".image.json"), backbone.config(), indent=1)
         arrays = {
             "image": images,
@@ -119,7 +136,9 @@ def features(
             for name, values in arrays.items():
                 if values is not None:
                     file[name] = values
-        unfinished.unlink()
+            record(file, backbone.config(), words.config())
+        for part in unfinished:
+            part.unlink(missing_ok=True)
     typer.echo(terminal(f"{out}: image {images.shape}, text {texts.shape}, labels {own.labels.shape}"))
     show_next(("train", out))
 

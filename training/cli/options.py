@@ -96,13 +96,14 @@ ImageFeatures = Annotated[
     str | None,
     option(
         "Own pictures: a backbone. vgg19, another of keras.applications, keras-hub:PRESET, a .keras or .onnx file, "
-        "pixels:32.",
+        "an encoder's folder, pixels:32.",
         "none",
     ),
 ]
 ImageWeights = Annotated[Path | None, option("File with the backbone's weights.", "the backbone's own")]
 TextFeatures = Annotated[
-    str | None, choice(TEXT_FEATURES, "Own texts: features that are made of them.", "bow")
+    str | None,
+    option(f"Own texts: {', '.join(TEXT_FEATURES)}, or the folder of an encoder (docs/encoders.md).", "bow"),
 ]
 Tokens = Annotated[
     str | None,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.preprocessing.image import ImagePipeline
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.pictures import Size
 
 
@@ -29,23 +30,16 @@ class ImageFeatures:
     compute: Callable[[NDArray[np.uint8]], NDArray[Any]] = field(repr=False)
     """uint8 (b, height, width, 3) with 1 <= b <= batch -> (b, dimensions)."""
     model: Any = field(default=None, repr=False)
-    """The keras.Model from pixel values 0 to 255 to features, preprocessing within; None for pixels and ONNX."""
+    """The keras.Model from pixel values 0 to 255 to features, or an `ImageEncoder`; None for grey pixels."""
     batch: int = 32
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs, JSON-able: kind, where it came from, size, dimensions, sha256."""
         return {**self.settings, "size": list(self.size), "dimensions": self.dimensions}
 
-    def pipeline(self) -> ImagePipeline:
-        """The same features of pictures for `export.release(..., image=...)`.
-
-        Raises ValueError for the backbone of an .onnx file, which cannot be released.
-        """
-        if self.model is None and self.settings["kind"] == "onnx":
-            raise ValueError(
-                f"a release cannot hold the backbone {self.settings['path']}: it takes a keras.Model and grey pixels"
-            )
-        return ImagePipeline(self.size, self.model)
+    def pipeline(self) -> ImagePipeline | ImageEncoder:
+        """The same features of pictures for `export.release(..., image=...)`."""
+        return self.model if isinstance(self.model, ImageEncoder) else ImagePipeline(self.size, self.model)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pictures uint8 (n, height, width, 3), RGB -> float32 (n, dimensions), a few pictures at a time.
@@ -83,7 +77,8 @@ def image_backbone(
             "keras-hub:PRESET": an image backbone of keras-hub, averaged over places or patches.
             a keras.Model, or the path of a .keras file: float or uint8 pixel values 0 to 255
             (n, height, width, 3) -> (n, d), preprocessing within.
-            the path of an .onnx file: the same as uint8 or float32, channels last or first.
+            the path of an .onnx file: the same as uint8 or float32, channels last or first; or the folder of one,
+            whose encoder.json says what the file does not (`ImageEncoder.open`).
         weights: for a name: the path of a weights file; "random" for a check of shapes; None for the
             pre-trained ones, taken from the Keras cache or downloaded into it.
         size: height and width, where the backbone leaves them free; None: its usual size.
@@ -112,10 +107,12 @@ def image_backbone(
         return _without_weights("a model", weights, lambda: _keras_images().from_model(name_or_model, size))
     name = os.fspath(name_or_model)
     suffix = Path(name).suffix
-    if suffix in (".keras", ".onnx"):
-        if not Path(name).is_file():
+    # A bare name that Keras has is that, whatever folders lie about.
+    is_folder = Path(name).is_dir() and (os.sep in name or not _keras_images().is_application(name))
+    if suffix in (".keras", ".onnx") or is_folder:
+        if not is_folder and not Path(name).is_file():
             raise ValueError(f"name_or_model: there is no file {name}")
-        build = _onnx_images().from_file if suffix == ".onnx" else _keras_images().from_file
+        build = _keras_images().from_file if suffix == ".keras" else _onnx_images().from_file
         return _without_weights(name, weights, lambda: build(Path(name).absolute(), size))
     if name.startswith("pixels:"):
         return _without_weights(name, weights, lambda: _pixels(name, size))

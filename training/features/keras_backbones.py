@@ -157,6 +157,11 @@ def _weights_sha256(model: Any, digest: Any) -> str:
     return digest.hexdigest()
 
 
+def is_application(name: str) -> bool:
+    """Whether `application` knows the name."""
+    return name == "vgg19" or isfunction(getattr(keras.applications, name, None))
+
+
 def _builder(name: str) -> Any:
     known = {key: value for key, value in vars(keras.applications).items() if isfunction(value)}
     if name in known:

@@ -190,7 +190,7 @@ def audit_data(
         separator: between the labels of a cell.
         image_features: a backbone for own pictures, see `scbch features`. None: the texts alone speak.
         image_weights: file with the backbone's weights.
-        text_features: "bow", "tfidf" or "doc2vec", for own texts.
+        text_features: "bow", "tfidf", "doc2vec" or the folder of an encoder, for own texts.
         checked: a table of rows that were checked by hand, see `read_checked`.
         proposed: how many other rows to propose for checking, in check.csv; None: none.
         proposed_by: as `by` of `posterior.propose`.

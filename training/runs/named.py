@@ -6,6 +6,7 @@ from scbch_keras.methods.paper import BENCHMARKS
 
 # The authors' settings by benchmark, and those of the small sets beside them.
 _NARROW = {"image_units": (1024, 1024), "text_units": (1024,)}
+_ICONS = {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4}
 SETTINGS: dict[str, dict[str, Any]] = {
     **{
         name: {
@@ -18,7 +19,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mirflickr-subset": _NARROW,
     "mirflickr-tags": _NARROW,
     "icons": {**_NARROW, "learning_rate": 3e-4, "epochs": 12},
-    "icons-regular": {"image_units": (256, 256), "text_units": (256,), "learning_rate": 3e-4},
+    "icons-regular": _ICONS,
+    "icons-encoded": _ICONS,
 }
 
 PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}

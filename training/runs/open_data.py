@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from scbch_keras.checks import nearest
 from scbch_keras.files import stored_json
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.methods import VARIANTS
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
@@ -23,15 +25,17 @@ from scbch_keras.training.data.own.read import OwnSplit, read_own, retrieval_dat
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary
 from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.data.problems import refuse
+from scbch_keras.training.features import sentences
 from scbch_keras.training.features.cache import extract
+from scbch_keras.training.features.encoded_icons import Encoders
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
-from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.features.made_by import recorded
 from scbch_keras.training.runs.folder import POSTERIOR
 from scbch_keras.training.runs.named import SETTINGS
 from scbch_keras.training.runs.ready import ready_split
 from scbch_keras.training.runs.recipe import Recipe
 
-LABELS, TEXT, IMAGE = "labels.json", "text-features.npz", "image-features.json"
+LABELS, IMAGE = "labels.json", "image-features.json"
 
 
 def open_data(recipe: Recipe, run: Path, features: Path | None = None) -> RetrievalData:
@@ -64,6 +68,14 @@ def checked_rows(recipe: Recipe, data: RetrievalData) -> Checked:
 
 
 def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
+    if recipe.data == "icons-encoded":
+        if recipe.folder is None:
+            raise ValueError(
+                "folder: name a folder for the encoders of icons-encoded and their features, which are made there once"
+            )
+        encoders = Encoders.in_folder(Path(recipe.folder))
+        _keep_encoders(run, encoders.image.config(), encoders.text.config())
+        return encoders.icon_data(recipe.noise, recipe.seed)
     if recipe.data in ("icons", "icons-regular"):
         return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
     if recipe.is_named:
@@ -76,6 +88,8 @@ def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
     split = ready_split(own, recipe, refuse)
     if isinstance(own, RawPairs):
         _prepare_features(recipe, own, split.train, run)
+    elif recipe.columns is None:
+        _keep_encoders(run, **recorded(Path(recipe.data)))
     if not (run / LABELS).is_file():
         save_vocabulary(run / LABELS, own.label_names)
     data = _with_features(own, split, Path(recipe.data), run, features or run)
@@ -114,9 +128,18 @@ def _prepare_features(recipe: Recipe, own: RawPairs, train: NDArray[np.int64], r
     if not (run / IMAGE).is_file():
         backbone = image_backbone(recipe.image_features, recipe.image_weights)
         write_json(run / IMAGE, backbone.config(), indent=1)
-    if not (run / TEXT).is_file():
-        features = TextFeatures(recipe.text_features, normalization=recipe.normalization)
-        features.fit([own.texts[row] for row in train]).save(run / TEXT)
+    if not sentences.is_saved(run):
+        texts = [own.texts[row] for row in train]
+        sentences.save(sentences.fitted(recipe.text_features, recipe.normalization, texts), run)
+
+
+def _keep_encoders(
+    run: Path, image: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> None:
+    """Keep with a run what made the features that its data has, for the release."""
+    for file, config in ((IMAGE, image), (sentences.ENCODER, text)):
+        if config is not None and not (run / file).is_file():
+            write_json(run / file, config, indent=1)
 
 
 def _with_features(
@@ -131,8 +154,17 @@ def _with_features(
         made_of = json.dumps([backbone.config(), own.source.arrays, str(path.absolute())], sort_keys=True)
         name += f"-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
     image = extract(own.pictures, backbone, features / f"{name}.h5")
-    text = TextFeatures.load(run / TEXT)(own.texts)
+    text = _text_features(own, run, features)
     return retrieval_data(own, split, path.name, image, text)
+
+
+def _text_features(own: RawPairs, run: Path, features: Path) -> NDArray[np.float32]:
+    """Of words counted each time; of an encoder computed once, and kept as those of pictures are."""
+    made_by = sentences.load(run)
+    if not isinstance(made_by, TextEncoder):
+        return made_by(own.texts)
+    digest = hashlib.sha256(json.dumps([made_by.config(), own.source.sha256], sort_keys=True).encode())
+    return extract(own.texts, made_by, features / f"texts-{digest.hexdigest()[:12]}.h5")
 
 
 def _with_noise(data: RetrievalData, rate: float, seed: int) -> RetrievalData:

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from scbch_keras.labels.audit import PosteriorAudit
 from scbch_keras.labels.posterior import LabelPosterior, estimate
 from scbch_keras.labels.posterior_audit import audit_by_posterior
+from scbch_keras.preprocessing.normalization import CURRENT
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.groups import agreeing
 from scbch_keras.training.data.own.pictures import RawPairs
+from scbch_keras.training.features.sentences import fitted
 from scbch_keras.training.features.text import TextFeatures
 
 FEWEST_ROWS = 50
@@ -41,7 +43,7 @@ def audit_own(
 
     Args:
         own: the data.
-        text_features: of pictures with texts: "bow", "tfidf" or "doc2vec".
+        text_features: of pictures with texts: "bow", "tfidf", "doc2vec" or the folder of an encoder.
         image: features (n, d) of the pictures; None: the texts alone speak.
         image_features: what made these, in words.
         checked: rows and their true labels, as for `posterior.estimate`.
@@ -68,8 +70,8 @@ def why_not_in_seconds(own: RawPairs | ArrayPairs, text_features: str = "bow") -
         return "there are no labels"
     if isinstance(own, ArrayPairs):
         columns = int(np.prod(own.image.shape[1:])) + own.text.shape[1]
-    elif text_features == "doc2vec":
-        return "doc2vec takes longer"
+    elif text_features not in ("bow", "tfidf"):
+        return f"{text_features} takes longer"
     else:
         try:
             columns = TextFeatures(text_features).fit(own.texts).dimensions
@@ -113,7 +115,7 @@ def _features(
 ) -> tuple[NDArray[Any], NDArray[Any], str]:
     if isinstance(own, ArrayPairs):
         return own.image.reshape(len(own), -1), own.text, "the features of image and text in the file"
-    text = TextFeatures(text_features).fit(own.texts)(own.texts)
+    text = fitted(text_features, CURRENT, own.texts)(own.texts)
     words = f"the texts ({text_features})"
     if image is not None:
         return image, text, f"the pictures ({image_features}) and {words}"

@@ -2,19 +2,15 @@
 
 from importlib.util import find_spec
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scbch_keras.checks import check_neighbors
-from scbch_keras.methods import VARIANTS
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.pictures import RawPairs
 from scbch_keras.training.data.own.read import OwnSplit, split_own
 from scbch_keras.training.data.problems import Problem, Report
+from scbch_keras.training.features.sentences import is_encoder
 from scbch_keras.training.features.text import TextFeatures
 from scbch_keras.training.runs.recipe import Recipe
-
-_ROWS_AT_ONCE = 4096
 
 
 def ready_split(data: RawPairs | ArrayPairs, recipe: Recipe, report: Report) -> OwnSplit:
@@ -44,12 +40,17 @@ def ready_split(data: RawPairs | ArrayPairs, recipe: Recipe, report: Report) -> 
         )
     if isinstance(data, RawPairs):
         _check_texts(file, [data.texts[row] for row in split.train], recipe, report)
-    if VARIANTS[recipe.variant].settings.get("labels") == "posterior":
-        _check_posterior(file, data, split.train, recipe, report)
     return split
 
 
 def _check_texts(file: str, texts: list[str], recipe: Recipe, report: Report) -> None:
+    try:
+        if is_encoder(recipe.text_features):
+            TextEncoder.open(recipe.text_features)
+            return
+    except (ValueError, ImportError, OSError) as error:
+        report(Problem("no text encoder", f"{file}: {error}"))
+        return
     features = TextFeatures(recipe.text_features, normalization=recipe.normalization)
     if features.kind == "doc2vec":
         if find_spec("gensim") is None:
@@ -65,23 +66,3 @@ def _check_texts(file: str, texts: list[str], recipe: Recipe, report: Report) ->
             f"of {len(texts)} rows to train on, {sum(not text.strip() for text in texts)} have an empty text"
         )
         report(Problem("no words", f"{file}: text: {error}; {hint}"))
-
-
-def _check_posterior(
-    file: str, data: RawPairs | ArrayPairs, train: NDArray[np.int64], recipe: Recipe, report: Report
-) -> None:
-    if isinstance(data, RawPairs):
-        if recipe.text_features == "doc2vec":
-            message = f"variant={recipe.variant} takes counts of words, got text_features=doc2vec"
-            report(Problem("text below 0", f"{file}: {message}; choose bow or tfidf"))
-        return
-    for start in range(0, len(train), _ROWS_AT_ONCE):
-        rows = train[start : start + _ROWS_AT_ONCE]
-        below = (np.asarray(data.text[rows]) < 0).any(axis=1)
-        if below.any():
-            row = int(rows[below.argmax()])
-            message = (
-                f"row {row}: expected counts of words, >= 0, for variant={recipe.variant}, got a number < 0"
-            )
-            report(Problem("text below 0", f"{file}: text: {message}", row))
-            return

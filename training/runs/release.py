@@ -1,15 +1,18 @@
 """A finished run of `scbch train` -> a release, with all that the run knows of itself."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scbch_keras.export import Evaluation, ImagePipeline, Release, TextPipeline, release
 from scbch_keras.hashing import CrossModalHashing
+from scbch_keras.preprocessing.image_encoder import ImageEncoder
+from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.training.data.pairs import RetrievalData
-from scbch_keras.training.features.text import TextFeatures
+from scbch_keras.training.features import sentences
 from scbch_keras.training.runs.folder import RunFolder
-from scbch_keras.training.runs.open_data import IMAGE, TEXT, open_data, stored_backbone
+from scbch_keras.training.runs.open_data import IMAGE, open_data, stored_backbone
 from scbch_keras.training.runs.train import load_model
 
 
@@ -24,8 +27,8 @@ def release_run(
 ) -> Release:
     """Release a run's model, scored on the run's own queries and database.
 
-    It takes strings where the run made its text features from words, and pictures where it made its image features
-    with a backbone that Keras has. The manifest keeps the run's recipe, its data
+    It takes strings where the run made its text features from words or with an encoder, and pictures where it made its
+    image features with a backbone; both lie in the release. The manifest keeps the run's recipe, its data
     with checksums, and its metrics.
 
     Args:
@@ -53,8 +56,8 @@ def release_run(
         data,
         out,
         formats=formats,
-        text=_text_pipeline(path),
-        image=_image_pipeline(path),
+        text=_servable(_text_pipeline(path), formats),
+        image=_servable(_image_pipeline(path), formats),
         quantize=quantize,
         min_map=min_map,
         max_map_loss=max_map_loss,
@@ -80,20 +83,30 @@ def release_trained(
     )
 
 
-def _text_pipeline(path: Path) -> TextPipeline | None:
-    """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
-    if not (path / TEXT).is_file():
+def _servable(pipeline: Any, formats: Sequence[str]) -> Any:
+    """The pipeline; None, with a warning, for an encoder in a release that nothing could run it in."""
+    if isinstance(pipeline, TextEncoder | ImageEncoder) and "onnx" not in formats:
+        warnings.warn(
+            f"the release takes features alone: {pipeline.source} is run by HashEncoder, which needs the format onnx",
+            stacklevel=3,
+        )
         return None
-    features = TextFeatures.load(path / TEXT)
+    return pipeline
+
+
+def _text_pipeline(path: Path) -> TextPipeline | TextEncoder | None:
+    """What makes the run's text features of strings; None for features from files, Doc2Vec and functions."""
+    if not sentences.is_saved(path):
+        return None
+    features = sentences.load(path)
+    if isinstance(features, TextEncoder):
+        return features
     return features.pipeline() if features.kind in ("bow", "tfidf") else None
 
 
-def _image_pipeline(path: Path) -> ImagePipeline | None:
-    """What makes the run's image features of pictures; None for features from files and backbones in ONNX."""
-    if not (path / IMAGE).is_file():
-        return None
-    backbone = stored_backbone(path)
-    return None if backbone.settings["kind"] == "onnx" else backbone.pipeline()
+def _image_pipeline(path: Path) -> ImagePipeline | ImageEncoder | None:
+    """What makes the run's image features of pictures; None for features from files."""
+    return stored_backbone(path).pipeline() if (path / IMAGE).is_file() else None
 
 
 def _training(state: dict[str, Any]) -> dict[str, Any]:

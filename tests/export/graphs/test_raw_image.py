@@ -229,7 +229,7 @@ def test_image_raw_onnx_takes_pixels_of_any_size_with_standard_operators(release
 
 @pytest.mark.release
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs once")
-def test_plain_tensorflow_serves_picture_files(released, files, expected, tmp_path):
+def test_plain_tensorflow_serves_picture_files(released, files, expected, tmp_path, having_imported):
     np.savez(tmp_path / "files.npz", files=np.array(files))
     saved_model = released.path / released.manifest["encoders"]["image"]["saved_model"]["path"]
     program = f"""
@@ -248,7 +248,7 @@ for wrong in (b"", b"GIF89a", files[0][:-2], files[1][:-20]):
     raise SystemExit(f"{{wrong[:9]}} gives codes")
 np.savez({str(tmp_path / "out.npz")!r}, **{{key: value.numpy() for key, value in outputs.items()}})
 """
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    finished = having_imported("tensorflow", [sys.executable, "-c", program])
     assert finished.returncode == 0, finished.stderr
     with np.load(tmp_path / "out.npz") as outputs:
         check(outputs["packed_codes"], outputs["codes"], expected)

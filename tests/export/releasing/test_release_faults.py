@@ -75,7 +75,7 @@ def message_of(having_imported):
     """A function: what a process of its own says, since opening a pipe could take for ever."""
 
     def run(call, path):
-        done = having_imported("onnxruntime", [sys.executable, "-c", OPENS, call, path], timeout=120)
+        done = having_imported("onnxruntime", [sys.executable, "-c", OPENS, call, path], timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -69,8 +69,8 @@ def test_spinning_that_was_chosen_stays(variables, count):
 
 @pytest.mark.parametrize("switch", [[], ["--no-allocator"]])
 def test_the_command_line_starts_anew_with_its_arguments(tmp_path, switch):
-    arguments = ["train", str(tmp_path / "a b"), "--out", str(tmp_path / "run"), "--backend", "none", *switch]
+    arguments = ["train", "icons", "--config", str(tmp_path / "a b.toml"), *switch]
     done = run(["-P", "-m", "scbch_keras.training.cli.main"], *arguments)
     assert done.returncode == 2
-    assert "expected one of tensorflow, jax, torch, got 'none'" in done.stderr
+    assert f"there is no file {tmp_path / 'a b.toml'}\n" in done.stderr
     assert ("keeps memory" in done.stderr) is not bool(switch)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
-from importlib.util import find_spec
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,15 +35,17 @@ def encoded(picture, kind="PNG", **options):
     return buffer.getvalue()
 
 
-def python(code, *arguments, **environment):
-    return subprocess.run(
+def python(code, *arguments, run=subprocess.run, **environment):
+    done = run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
-        timeout=120,
-    ).stdout.strip()
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 # What Keras builds is the same on every backend; it runs on the one that builds it quickest.
@@ -183,8 +185,7 @@ def test_an_onnx_file_is_fed_as_its_input_says(tmp_path, shape, kind, axes):
     pictures = random_pictures(37, 8, 6)
     np.testing.assert_allclose(features(pictures), pictures.mean(axis=(1, 2)), rtol=1e-6)
     np.testing.assert_array_equal(from_config(features.config())(pictures), features(pictures))
-    with pytest.raises(ValueError, match=r"a release cannot hold the backbone .*means\.onnx"):
-        features.pipeline()
+    np.testing.assert_array_equal(features.pipeline()(pictures), features(pictures))
     onnx_file(path, shape, kind, axes, outputs=1).write_bytes(path.read_bytes() + b"\x3a\x00")
     with pytest.raises(ValueError, match=r"means\.onnx is not what it was: sha256"):
         from_config(features.config())
@@ -195,12 +196,12 @@ def test_an_onnx_file_is_fed_as_its_input_says(tmp_path, shape, kind, axes):
     ("options", "message"),
     [
         ({"shape": ("n", 8, 8)}, "expected an input of uint8 or float32"),
-        ({"shape": ("n", 8, 8, 3), "kind": "INT64"}, r"expected an input .* got tensor\(int64\)"),
+        ({"shape": ("n", 8, 8, 3), "kind": "INT64"}, r"expected an input .* got int64"),
         ({"shape": ("n", 3, 8, 3)}, "expected an input"),
         ({"shape": ("n", "h", "w", 3)}, "say which with size="),
         ({"shape": ("n", 8, 8, 3), "outputs": 2}, "expected one input and one output, got 1 and 2"),
         ({"shape": ("n", 8, 8, 3), "axes": (1,)}, r"expected an output of real numbers \(n, d\)"),
-        (None, "onnxruntime cannot open"),
+        (None, r"bad\.onnx is no ONNX file"),
     ],
 )
 def test_an_unfit_onnx_file_is_refused(tmp_path, options, message):
@@ -292,7 +293,7 @@ def test_an_application_has_its_own_preprocessing(tmp_path):
 
 @once
 @pytest.mark.slow
-def test_missing_weights_and_unknown_names_say_what_to_do(tmp_path):
+def test_missing_weights_and_unknown_names_say_what_to_do(tmp_path, having_imported):
     with pytest.raises(ValueError, match="got 'VGG16s'; is it 'VGG16'"):
         image_backbone("VGG16s")
     code = """
@@ -302,9 +303,8 @@ def test_missing_weights_and_unknown_names_say_what_to_do(tmp_path):
         except ValueError as error:
             print(error)
     """
-    # any backend tells the same; torch is the quickest to build the network
-    backend = {"KERAS_BACKEND": "torch"} if find_spec("torch") else {}
-    told = python(code, KERAS_HOME=str(tmp_path), https_proxy=OFFLINE, no_proxy="", **backend)
+    run = partial(having_imported, "torch")
+    told = python(code, run=run, KERAS_HOME=str(tmp_path), https_proxy=OFFLINE, no_proxy="")
     assert "the weights of VGG16 could not be downloaded" in told
     file = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     assert f"then put it as {file} into {tmp_path / 'models'}, or give the path of a weights file" in told

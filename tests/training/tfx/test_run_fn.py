@@ -186,7 +186,7 @@ np.savez(sys.argv[3], **codes)
 
 @pytest.mark.release
 def test_the_serving_model_stands_where_pusher_and_evaluator_look_and_gives_the_models_codes(
-    execution, pairs, tmp_path
+    execution, pairs, tmp_path, having_imported
 ):
     fn_args, run = execution
     model_folder = Path(fn_args.serving_model_dir).parent
@@ -196,7 +196,8 @@ def test_the_serving_model_stands_where_pusher_and_evaluator_look_and_gives_the_
     inputs = {name: values[200:232].astype("float32") for name, values in pairs[0].items()}
     np.savez(tmp_path / "inputs.npz", **inputs)
     arguments = [fn_args.serving_model_dir, tmp_path / "inputs.npz", tmp_path / "codes.npz"]
-    subprocess.run([sys.executable, "-c", PLAIN_TENSORFLOW, *map(str, arguments)], check=True)
+    done = having_imported("tensorflow", [sys.executable, "-c", PLAIN_TENSORFLOW, *map(str, arguments)])
+    assert done.returncode == 0, done.stderr
     encoder = HashEncoder(Path(fn_args.model_run_dir, "release", "latest"))
     with np.load(tmp_path / "codes.npz") as codes:
         for name in ("image", "text"):
