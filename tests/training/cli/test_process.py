@@ -47,6 +47,7 @@ def test_what_trains_keeps_its_memory_and_says_so(command):
     ("arguments", "variables"),
     [
         (["train", "--no-allocator"], {}),
+        (["train", "-h"], {}),
         (["train"], {"SCBCH_ALLOCATOR": "0"}),
         (["train"], {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}),
         (["train", "--help"], {}),
