@@ -304,3 +304,28 @@ def test_a_batch_that_does_not_say_its_rows_is_refused(name, pairs):
     model.build({side: values.shape for side, values in x.items()})
     with pytest.raises(ValueError, match="index"):
         model.fit([(x, labels)], verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cpah", {"adversarial": -1}),
+        ("cpah", {"alpha": -1}),
+        ("cpah", {"beta": -1}),
+        ("cpah", {"discriminator_rate": 0}),
+        ("cirh", {"image_share": 1.1}),
+        ("cirh", {"first_order": -0.1}),
+        ("cirh", {"zeroed": 1.1}),
+        ("cirh", {"reconstruction": -1}),
+        ("cirh", {"beta": -1}),
+        ("cirh", {"teacher_units": 0}),
+        ("mian", {"pair_term": "squared"}),
+        ("mian", {"information": -1}),
+        ("mian", {"prior": -1}),
+        ("mian", {"label_rate": 0}),
+    ],
+)
+def test_bad_arguments_are_named(name, settings):
+    (argument,) = settings
+    with pytest.raises(ValueError, match=rf"^{argument} must be"):
+        BASELINES[name](20, 8, **settings)
