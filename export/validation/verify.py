@@ -193,6 +193,9 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
         run = getattr(opened, modality)
         return lambda inputs: (run(inputs), run(inputs, packed=False))
 
+    def pictures(inputs: Any) -> Any:
+        return encoder("image")(inputs.tolist())
+
     for modality in MODALITIES:
         yield f"{named} {modality}", modality, encoder(modality)
     encoders = served.manifest["encoders"]
@@ -201,8 +204,7 @@ def _hash_encoder(served: Served, precision: str) -> Iterator[tuple[str, str, En
             yield f"{named} of strings", entry, encoder("text")
     for entry in (manifests.RAW_IMAGE, manifests.IMAGE_ENCODER):
         if entry in encoders and (precision == "float32" or entry == manifests.IMAGE_ENCODER):
-            encode = encoder("image")
-            yield f"{named} of pictures", entry, lambda inputs, encode=encode: encode(inputs.tolist())
+            yield f"{named} of pictures", entry, pictures
 
 
 def _check_examples(served: Served, expected: Mapping[str, Any], tolerance: float) -> dict[str, Any]:

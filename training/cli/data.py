@@ -1,7 +1,7 @@
 """The commands around data, before any training: describe, features, noise."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -108,6 +108,7 @@ def features(
         backbone = image_backbone(image_features, image_weights)
         words = fitted(text_features or "bow", rule_of(tokens or "words"), own.texts)
         images = extract(own.pictures, backbone, unfinished[0])
+        texts: Any = None
         if isinstance(words, TextEncoder):
             if cut := words.cut(own.texts):
                 longest = words.settings["max_tokens"]

@@ -152,7 +152,9 @@ def convert(folder: Path, out: Path) -> None:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, out / name)
     ids = torch.tensor([[101, 102, 103], [101, 103, 102]])
-    axes = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ("batch", "tokens"))
+    axes: dict[str, tuple[str, ...]] = dict.fromkeys(
+        ("input_ids", "attention_mask", "token_type_ids"), ("batch", "tokens")
+    )
     examples = (ids, torch.ones_like(ids), torch.zeros_like(ids))
     export(module, examples, out / "model.onnx", axes, "last_hidden_state")
 

@@ -7,7 +7,8 @@ from scbch_keras.checks import nearest
 from scbch_keras.files import stored_json
 from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.stored import write_json
-from scbch_keras.training.features.text import KINDS, TextFeatures
+from scbch_keras.training.features.kinds import KINDS
+from scbch_keras.training.features.text import TextFeatures
 
 FITTED, ENCODER = "text-features.npz", "text-encoder.json"
 """What made the text features of a run: one of the two, in its folder."""
