@@ -1,4 +1,4 @@
-"""Files in, packed codes out; search in them; the example service over real HTTP. No keras, no tensorflow."""
+"""Files in, packed codes out; search in them; the service over real HTTP. No keras, no tensorflow."""
 
 import csv
 import json
