@@ -3,6 +3,7 @@
 import base64
 import io
 import socket
+import sys
 
 import httpx
 import numpy as np
@@ -222,8 +223,14 @@ def test_data_and_pictures_of_something_else_are_refused(release, encoder, galle
     assert "expected at least one code to search in, got none" in told
 
 
-def test_a_port_that_is_taken_is_named(release, gallery_codes, gallery):
+def test_a_port_that_is_taken_is_named(release, gallery_codes, gallery, having_imported):
+    # In a process of its own: uvicorn sets up logging, and closes the streams of handlers that were there.
+    command = [sys.executable, "-m", "scbch_keras.training.cli.main", "demo", str(release), "--no-browser"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        told = _refused(release, "--codes", gallery_codes, "--pictures", gallery, "--port", port)
-    assert f"port: expected one that is free at 127.0.0.1, got {port}; name another" in told
+        searched = ["--codes", gallery_codes, "--pictures", gallery, "--port", port]
+        done = having_imported("uvicorn", [*command, *map(str, searched)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"port: expected one that is free at 127.0.0.1, got {port}; name another" in " ".join(
+        done.stderr.split()
+    )
