@@ -50,8 +50,9 @@ def test_a_reader_that_ends_costs_its_own_body_alone(process):
         with pytest.raises(OverloadedError, match="another is started"):
             process.read("end", [bytes(300_000)])
         assert process.read("echo", [b"x"]) == (b"x",)
-    os.kill(process.start().pid, signal.SIGKILL)
-    process.start().wait(10)
+    killed = process.start()
+    killed.kill()
+    killed.wait(10)
     assert process.read("echo", [b"x"]) == (b"x",)
 
 
