@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.small_release import sign_graph
+
 WIDTH, BITS, SHARDS = 512, 64, 8
 MODULES = {"beam": "apache_beam", "ray": "ray"}
 PACKAGES = {"beam": ["apache-beam>=2.77"], "ray": ["ray[data]>=2.60"]}
@@ -45,32 +47,9 @@ def write_release(version: Path) -> Path:
 
     from scbch_keras.export.format import manifest as manifests
 
-    helper, kinds = onnx.helper, onnx.TensorProto
     version.mkdir(parents=True)
-    packing = np.zeros((BITS, BITS // 8), np.float32)
-    packing[np.arange(BITS), np.arange(BITS) // 8] = 2.0 ** (7 - np.arange(BITS) % 8)
     weights = np.random.default_rng(0).standard_normal((WIDTH, BITS)).astype(np.float32)
-    nodes = [
-        helper.make_node("MatMul", ["image", "w"], ["product"]),
-        helper.make_node("Tanh", ["product"], ["codes"]),
-        helper.make_node("Greater", ["codes", "zero"], ["positive"]),
-        helper.make_node("Cast", ["positive"], ["ones"], to=kinds.FLOAT),
-        helper.make_node("MatMul", ["ones", "p"], ["sums"]),
-        helper.make_node("Cast", ["sums"], ["packed_codes"], to=kinds.UINT8),
-    ]
-    constants = {"w": weights, "p": packing, "zero": np.float32(0)}
-    graph = helper.make_graph(
-        nodes,
-        "image",
-        [helper.make_tensor_value_info("image", kinds.FLOAT, ["batch", WIDTH])],
-        [
-            helper.make_tensor_value_info("packed_codes", kinds.UINT8, ["batch", BITS // 8]),
-            helper.make_tensor_value_info("codes", kinds.FLOAT, ["batch", BITS]),
-        ],
-        [onnx.numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.save(model, version / "image.onnx")
+    onnx.save(sign_graph("image", "FLOAT", ["batch", WIDTH], weights), version / "image.onnx")
     (version / manifests.MODEL).write_bytes(b"none")
     manifests.write(
         version,

@@ -1,4 +1,4 @@
-"""A small model with a vocabulary, and its release: what the serving benchmarks open."""
+"""A small model with a vocabulary and its release, which the serving benchmarks open; and an encoder by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -44,3 +44,43 @@ def release_small_model(folder: Path) -> Path:
     from scbch_keras.export import release
 
     return release(small_model(), folder, text=PIPELINE).path
+
+
+def sign_graph(name: str, kind: str, shape: list[Any], weights: np.ndarray) -> Any:
+    """An ONNX encoder written by hand: flatten, matrix product, tanh, bits, bytes.
+
+    Args:
+        name: of its input.
+        kind: the input's type, of `onnx.TensorProto`: "FLOAT" or "UINT8".
+        shape: the input's; names are free sizes.
+        weights: float32 (columns of the flat input, bits).
+    """
+    import onnx
+
+    helper, kinds = onnx.helper, onnx.TensorProto
+    bits = weights.shape[1]
+    width = -(-bits // 8)
+    packing = np.zeros((bits, width), np.float32)
+    packing[np.arange(bits), np.arange(bits) // 8] = 2.0 ** (7 - np.arange(bits) % 8)
+    nodes = [
+        helper.make_node("Cast", [name], ["real"], to=kinds.FLOAT),
+        helper.make_node("Flatten", ["real"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "w"], ["product"]),
+        helper.make_node("Tanh", ["product"], ["codes"]),
+        helper.make_node("Greater", ["codes", "zero"], ["positive"]),
+        helper.make_node("Cast", ["positive"], ["ones"], to=kinds.FLOAT),
+        helper.make_node("MatMul", ["ones", "p"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["packed_codes"], to=kinds.UINT8),
+    ]
+    constants = {"w": weights, "p": packing, "zero": np.float32(0)}
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(name, getattr(kinds, kind), shape)],
+        [
+            helper.make_tensor_value_info("packed_codes", kinds.UINT8, ["batch", width]),
+            helper.make_tensor_value_info("codes", kinds.FLOAT, ["batch", bits]),
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

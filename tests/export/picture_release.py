@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 
+from benchmarks.small_release import sign_graph
 from scbch_keras.export import ImagePipeline
 from scbch_keras.export.format import manifest as manifests
 from tests.export.serving.test_encoder import BITS, encoder_graph
@@ -18,7 +19,9 @@ def with_pictures(version):
     dims[1].dim_value = WIDTH
     onnx.save(image, version / "image.onnx")
     ImagePipeline((3, 4)).save(version)
-    onnx.save(_pictures_graph(), version / manifests.RAW_IMAGE_ONNX)
+    weights = np.random.default_rng(7).standard_normal((3 * WIDTH, BITS)).astype(np.float32)
+    pictures = sign_graph("pictures", "UINT8", ["batch", "height", "width", 3], weights)
+    onnx.save(pictures, version / manifests.RAW_IMAGE_ONNX)
     manifest = manifests.read(version)
     manifest["signatures"]["encode_image"] = manifests.signature("image", [None, WIDTH], BITS)
     manifest["encoders"][manifests.RAW_IMAGE] = {
@@ -28,34 +31,3 @@ def with_pictures(version):
     manifest["files"] = manifests.describe_files(version)
     manifests.write(version, manifest)
     return version
-
-
-def _pictures_graph():
-    helper, kind = onnx.helper, onnx.TensorProto
-    width = -(-BITS // 8)
-    packing = np.zeros((BITS, width), np.float32)
-    for bit in range(BITS):
-        packing[bit, bit // 8] = 2 ** (7 - bit % 8)
-    weights = np.random.default_rng(7).standard_normal((3 * WIDTH, BITS)).astype(np.float32)
-    nodes = [
-        helper.make_node("Cast", ["pictures"], ["pixels"], to=kind.FLOAT),
-        helper.make_node("Flatten", ["pixels"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "w"], ["product"]),
-        helper.make_node("Tanh", ["product"], ["codes"]),
-        helper.make_node("Greater", ["codes", "zero"], ["positive"]),
-        helper.make_node("Cast", ["positive"], ["ones"], to=kind.FLOAT),
-        helper.make_node("MatMul", ["ones", "p"], ["sums"]),
-        helper.make_node("Cast", ["sums"], ["packed_codes"], to=kind.UINT8),
-    ]
-    constants = {"w": weights, "p": packing, "zero": np.float32(0)}
-    graph = helper.make_graph(
-        nodes,
-        "pictures",
-        [helper.make_tensor_value_info("pictures", kind.UINT8, ["batch", "height", "width", 3])],
-        [
-            helper.make_tensor_value_info("packed_codes", kind.UINT8, ["batch", width]),
-            helper.make_tensor_value_info("codes", kind.FLOAT, ["batch", BITS]),
-        ],
-        [onnx.numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from benchmarks.small_release import sign_graph
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HashEncoder, TextPipeline
 from scbch_keras.export.format import manifest as manifests
@@ -31,33 +32,8 @@ def codes_of(name, features):
 
 
 def encoder_graph(name, bits=BITS):
-    """A linear encoder, written by hand: flatten, matrix product, tanh, bits, bytes."""
-    helper, kind = onnx.helper, onnx.TensorProto
-    width = -(-bits // 8)
-    packing = np.zeros((bits, width), np.float32)
-    for bit in range(bits):
-        packing[bit, bit // 8] = 2 ** (7 - bit % 8)
-    constants = {"w": WEIGHTS[name][:, :bits], "p": packing, "zero": np.float32(0)}
-    nodes = [
-        helper.make_node("Flatten", [name], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "w"], ["product"]),
-        helper.make_node("Tanh", ["product"], ["codes"]),
-        helper.make_node("Greater", ["codes", "zero"], ["positive"]),
-        helper.make_node("Cast", ["positive"], ["ones"], to=kind.FLOAT),
-        helper.make_node("MatMul", ["ones", "p"], ["sums"]),
-        helper.make_node("Cast", ["sums"], ["packed_codes"], to=kind.UINT8),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info(name, kind.FLOAT, ["batch", *SHAPES[name][1:]])],
-        [
-            helper.make_tensor_value_info("packed_codes", kind.UINT8, ["batch", width]),
-            helper.make_tensor_value_info("codes", kind.FLOAT, ["batch", bits]),
-        ],
-        [onnx.numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    """A linear encoder, written by hand."""
+    return sign_graph(name, "FLOAT", ["batch", *SHAPES[name][1:]], WEIGHTS[name][:, :bits])
 
 
 @pytest.fixture

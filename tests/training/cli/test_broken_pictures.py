@@ -16,6 +16,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from benchmarks.small_release import sign_graph  # noqa: E402
 from scbch_keras.export import CodesFile, HashEncoder, ImagePipeline  # noqa: E402
 from scbch_keras.export.format import manifest as manifests  # noqa: E402
 from scbch_keras.training.cli import serving as commands_serving  # noqa: E402
@@ -26,44 +27,14 @@ BITS, SIDE = 8, 4
 WEIGHTS = np.random.default_rng(0).standard_normal((SIDE * SIDE * 3, BITS)).astype(np.float32)
 
 
-def graph(name, kind, shape, weights):
-    """Flatten, matrix product, sign, bits."""
-    helper, types = onnx.helper, onnx.TensorProto
-    packing = (2.0 ** np.arange(7, -1, -1)).astype(np.float32).reshape(BITS, 1)
-    nodes = [
-        helper.make_node("Cast", [name], ["real"], to=types.FLOAT),
-        helper.make_node("Flatten", ["real"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "w"], ["product"]),
-        helper.make_node("Tanh", ["product"], ["codes"]),
-        helper.make_node("Greater", ["codes", "zero"], ["positive"]),
-        helper.make_node("Cast", ["positive"], ["ones"], to=types.FLOAT),
-        helper.make_node("MatMul", ["ones", "p"], ["sums"]),
-        helper.make_node("Cast", ["sums"], ["packed_codes"], to=types.UINT8),
-    ]
-    constants = {"w": weights, "p": packing, "zero": np.float32(0)}
-    made = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info(name, kind, shape)],
-        [
-            helper.make_tensor_value_info("packed_codes", types.UINT8, ["batch", 1]),
-            helper.make_tensor_value_info("codes", types.FLOAT, ["batch", BITS]),
-        ],
-        [onnx.numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     """A release that takes pictures, around hand-written encoders."""
     version = tmp_path_factory.mktemp("releases") / "icons" / "1"
     version.mkdir(parents=True)
-    types = onnx.TensorProto
-    onnx.save(graph("image", types.FLOAT, ["batch", SIDE**2], WEIGHTS[: SIDE**2]), version / "image.onnx")
-    onnx.save(
-        graph("pictures", types.UINT8, ["batch", "h", "w", 3], WEIGHTS), version / manifests.RAW_IMAGE_ONNX
-    )
+    onnx.save(sign_graph("image", "FLOAT", ["batch", SIDE**2], WEIGHTS[: SIDE**2]), version / "image.onnx")
+    pictures = sign_graph("pictures", "UINT8", ["batch", "h", "w", 3], WEIGHTS)
+    onnx.save(pictures, version / manifests.RAW_IMAGE_ONNX)
     ImagePipeline((SIDE, SIDE)).save(version)
     (version / manifests.MODEL).write_bytes(b"a model")
     manifests.write(
