@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.files import read_bytes
-from scbch_keras.preprocessing.pictures import decoded
+from scbch_keras.preprocessing.pictures import thumbnail
 from scbch_keras.safe_text import visible
 
 THUMBNAIL = 256
 """Longest side of a thumbnail in pixels."""
 _LOSSLESS = 128
 """Up to this side a thumbnail is a PNG: icons and drawings stay sharp."""
+_QUALITY = 85
 _HEADERS = 2**20
 _BLOCK = 2**14
 
@@ -51,16 +51,9 @@ class Pictures:
 
         Raises ValueError if there is none within the folder, or if it cannot be read or has more than `max_pixels`.
         """
-        from PIL import Image
-
         # Four bytes a pixel: what a picture without compression takes.
         content = read_bytes(self.path(row), 4 * max_pixels + _HEADERS, links=False)
-        picture = Image.fromarray(decoded(content, max_pixels))
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        kind = "png" if max(picture.size) <= _LOSSLESS else "jpeg"
-        file = BytesIO()
-        picture.save(file, kind, quality=85)
-        return file.getvalue(), f"image/{kind}"
+        return thumbnail(content, THUMBNAIL, _QUALITY, _LOSSLESS, max_pixels)
 
 
 @dataclass(frozen=True)

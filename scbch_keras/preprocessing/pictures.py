@@ -71,6 +71,36 @@ def decoded(
     return np.asarray(picture.convert("RGB"))
 
 
+def thumbnail(
+    path_or_bytes: str | os.PathLike[str] | bytes,
+    side: int,
+    quality: int,
+    lossless_up_to: int = 0,
+    max_pixels: int | None = None,
+) -> tuple[bytes, str]:
+    """A picture file made small, as `decoded` reads it: upright, transparent parts white.
+
+    Args:
+        path_or_bytes: of the picture.
+        side: at most so many pixels wide and high.
+        quality: of a JPEG, 1 to 95.
+        lossless_up_to: up to so many pixels a side the small one is a PNG.
+        max_pixels: as for `decoded`.
+
+    Returns:
+        (content of the file, its media type).
+
+    Raises:
+        ValueError, ImportError: as `decoded`.
+    """
+    picture = _pillow().Image.fromarray(decoded(path_or_bytes, max_pixels))
+    picture.thumbnail((side, side))
+    kind = "png" if max(picture.size) <= lossless_up_to else "jpeg"
+    content = io.BytesIO()
+    picture.save(content, kind, quality=quality)
+    return content.getvalue(), f"image/{kind}"
+
+
 def check_header(
     path_or_bytes: str | os.PathLike[str] | bytes, max_pixels: int | None = None
 ) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -13,16 +12,16 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from PIL import Image
 
 from scbch_keras.files import replaced
 from scbch_keras.labels.audit import AuditScore, LabelAudit, PosteriorAudit, SampleAudit
-from scbch_keras.preprocessing.pictures import decoded
+from scbch_keras.preprocessing.pictures import thumbnail
 from scbch_keras.training.pages import plots
 from scbch_keras.training.pages.frame import percent, render
 
 LONGEST_SIDE = 480
 """Of a picture on the page, in pixels: it is shown small, and can be enlarged."""
+_QUALITY = 82
 TEXT_LENGTH = 280
 """Characters of a text that are shown."""
 RANKED = {
@@ -146,7 +145,7 @@ def write_audit_page(
         shown=[
             (
                 sample,
-                None if pictures is None else thumbnail(Path(pictures[sample.row])),
+                None if pictures is None else picture_uri(Path(pictures[sample.row])),
                 None if texts is None else shortened(texts[sample.row]),
                 None if score is None else bool(score.corrupted[sample.row]),
             )
@@ -182,8 +181,8 @@ def _content(audit: LabelAudit, samples: Sequence[SampleAudit]) -> Markup:
     return Markup(text)  # noqa: S704 (ASCII without signs of markup)
 
 
-def thumbnail(path: Path, side: int = LONGEST_SIDE) -> str:
-    """A picture file as a small JPEG in a data URI, as `decoded` reads it: upright, transparent parts white.
+def picture_uri(path: Path, side: int = LONGEST_SIDE) -> str:
+    """A picture file as a small JPEG in a data URI.
 
     side: at most so many pixels wide and high.
 
@@ -191,13 +190,10 @@ def thumbnail(path: Path, side: int = LONGEST_SIDE) -> str:
         ValueError: the file is not there, or no picture that `decoded` takes.
     """
     try:
-        picture = Image.fromarray(decoded(path))
+        content, kind = thumbnail(path, side, _QUALITY)
     except ValueError as error:
         raise ValueError(f"pictures: {error}") from error
-    picture.thumbnail((side, side))
-    content = io.BytesIO()
-    picture.save(content, "jpeg", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _facts(audit: LabelAudit, words: _Words, score: AuditScore | None) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scbch_keras.export import HammingIndex
 from scbch_keras.modalities import DIRECTIONS, Direction
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
-from scbch_keras.training.pages.audit_page import shortened, thumbnail
+from scbch_keras.training.pages.audit_page import picture_uri, shortened
 from scbch_keras.training.runs.folder import RunFolder
 
 SEARCHES, HITS = 5, 8
@@ -81,7 +81,7 @@ def _hit(query: Item, item: Item, distance: int) -> Hit:
 def _item(data: RetrievalData, pairs: Pairs, row: int) -> Item:
     return Item(
         id=str(pairs.ids[row]),
-        picture=None if pairs.pictures is None else thumbnail(Path(pairs.pictures[row]), _SIDE),
+        picture=None if pairs.pictures is None else picture_uri(Path(pairs.pictures[row]), _SIDE),
         text=None if pairs.texts is None else shortened(pairs.texts[row], _LENGTH),
         labels=_names(data.label_names, pairs.labels[row]),
     )
