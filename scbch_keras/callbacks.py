@@ -98,12 +98,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
         labels = self.query[1], self.database[1]
         codes = self._encoded(for_training=not last and self.model.reads_codes(epoch + 1))
         logs.update(self.model.maps_of(codes["query"], codes["database"], *labels, self.k))
-        self._evaluated = weights_mark(self.model), codes
+        # Nobody asks for those of an epoch that another one follows.
+        self._evaluated = (weights_mark(self.model), codes) if last else None
 
     def codes(self) -> dict[str, dict[str, Any]]:
         """Packed codes by modality of "query" and "database" by the model as `fit` left it.
 
-        They are those of the last evaluation, and made anew only where the weights have changed since.
+        They are those of the evaluation after the last epoch; where training ended before, or the weights have changed
+        since, they are made anew.
         """
         if self._evaluated is not None and self._evaluated[0] == weights_mark(self.model):
             codes: dict[str, dict[str, Any]] = self._evaluated[1]
