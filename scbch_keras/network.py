@@ -46,7 +46,7 @@ class NetworkArguments(TypedDict, total=False):
     trainable: bool
 
 
-_COMMON = ("self", "bits", "num_classes", "image_branch", "text_branch", "l2")
+_COMMON = ("self", "bits", "num_classes", *NetworkArguments.__annotations__)
 
 
 class HashNetwork(keras.Model):
