@@ -7,6 +7,7 @@ import keras
 
 from scbch_keras.features import Features, Shape, arrays_of, check_whole, input_name
 
+
 class BodyInput(NamedTuple):
     """One declared input: its shape, batch first and None, and its dtype."""
 
