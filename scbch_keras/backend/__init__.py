@@ -3,11 +3,13 @@
 Each module has `train_step(model, *args)`, which has the signature of the Keras trainer's method of that
 backend; `JIT` and `JIT_PREDICT`, whether compiling the step and the encoders pays there; `check_devices(model)`,
 which raises RuntimeError where several devices or processes would train something else than the model;
-`batch_multiple()`, of which every batch must be a multiple; `has_accelerator()`; `passing_over(logs)`, a train function
-that takes a batch and changes nothing; `products()`, a context in which the branches compute; and, where several
-processes can train one model, `processes`.
+`has_accelerator()`; `passing_over(logs)`, a train function that takes a batch and changes nothing; and `products()`, a
+context in which the branches compute. Where several processes can train one model there is `processes`, the module in
+which they meet; and where a process can have several devices, `divided(inputs)` and `placed(model)`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -26,7 +28,6 @@ JIT_PREDICT: bool = _module.JIT_PREDICT
 train_step = _module.train_step
 products: Any = _module.products
 check_devices = _module.check_devices
-batch_multiple = _module.batch_multiple
 has_accelerator = _module.has_accelerator
 passing_over = _module.passing_over
 processes: Any = getattr(_module, "processes", None)
@@ -35,3 +36,18 @@ processes: Any = getattr(_module, "processes", None)
 def several_processes() -> bool:
     """Whether this is one of several processes that train one model."""
     return processes is not None and processes.count() > 1
+
+
+@contextmanager
+def _anywhere(model: Any = None) -> Iterator[None]:
+    """Nothing to do: there is one device."""
+    yield
+
+
+def _as_it_is(inputs: Any) -> Any:
+    """Nothing to do: there is one device."""
+    return inputs
+
+
+divided = getattr(_module, "divided", _as_it_is)
+placed = getattr(_module, "placed", _anywhere)

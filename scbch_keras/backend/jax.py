@@ -8,6 +8,20 @@ import jax.numpy as jnp
 import keras
 
 from scbch_keras.arrays import Tensor
+from scbch_keras.backend import jax_processes as processes
+from scbch_keras.backend.jax_devices import divided, placed
+
+__all__ = [
+    "JIT",
+    "JIT_PREDICT",
+    "check_devices",
+    "divided",
+    "has_accelerator",
+    "passing_over",
+    "placed",
+    "processes",
+    "train_step",
+]
 
 JIT = True
 JIT_PREDICT = True
@@ -17,7 +31,7 @@ products = nullcontext
 def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     weights, other_variables, optimizer_variables, metrics_variables = state
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(divided(data))
     objective = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
     (_, (loss, y_pred, other_variables, metrics_variables)), gradients = objective(
         weights,
@@ -52,7 +66,8 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         model.track_step(loss, finite, x, y, sample_weight)
         logs = model.compute_metrics(x, y, y_pred, sample_weight)
     metrics_variables = [scope.get_current_value(variable) for variable in model.metrics_variables]
-    return logs, (weights, other_variables, optimizer_variables, metrics_variables)
+    state = weights, other_variables, optimizer_variables, metrics_variables
+    return logs, processes.same_everywhere(state)
 
 
 def _all_finite(arrays: list[Tensor]) -> Tensor:
@@ -78,21 +93,8 @@ def passing_over(logs: dict[str, Any]) -> Any:
 
 
 def check_devices(model: Any) -> None:
-    """Raise RuntimeError for several processes."""
-    if jax.process_count() > 1:
-        raise RuntimeError(
-            f"JAX runs in {jax.process_count()} processes, each of which would bring every pair: a pair would be in a "
-            "batch several times. Train in one process, on several devices of it with keras.distribution."
-        )
-
-
-def batch_multiple() -> int:
-    """Number of devices among which `keras.distribution` divides a batch; batches must be multiples of it."""
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.batch_dim_name is None:
-        return 1
-    mesh = distribution.device_mesh
-    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+    """Raise RuntimeError for several processes that would each have a part of the model."""
+    processes.check()
 
 
 def has_accelerator() -> bool:
