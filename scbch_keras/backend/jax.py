@@ -9,7 +9,7 @@ import keras
 
 from scbch_keras.arrays import Tensor
 from scbch_keras.backend import jax_processes as processes
-from scbch_keras.backend.jax_devices import divided, placed
+from scbch_keras.backend.jax_devices import check_distribution, divided, placed
 
 __all__ = [
     "JIT",
@@ -94,7 +94,7 @@ def passing_over(logs: dict[str, Any]) -> Any:
 
 def check_devices(model: Any) -> None:
     """Raise RuntimeError for several processes that would each have a part of the model."""
-    processes.check()
+    check_distribution()
 
 
 def has_accelerator() -> bool:

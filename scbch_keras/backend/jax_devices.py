@@ -11,6 +11,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 from keras.distribution import TensorLayout
 
 
+def check_distribution() -> None:
+    """Refuse a distribution of which each of several processes has a part of the weights.
+
+    Raises:
+        RuntimeError: it is not `DataParallel`.
+    """
+    distribution = keras.distribution.distribution()
+    if jax.process_count() > 1 and not isinstance(distribution, keras.distribution.DataParallel | None):
+        raise RuntimeError(
+            f"JAX runs in {jax.process_count()} processes, and the keras.distribution is "
+            f"{type(distribution).__name__}: each process would have a part of the model, too little to encode with or "
+            "to save. Leave it out, or use DataParallel."
+        )
+
+
 def divided(inputs: Any) -> Any:
     """Inputs of a step, each device keeping its rows; all of them where the devices cannot have equal parts."""
     distribution = keras.distribution.distribution()
@@ -36,6 +51,7 @@ def placed(model: Any) -> Iterator[None]:
     to divide them, they would have to be multiples of the devices. Each of several processes has the model on one
     device of its own, so that it may do what the others do not; `jax_processes` joins their steps.
     """
+    check_distribution()
     distribution = keras.distribution.distribution()
     if jax.process_count() == 1:
         if distribution is None:

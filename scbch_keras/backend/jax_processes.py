@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import keras
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -29,21 +28,6 @@ def count() -> int:
 def rank() -> int:
     """Number of the process that asks, from 0."""
     return jax.process_index()
-
-
-def check() -> None:
-    """Refuse a distribution of which a process has a part of the weights.
-
-    Raises:
-        RuntimeError: it is not `DataParallel`.
-    """
-    distribution = keras.distribution.distribution()
-    if count() > 1 and not isinstance(distribution, keras.distribution.DataParallel | None):
-        raise RuntimeError(
-            f"JAX runs in {count()} processes, and the keras.distribution is {type(distribution).__name__}: each "
-            "process would have a part of the model, which it could neither encode with nor save. Leave it out, or use "
-            "DataParallel."
-        )
 
 
 def together(train_function: Callable[..., Any]) -> Callable[..., Any]:

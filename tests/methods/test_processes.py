@@ -71,6 +71,14 @@ history = made.fit(x, y, batch_size=20, epochs=3, verbose=0)
 if rank == 0:
     made.save(out / "alone.keras")
     assert made.evaluate(x, y, verbose=0)
+parts = keras.distribution.LayoutMap(keras.distribution.DeviceMesh((1, 2), ["batch", "model"]))
+keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=parts, batch_dim_name="batch"))
+for call in (lambda: made.fit(x, y), lambda: made.encode_image(x["image"])):
+    try:
+        call()
+        sys.exit("trained or encoded")
+    except RuntimeError as error:
+        assert "2 processes" in str(error) and "DataParallel" in str(error)
 keras.distribution.set_distribution(None)
 if rank == 0:
     again = keras.saving.load_model(out / "alone.keras")
