@@ -113,7 +113,7 @@ def train(
         "checked": checked,
     }
     with bad_input_ends():
-        if ranks.is_rank() and not resume:
+        if ranks.is_rank() and (not resume or devices is not None):
             raise ValueError(
                 "several processes (WORLD_SIZE) would each begin this run: start one, and --devices starts the others"
             )

@@ -66,6 +66,9 @@ def _on_torch(devices: int | None) -> Devices:
     there = torch.cuda.device_count()
     if there and devices is not None and devices > there:
         raise ValueError(f"devices: expected all, or 1 to {there}, the GPUs that there are; got {devices}")
+    cores = os.cpu_count() or 1
+    if not there and devices is not None and devices > cores:
+        raise ValueError(f"devices: expected all, or 1 to {cores}, the processor's cores; got {devices}")
     processes = max(1, there) if devices is None else devices
     each = "a GPU each" if there else "each with its part of the processor's cores"
     if processes == 1:
@@ -74,12 +77,12 @@ def _on_torch(devices: int | None) -> Devices:
 
 
 def _use_on_jax(devices: int | None) -> list[str]:
-    """Train on so many devices of this process from now on; of a processor as many as are wanted."""
+    """Train on so many devices of this process from now on; of a processor up to a device a core."""
     import jax
 
     if devices is not None and devices > 1:
         # Before the first device is looked for; it has no effect on others.
-        jax.config.update("jax_num_cpu_devices", devices)
+        jax.config.update("jax_num_cpu_devices", min(devices, os.cpu_count() or 1))
     import keras
 
     there = keras.distribution.list_devices()

@@ -92,6 +92,12 @@ def test_what_is_no_number_of_devices_is_refused(devices):
 
 
 @once
+def test_more_devices_than_there_are_are_refused():
+    with pytest.raises(ValueError, match=r"devices: expected all, or 1 to \d+, .*; got 100000"):
+        ranks.devices_for("100000", BACKEND)
+
+
+@once
 @pytest.mark.parametrize("devices", ["2", "all"])
 def test_tensorflow_names_the_backends_that_have_several(devices):
     with pytest.raises(ValueError, match=r"on TensorFlow there is one; --backend torch and --backend jax"):
