@@ -9,6 +9,25 @@ import jax.numpy as jnp
 import keras
 
 from scbch_keras.arrays import Tensor
+from scbch_keras.backend import jax_processes as processes
+from scbch_keras.backend.jax_devices import check_distribution, divided, placed
+
+__all__ = [
+    "JIT",
+    "JIT_PREDICT",
+    "begin_fit",
+    "check_devices",
+    "choose",
+    "divided",
+    "end_fit",
+    "free_memory",
+    "full_precision",
+    "has_accelerator",
+    "passing_over",
+    "placed",
+    "processes",
+    "train_step",
+]
 
 JIT = True
 JIT_PREDICT = True
@@ -23,7 +42,7 @@ def full_precision() -> Any:
 def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     weights, other_variables, optimizer_variables, metrics_variables = state
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(divided(data))
     objective = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
     (_, (loss, y_pred, other_variables, metrics_variables)), gradients = objective(
         weights,
@@ -58,7 +77,8 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         model.track_step(loss, finite, x, y, sample_weight)
         logs = model.compute_metrics(x, y, y_pred, sample_weight)
     metrics_variables = [scope.get_current_value(variable) for variable in model.metrics_variables]
-    return logs, (weights, other_variables, optimizer_variables, metrics_variables)
+    state = weights, other_variables, optimizer_variables, metrics_variables
+    return logs, processes.same_everywhere(state)
 
 
 def _all_finite(arrays: list[Tensor]) -> Tensor:
@@ -80,7 +100,7 @@ def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
 
 def begin_fit(model: Any) -> None:
     """Hand out the logs of the batch before on an accelerator: to read its own ones, Python waits for each batch."""
-    if not (has_accelerator() and model.may_lag):
+    if not (has_accelerator() and model.may_lag and jax.process_count() == 1):
         return
     step, waiting = model.train_function, []
 
@@ -109,21 +129,8 @@ def passing_over(logs: dict[str, Any]) -> Any:
 
 
 def check_devices(model: Any) -> None:
-    """Raise RuntimeError for several processes."""
-    if jax.process_count() > 1:
-        raise RuntimeError(
-            f"JAX runs in {jax.process_count()} processes, each of which would bring every pair: a pair would be in a "
-            "batch several times. Train in one process, on several devices of it with keras.distribution."
-        )
-
-
-def batch_multiple() -> int:
-    """Number of devices among which `keras.distribution` divides a batch; batches must be multiples of it."""
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.batch_dim_name is None:
-        return 1
-    mesh = distribution.device_mesh
-    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+    """Raise RuntimeError for several processes that would each have a part of the model."""
+    check_distribution()
 
 
 def has_accelerator() -> bool:
@@ -133,7 +140,7 @@ def has_accelerator() -> bool:
 
 def free_memory() -> int:
     """Bytes free on the accelerator on which one process trains; 0 where there is none, or where that is not known."""
-    if not has_accelerator() or keras.distribution.distribution() is not None:
+    if not has_accelerator() or jax.process_count() > 1 or keras.distribution.distribution() is not None:
         return 0
     stats = jax.devices()[0].memory_stats() or {}
     return int(stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0))

@@ -96,11 +96,6 @@ def check_devices(model: Any) -> None:
     refuse_distribution("TensorFlow")
 
 
-def batch_multiple() -> int:
-    """1: one device."""
-    return 1
-
-
 def has_accelerator() -> bool:
     """Whether the backend computes on something else than the processor."""
     return bool(tf.config.list_physical_devices("GPU"))

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import torch
 
-from scbch_keras.backend import processes, torch_graph
+from scbch_keras.backend import torch_graph
+from scbch_keras.backend import torch_processes as processes
 from scbch_keras.backend.torch_products import QuickProducts
 from scbch_keras.backend.undistributed import refuse_distribution
 
@@ -228,11 +229,6 @@ def check_devices(model: Any) -> None:
     """Raise RuntimeError for a distribution, which Keras does not have on PyTorch; join the processes of torchrun."""
     refuse_distribution("PyTorch")
     processes.join()
-
-
-def batch_multiple() -> int:
-    """1: processes take parts of any size."""
-    return 1
 
 
 def has_accelerator() -> bool:
