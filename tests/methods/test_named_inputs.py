@@ -6,7 +6,7 @@ import pytest
 
 import scbch_keras as sk
 from tests.again import Again
-from tests.methods import BASELINES
+from tests.methods import BASELINES, QUICKLY
 
 on_one_backend = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
@@ -61,7 +61,7 @@ def model_of(body, method=sk.SCBCH, **settings):
     if method is sk.SCBCH:
         settings = {"neighbors": 3, "warmup_epochs": 1, **settings}
     model = method(16, num_classes=3, image_branch=sk.HashBranch(16, (8,)), text_branch=body, **settings)
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
     return model
 
 
