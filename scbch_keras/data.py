@@ -78,6 +78,8 @@ class PairDataset(keras.utils.PyDataset):
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
         self.set_epoch(0)
 
+    order: np.ndarray
+    """(N,), int: the rows in the epoch's order."""
     shared: Any = None
     """Codes of these samples for who reads them next; see `HashNetwork.codes_of`."""
 
@@ -88,7 +90,7 @@ class PairDataset(keras.utils.PyDataset):
             epoch: int >= 0; with the seed it fixes the order.
         """
         rows = np.arange(self.num_samples)
-        self._order = np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
 
     @property
     def num_samples(self) -> int:
@@ -101,7 +103,7 @@ class PairDataset(keras.utils.PyDataset):
         return -(-self.num_samples // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
-        rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         x = {
             "image": rows_of(self.image, rows),
             "text": rows_of(self.text, rows),

@@ -14,6 +14,7 @@ from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset, for_keras
+from scbch_keras.device_data import on_device
 from scbch_keras.devices import StepsTogether, callbacks_of_process, check_devices, check_processes
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
@@ -116,7 +117,8 @@ class CrossModalHashing(StepsTogether, HashNetwork):
     ) -> Tensor:
         """The whole objective, a scalar. The mean of each term goes into the logs."""
         labels = ops.cast(y, "float32")
-        terms = self.objective(x, labels, y_pred, sample_weight, training)
+        with backend.full_precision():
+            terms = self.objective(x, labels, y_pred, sample_weight, training)
         for name, mean in self._term_means.items():
             update_finite(mean, terms[name][1], labels)
         return sum(weight * term for weight, term in terms.values()) + sum(self.losses)
@@ -201,11 +203,6 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         update_finite(self._loss_tracker, loss, y)
         self._skipped.update_state(finite, x, y, sample_weight)
 
-    @property
-    def optimizer_skips(self) -> bool:
-        """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
-        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-
     def test_step(self, *args: Any) -> Any:
         """Keras' own, without the metrics that have a meaning in training only."""
         result = super().test_step(*args)
@@ -223,7 +220,9 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         Args:
             optimizer: the authors train with Adam at 1e-4.
             loss: must be None.
-            jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX, not on PyTorch.
+            jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX. On PyTorch a CUDA card
+                replays recorded ones in `fit` where the optimizer is plain Adam. With "auto", steps on an accelerator
+                do not wait for Python: the logs of a batch are those of the batch before; the epoch's are its own.
             **kwargs: the others of `keras.Model.compile`, but for metrics: retrieval is measured on whole sets, by
                 `RetrievalMetrics`.
 
@@ -344,16 +343,19 @@ class CrossModalHashing(StepsTogether, HashNetwork):
                 callbacks = callbacks_of_process(callbacks)
                 verbose = verbose if backend.processes.rank() == 0 else 0
             validation_data = for_keras(validation_data)
-            with own_errors(train_data, validation_data):
-                return super().fit(
-                    train_data,
-                    epochs=epochs,
-                    verbose=verbose,
-                    callbacks=[ConfidenceRefresh(pairs), *callbacks],
-                    validation_data=validation_data,
-                    shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
-                    **kwargs,
-                )
+            try:
+                with own_errors(train_data, validation_data):
+                    return super().fit(
+                        on_device(train_data),
+                        epochs=epochs,
+                        verbose=verbose,
+                        callbacks=[ConfidenceRefresh(pairs), *callbacks],
+                        validation_data=validation_data,
+                        shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
+                        **kwargs,
+                    )
+            finally:
+                backend.end_fit(self)
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""

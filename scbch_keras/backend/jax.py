@@ -1,5 +1,6 @@
 """The gradient step on JAX: stateless, (state, data) -> (logs, state)."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -26,6 +27,11 @@ __all__ = [
 JIT = True
 JIT_PREDICT = True
 products = nullcontext
+
+
+def full_precision() -> Any:
+    """A context in which products of float32 are float32: on a card JAX takes fewer bits of them otherwise."""
+    return jax.default_matmul_precision("float32")
 
 
 def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
@@ -82,6 +88,31 @@ def _all_finite(arrays: list[Tensor]) -> Tensor:
     )
 
 
+def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
+    """`value` where `first` holds, else what `other` makes; tuples of tensors."""
+    return keras.ops.cond(first, lambda: value, other)
+
+
+def begin_fit(model: Any) -> None:
+    """Hand out the logs of the batch before on an accelerator: to read its own ones, Python waits for each batch."""
+    if not (has_accelerator() and model.may_lag):
+        return
+    step, waiting = model.train_function, []
+
+    def train_function(state: Any, iterator: Any) -> Any:
+        logs, state = step(state, iterator)
+        waiting.append(logs)
+        return waiting.pop(0) if len(waiting) > 1 else logs, state
+
+    train_function.step = step  # type: ignore[attr-defined]
+    model.train_function = train_function
+
+
+def end_fit(model: Any) -> None:
+    """Undo `begin_fit`."""
+    model.train_function = getattr(model.train_function, "step", model.train_function)
+
+
 def passing_over(logs: dict[str, Any]) -> Any:
     """A train function, as Keras' trainer calls it, that takes a batch and changes nothing; it gives these logs."""
 
@@ -100,3 +131,11 @@ def check_devices(model: Any) -> None:
 def has_accelerator() -> bool:
     """Whether the backend computes on something else than the processor."""
     return jax.default_backend() != "cpu"
+
+
+def free_memory() -> int:
+    """Bytes free on the accelerator on which one process trains; 0 where there is none, or where that is not known."""
+    if not has_accelerator() or processes.count() > 1 or keras.distribution.distribution() is not None:
+        return 0
+    stats = jax.devices()[0].memory_stats() or {}
+    return int(stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0))
