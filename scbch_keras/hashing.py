@@ -343,8 +343,8 @@ class CrossModalHashing(StepsTogether, HashNetwork):
                 callbacks = callbacks_of_process(callbacks)
                 verbose = verbose if backend.processes.rank() == 0 else 0
             validation_data = for_keras(validation_data)
-            try:
-                with own_errors(train_data, validation_data):
+            with own_errors(train_data, validation_data):
+                try:
                     return super().fit(
                         on_device(train_data),
                         epochs=epochs,
@@ -354,8 +354,8 @@ class CrossModalHashing(StepsTogether, HashNetwork):
                         shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
                         **kwargs,
                     )
-            finally:
-                backend.end_fit(self)
+                finally:
+                    backend.end_fit(self)
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""

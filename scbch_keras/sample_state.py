@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -21,6 +22,14 @@ def sample_variable(
     )
     model._tracker.lock()
     model.train_function = None
+    return variable
+
+
+def stored_variable(model: keras.Model, store: Any, name: str) -> Any:
+    """The variable of `sample_variable` by that name, as a model's `save_own_variables` stored it."""
+    values = np.asarray(store[name])
+    variable = sample_variable(model, None, values.shape, name)
+    variable.assign(values)
     return variable
 
 

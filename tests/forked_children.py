@@ -24,9 +24,8 @@ OF_RELEASES = (
     "scbch_keras.export.graphs.build",
     "scbch_keras.export.validation.verify",
 )
-# What differs from call to call, and is set in the fork.
-_OF_A_CALL = ("PYTHONPATH", "PYTEST_CURRENT_TEST", "KERAS_BACKEND", "KERAS_HOME", "COLUMNS", "NO_COLOR")
-_OF_A_CALL += ("https_proxy", "no_proxy", "SCBCH_ALLOCATOR")
+# What libraries read as they are imported; the rest of the environment is set in the fork.
+_AT_IMPORT = ("CUDA_", "GOMP_", "JAX_", "LD_", "OMP_", "PYTHONHASHSEED", "TF_", "XLA_")
 
 
 class Forks:
@@ -48,7 +47,7 @@ class Forks:
         flag, program, *arguments = rest[1:] if rest[0] == "-P" else rest
         assert flag in ("-m", "-c")
         env = dict(os.environ if env is None else env)
-        environment = {name: value for name, value in env.items() if name not in _OF_A_CALL}
+        environment = {name: value for name, value in env.items() if name.startswith(_AT_IMPORT)}
         if self._environment != environment:
             self.close()
             self._process = subprocess.Popen(
@@ -105,6 +104,9 @@ def _run(call):
         os.chdir(call["cwd"])
         os.environ.clear()
         os.environ.update(call["env"])
+        tempfile.tempdir = str(
+            Path(call["outputs"][0]).parent
+        )  # os._exit leaves what is to go as a process ends
         entries = call["env"]["PYTHONPATH"].split(os.pathsep) if "PYTHONPATH" in call["env"] else []
         sys.path[:] = [*entries, *(entry for entry in sys.path if entry not in entries)]
         sys.argv[1:] = call["arguments"]

@@ -28,7 +28,7 @@ def sets(queries, items, bits, classes, seed=0):
     labels = rng.random((queries + items, classes)) < 2 / (classes + 1)
     labels[[0, queries], 0] = True
     codes = pack_codes(rng.random((queries + items, bits)) < rng.random(bits))
-    return codes[:queries], codes[queries:], labels[:queries], labels[queries:]
+    return comparison.Arrays(codes[:queries], codes[queries:], labels[:queries], labels[queries:])
 
 
 def by_definition(query_codes, database_codes, query_labels, database_labels, bits, cut):
@@ -58,7 +58,7 @@ def engine(request, monkeypatch):
 def test_counts_and_precisions_are_those_of_the_definition(engine, bits, classes, cut):
     arrays = sets(9, 40, bits, classes)
     items, relevant, sums = by_definition(*arrays, bits, cut)
-    result = comparison.compare(*arrays, bits, None, cut)
+    result = comparison.compare(arrays, bits, None, cut)
     np.testing.assert_array_equal(result.items, items)
     np.testing.assert_array_equal(result.relevant, relevant)
     np.testing.assert_allclose(result.precision_sums, [] if cut is None else sums, rtol=1e-13)
@@ -67,10 +67,10 @@ def test_counts_and_precisions_are_those_of_the_definition(engine, bits, classes
 def test_a_large_comparison_is_compiled_where_numba_is_there_and_the_same_without(monkeypatch):
     numba = pytest.importorskip("numba")
     arrays = sets(300, 20_000, 64, 24)
-    large = comparison.compare(*arrays, 64, None, 20_000)
+    large = comparison.compare(arrays, 64, None, 20_000)
     assert "scbch_keras.metrics.compiled" in sys.modules
     monkeypatch.setattr(comparison.importlib.util, "find_spec", lambda name: None)
-    without = comparison.compare(*arrays, 64, None, 20_000)
+    without = comparison.compare(arrays, 64, None, 20_000)
     np.testing.assert_array_equal(large.items, without.items)
     np.testing.assert_array_equal(large.relevant, without.relevant)
     np.testing.assert_allclose(large.precision_sums, without.precision_sums, rtol=1e-13)
@@ -123,9 +123,9 @@ def test_outside_arrays_may_be_changed_between_two_metrics():
 @pytest.mark.parametrize("cut", [None, 20_000])
 def test_queries_times_database_is_never_in_memory(engine, cut):
     arrays = sets(400, 20_000, 64, 24)
-    comparison.compare(*arrays, 64, None, cut)
+    comparison.compare(arrays, 64, None, cut)
     tracemalloc.start()
-    comparison.compare(*arrays, 64, None, cut)
+    comparison.compare(arrays, 64, None, cut)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * comparison.BLOCK_BYTES  # the distances alone would be 8 MB a byte
@@ -145,7 +145,8 @@ def test_compiled_code_is_kept_or_made_anew_where_no_folder_can_be_written(tmp_p
     (tmp_path / "home").write_bytes(b"")
     program = (
         "import numpy as np; from scbch_keras.metrics import comparison; comparison._COMPILED_PAIRS = 0; "
-        "one = np.ones((1, 1), np.uint8); print(comparison.compare(one, one, one, one, 8, None).relevant.tolist())"
+        "arrays = comparison.Arrays(*[np.ones((1, 1), np.uint8)] * 4); "
+        "print(comparison.compare(arrays, 8, None).relevant.tolist())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -5,6 +5,7 @@ from keras import ops
 
 import scbch_keras as sk
 from scbch_keras.labels.scores import Features
+from tests.methods import QUICKLY
 
 
 def rows(n=5, d=12):
@@ -126,7 +127,7 @@ def test_a_branch_of_feature_rows_is_saved_with_them(pairs, tmp_path):
         for name in ("image", "text")
     }
     model = sk.SCBCH(20, 8, **branches, neighbors=3)
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
     model.fit(x, labels, epochs=1, batch_size=80, verbose=0)
     before = ops.convert_to_numpy(model.image_branch.rows.statistics)
     np.testing.assert_allclose(

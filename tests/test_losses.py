@@ -62,11 +62,15 @@ def value_and_gradients(jit):
 
 # torch.compile warns of what it does not trace into; the numbers are what is tested.
 @pytest.mark.filterwarnings("ignore:.*Dynamo:UserWarning", "ignore:.*dynamo:UserWarning")
-@pytest.mark.parametrize(
-    "jit", [pytest.param(False, id="eager"), pytest.param(True, id="jitted", marks=pytest.mark.slow)]
-)
 @pytest.mark.parametrize("phase", ["warmup", "weighted"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "jit"),
+    [
+        *[pytest.param(case, False, id=f"{case}-eager") for case in CASES],
+        # The data sets differ in numbers alone, which the compiled objective is given.
+        *[pytest.param(case, True, id=f"{case}-jitted", marks=pytest.mark.slow) for case in CASES[:2]],
+    ],
+)
 def test_values_and_gradients_are_those_of_the_authors_code(losses_golden, case, phase, jit):
     def part(name):
         start = f"{case}/{name}/"

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.format.pipelines import encoder_settings
+from scbch_keras.export.format.pipelines import describing, encoder_settings
 from scbch_keras.export.serving.session import Session, StartSession
-from scbch_keras.preprocessing import image_encoder
-from scbch_keras.preprocessing.image import read_settings
+from scbch_keras.preprocessing import image, image_encoder
 from scbch_keras.preprocessing.image_encoder import ImageEncoder
 from scbch_keras.preprocessing.pictures import blocks, checked_pictures
 
@@ -36,16 +35,10 @@ class PictureEncoder:
     ):
         self._max_pixels = max_pixels
         self.bits: int = manifest["bits"]
-        try:
-            described = manifest["encoders"][manifests.RAW_IMAGE]
-            pipeline, relative = described["pipeline"]["path"], described["onnx"]["path"]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the manifest of {folder} does not describe its raw image encoder") from error
-        settings = read_settings(manifests.read_verified(folder, manifest, pipeline), str(folder / pipeline))
-        if settings["dimensions"] != width:
-            raise ValueError(
-                f"{folder / pipeline} gives {settings['dimensions']} features; the image encoder takes {width}"
-            )
+        entry = manifests.RAW_IMAGE
+        _, settings = encoder_settings(folder, manifest, entry, image.read_settings, width)
+        with describing(folder, entry):
+            relative = manifest["encoders"][entry]["onnx"]["path"]
         self.size = (settings["size"][0], settings["size"][1])
         signature = manifests.signature("pictures", [None, None, None, 3], self.bits, "uint8")
         self._session = Session(start, folder, manifest, relative, signature)
@@ -78,12 +71,13 @@ class EncodedPictures:
         encode: Callable[[NDArray[np.float32], int, bool], NDArray[Any]],
         max_pixels: int | None = None,
     ):
-        described, settings = encoder_settings(
-            folder, manifest, manifests.IMAGE_ENCODER, image_encoder.read_settings, width
-        )
+        entry = manifests.IMAGE_ENCODER
+        described, settings = encoder_settings(folder, manifest, entry, image_encoder.read_settings, width)
+        with describing(folder, entry):
+            relative = described["onnx"]
         self._max_pixels, self._encode, self._width = max_pixels, encode, width
-        session = Session(start, folder, manifest, described["onnx"], settings)
-        self._features = ImageEncoder(settings, session.run, str(folder / described["onnx"]))
+        session = Session(start, folder, manifest, relative, settings)
+        self._features = ImageEncoder(settings, session.run, str(folder / relative))
         self.size = self._features.size
 
     def encode(self, pictures: Any, batch_size: int, packed: bool) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.format.pipelines import encoder_settings
+from scbch_keras.export.format.pipelines import describing, encoder_settings
 from scbch_keras.export.serving.session import Session, StartSession
 from scbch_keras.preprocessing.text_encoder import TextEncoder, read_settings
 
@@ -15,6 +15,8 @@ def text_encoder(start: StartSession, folder: Path, manifest: dict[str, Any], wi
     Raises ValueError if the manifest or a file is not as released, or does not go with features of `width` columns.
     """
     described, settings = encoder_settings(folder, manifest, manifests.TEXT_ENCODER, read_settings, width)
-    tokenizer = manifests.read_verified(folder, manifest, described["tokenizer"])
-    session = Session(start, folder, manifest, described["onnx"], settings)
-    return TextEncoder(settings, tokenizer, session.run, str(folder / described["onnx"]))
+    with describing(folder, manifests.TEXT_ENCODER):
+        tokenizer, onnx = described["tokenizer"], described["onnx"]
+    content = manifests.read_verified(folder, manifest, tokenizer)
+    session = Session(start, folder, manifest, onnx, settings)
+    return TextEncoder(settings, content, session.run, str(folder / onnx))

@@ -5,10 +5,10 @@ Each module has `train_step(model, *args)`, which has the signature of the Keras
 RuntimeError where several devices or processes would train something else than the model; `has_accelerator()`;
 `free_memory()`, bytes that a training set may be kept in; `passing_over(logs)`, a train function that takes a batch and
 changes nothing; `choose(first, value, other)`, one of two values by what a step found; `products()`, a context in which
-the branches compute, and `full_precision()`, one in which the objective does; where several processes can train one
-model, `processes`, the module in which they meet; where a process can have several devices, `divided(inputs)` and
-`placed(model)`; and where steps run ahead of Python on an accelerator, `begin_fit(model)`, `begin_epoch(model)` and
-`end_fit(model)`.
+the branches compute, and `full_precision()`, one in which the objective does. Where several processes can train one
+model there is `processes`, the module in which they meet; where a process can have several devices,
+`divided(inputs)` and `placed(model)`; and where steps run ahead of Python on an accelerator, `begin_fit(model)`,
+`begin_epoch(model)` and `end_fit(model)`.
 """
 
 from collections.abc import Iterator

@@ -15,8 +15,13 @@ from scbch_keras.backend.jax_devices import check_distribution, divided, placed
 __all__ = [
     "JIT",
     "JIT_PREDICT",
+    "begin_fit",
     "check_devices",
+    "choose",
     "divided",
+    "end_fit",
+    "free_memory",
+    "full_precision",
     "has_accelerator",
     "passing_over",
     "placed",
@@ -95,7 +100,7 @@ def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
 
 def begin_fit(model: Any) -> None:
     """Hand out the logs of the batch before on an accelerator: to read its own ones, Python waits for each batch."""
-    if not (has_accelerator() and model.may_lag):
+    if not (has_accelerator() and model.may_lag and jax.process_count() == 1):
         return
     step, waiting = model.train_function, []
 
@@ -135,7 +140,7 @@ def has_accelerator() -> bool:
 
 def free_memory() -> int:
     """Bytes free on the accelerator on which one process trains; 0 where there is none, or where that is not known."""
-    if not has_accelerator() or processes.count() > 1 or keras.distribution.distribution() is not None:
+    if not has_accelerator() or jax.process_count() > 1 or keras.distribution.distribution() is not None:
         return 0
     stats = jax.devices()[0].memory_stats() or {}
     return int(stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0))

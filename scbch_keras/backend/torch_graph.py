@@ -29,10 +29,13 @@ class _Plan:
     def __init__(self) -> None:
         self.eager_steps: dict[Any, int] = {}
         self.refused = False
+        self.graphs: dict[Any, _Graph] = {}
         self.forget()
 
     def forget(self) -> None:
-        self.graphs: dict[Any, _Graph] = {}
+        if self.graphs:
+            torch.cuda.synchronize()
+        self.graphs = {}
         self.variables: list[Any] = []
         self.memory = torch.cuda.graph_pool_handle()
 
@@ -56,6 +59,7 @@ def begin(model: Any) -> None:
 
 def end(model: Any) -> None:
     """Record no more, and let go of the memory."""
+    forget(model)
     _plans.pop(model, None)
 
 
@@ -77,7 +81,7 @@ def run(model: Any, data: Any, step: Callable[[Any, Any], dict[str, Any]]) -> di
         the card. At the end of an epoch Keras reads the metrics themselves.
     """
     plan = _plans[model]
-    leaves = keras.tree.flatten(data)
+    leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
     key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves), plan.state_of(model)
     graph = plan.graphs.get(key)
     if graph is None:
@@ -110,8 +114,8 @@ class _Graph:
     def __init__(
         self, model: Any, data: Any, step: Callable[[Any, Any], dict[str, Any]], memory: Any
     ) -> None:
-        batch = keras.tree.map_structure(lambda leaf: leaf.clone(), data)
-        self.inputs = keras.tree.flatten(batch)
+        batch = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf.clone(), data)
+        self.inputs = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
         self.graph = torch.cuda.CUDAGraph()
         for variable in model.trainable_weights:
             variable.value.grad = None

@@ -18,7 +18,7 @@ from scbch_keras.methods.graph_teacher import GraphTeacher, mixed_with_neighbors
 from scbch_keras.methods.whole_set import affinity, features_of, flat, unit_rows
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
-from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
+from scbch_keras.sample_state import sample_rows, sample_variable, stored_variable, write_rows
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -157,9 +157,7 @@ class CIRH(CrossModalHashing):
     def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "teacher_codes" in store:
-            codes = np.asarray(store["teacher_codes"])
-            self.teacher_codes = sample_variable(self, None, codes.shape, "teacher_codes")
-            self.teacher_codes.assign(codes)
+            self.teacher_codes = stored_variable(self, store, "teacher_codes")
 
 
 def adjacency(

@@ -17,7 +17,7 @@ from scbch_keras.methods.dcmh import pairwise_likelihood
 from scbch_keras.methods.discriminator import Discriminator
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
-from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
+from scbch_keras.sample_state import sample_rows, sample_variable, stored_variable, write_rows
 
 _BATCH = 64
 """Of the port, for whose sums over a batch the weights are."""
@@ -224,7 +224,5 @@ class CPAH(CrossModalHashing):
     def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "codes" in store:
-            codes = np.asarray(store["codes"])
-            self.codes = sample_variable(self, None, codes.shape, "codes")
-            self.codes.assign(codes)
+            self.codes = stored_variable(self, store, "codes")
             self._seeds.state.assign(np.asarray(store["draws"]))

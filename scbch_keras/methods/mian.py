@@ -14,7 +14,7 @@ from scbch_keras.hashing import CrossModalHashing
 from scbch_keras.methods.batch_terms import squared_distance, weights
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
-from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
+from scbch_keras.sample_state import sample_rows, sample_variable, stored_variable, write_rows
 
 PairTerm: TypeAlias = Literal["reference", "likelihood"]
 
@@ -227,9 +227,7 @@ class MIAN(CrossModalHashing):
         """See `save_own_variables`."""
         if "draws" in store:
             for name in _STORES.values():
-                values = np.asarray(store[name])
-                setattr(self, name, sample_variable(self, None, values.shape, name))
-                getattr(self, name).assign(values)
+                setattr(self, name, stored_variable(self, store, name))
             self._seeds.state.assign(np.asarray(store["draws"]))
 
 

@@ -17,7 +17,7 @@ from scbch_keras.layers import ConceptClassifier
 from scbch_keras.losses import classification, label_similarity, own_pairs, quantization
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
-from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
+from scbch_keras.sample_state import sample_rows, sample_variable, stored_variable, write_rows
 
 # The share of a label's old confidence that a step keeps, in the first epoch and towards the last.
 _KEPT = (0.95, 0.8)
@@ -167,9 +167,7 @@ class NACD(CrossModalHashing):
     def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "label_confidence" in store:
-            confidence = np.asarray(store["label_confidence"])
-            self.label_confidence = sample_variable(self, None, confidence.shape, "label_confidence")
-            self.label_confidence.assign(confidence)
+            self.label_confidence = stored_variable(self, store, "label_confidence")
             self.threshold.assign(np.asarray(store["threshold"]))
 
 

@@ -15,7 +15,7 @@ from scbch_keras.layers import unit_norm
 from scbch_keras.methods.batch_terms import cross_entropy, lowered
 from scbch_keras.names import PACKAGE
 from scbch_keras.network import NetworkArguments
-from scbch_keras.sample_state import sample_rows, sample_variable, write_rows
+from scbch_keras.sample_state import sample_rows, sample_variable, stored_variable, write_rows
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -133,9 +133,7 @@ class UCCH(CrossModalHashing):
     def load_own_variables(self, store: Any) -> None:
         """See `save_own_variables`."""
         if "memory" in store:
-            memory = np.asarray(store["memory"])
-            self.memory = sample_variable(self, None, memory.shape, "memory")
-            self.memory.assign(memory)
+            self.memory = stored_variable(self, store, "memory")
             self._seeds.state.assign(np.asarray(store["draws"]))
             self._written = True
 

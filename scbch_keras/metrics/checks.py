@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from scbch_keras.checks import whole
 from scbch_keras.codes import check_packed
 from scbch_keras.labels.matrix import check_labels
+from scbch_keras.metrics.comparison import Arrays
 
 
 def check_retrieval(
     query_codes: Any, database_codes: Any, query_labels: Any, database_labels: Any, bits: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The labels as arrays, if they and the codes fit each other."""
+) -> Arrays:
+    """The four as arrays, if they fit each other. ValueError: they do not."""
     check_packed("query_codes", query_codes, bits)
     check_packed("database_codes", database_codes, bits)
     query_labels = check_labels("query_labels", query_labels)
@@ -32,7 +33,7 @@ def check_retrieval(
                 f"{name}_codes and {name}_labels must have one row a sample, "
                 f"got {len(codes)} and {len(labels)} rows"
             )
-    return query_labels, database_labels
+    return Arrays(query_codes, database_codes, query_labels, database_labels)
 
 
 def check_ranks(name: str, ranks: Any, size: int) -> NDArray[np.int64]:

@@ -22,6 +22,15 @@ _DATABASE_BLOCK = 2**16
 _COMPILED_PAIRS = 2**22  # importing numba costs more than it saves on fewer
 
 
+class Arrays(NamedTuple):
+    """What a ranking is measured by: packed codes (q, w), (n, w) and labels (q, C), (n, C) that fit each other."""
+
+    query_codes: NDArray[np.uint8]
+    database_codes: NDArray[np.uint8]
+    query_labels: NDArray[Any]
+    database_labels: NDArray[Any]
+
+
 class Comparison(NamedTuple):
     """Of each query: items and relevant items at each distance, int64 (q, bits + 1), and a sum.
 
@@ -34,8 +43,6 @@ class Comparison(NamedTuple):
     precision_sums: NDArray[np.float64]
 
 
-Arrays = tuple[Any, Any, Any, Any]
-"""Codes of queries and database, labels of queries and database."""
 Result = TypeVar("Result")
 
 # Arrays are kept alive as long as their ids are a key.
@@ -53,57 +60,38 @@ def compared_once() -> Iterator[None]:
 
 
 def once(compute: Callable[..., Result], arrays: Arrays, bits: int, *arguments: Any) -> Result:
-    """What `compute(*arrays, bits, *arguments)` gives; within `compared_once` it is computed once for its arrays.
+    """What `compute(arrays, bits, *arguments)` gives; within `compared_once` it is computed once for its arrays.
 
     The arguments must not change the result.
     """
     known = _shared.get()
     if known is None:
-        return compute(*arrays, bits, *arguments)
+        return compute(arrays, bits, *arguments)
     key = (compute, *map(id, arrays), bits)
     if key not in known:
-        known[key] = compute(*arrays, bits, *arguments), arrays
+        known[key] = compute(arrays, bits, *arguments), arrays
     result: Result = known[key][0]
     return result
 
 
-def compare(
-    query_codes: NDArray[np.uint8],
-    database_codes: NDArray[np.uint8],
-    query_labels: NDArray[Any],
-    database_labels: NDArray[Any],
-    bits: int,
-    block_size: int | None,
-    cut: int | None = None,
-) -> Comparison:
-    """Checked packed codes (q, w), (n, w) and labels (q, C), (n, C) -> their comparison.
+def compare(arrays: Arrays, bits: int, block_size: int | None, cut: int | None = None) -> Comparison:
+    """How the queries' codes and labels compare with the database's.
 
     Args:
-        query_codes: packed.
-        database_codes: packed.
-        query_labels: 0/1.
-        database_labels: 0/1.
+        arrays: of `check_retrieval`.
         bits: code length.
         block_size: queries at a time, or None. It does not change the result.
         cut: last rank in `precision_sums`, 1 to n; None leaves them out.
     """
-    arrays = (query_codes, database_codes, query_labels, database_labels)
     block_size = whole("block_size", block_size, 1, optional=True)
-    size = len(database_codes)
+    size = len(arrays.database_codes)
     if _shared.get() is None or cut not in (None, size):
-        return _compare(*arrays, bits, block_size, cut)
+        return _compare(arrays, bits, block_size, cut)
     return once(_compare, arrays, bits, block_size, size)
 
 
-def _compare(
-    query_codes: NDArray[np.uint8],
-    database_codes: NDArray[np.uint8],
-    query_labels: NDArray[Any],
-    database_labels: NDArray[Any],
-    bits: int,
-    block_size: int | None,
-    cut: int | None,
-) -> Comparison:
+def _compare(arrays: Arrays, bits: int, block_size: int | None, cut: int | None) -> Comparison:
+    query_codes, database_codes, query_labels, database_labels = arrays
     codes = as_words(query_codes), as_words(database_codes)
     query_sets: NDArray[Any] = as_words(np.packbits(query_labels != 0, axis=1))
     database_sets: NDArray[Any] = as_words(np.packbits(database_labels != 0, axis=1))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scbch_keras.checks import whole
 from scbch_keras.codes import hamming_distance
 from scbch_keras.metrics.checks import check_answerable, check_ranks, check_retrieval
-from scbch_keras.metrics.comparison import BLOCK_BYTES, once
+from scbch_keras.metrics.comparison import BLOCK_BYTES, Arrays, once
 from scbch_keras.metrics.retrieval import Codes, Labels, Ranks
 
 _PAIR_BYTES = 40
@@ -55,9 +55,9 @@ def ndcg_at_k(
     r_i is the number of labels that item i shares with the query. Each k is from 1 to the size of the database.
     Raises ValueError as `mean_average_precision` does.
     """
-    gains, cuts = _gains_at(
-        query_codes, database_codes, query_labels, database_labels, bits, block_size, "k", k
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
+    cuts = check_ranks("k", k, len(database_codes))
+    gains = _gains(arrays, bits, block_size)
     discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, len(database_codes) + 2)))])
     mean_gain = gains.exponential / np.maximum(gains.items, 1)
     best_first = gains.grades[:, ::-1]
@@ -83,9 +83,9 @@ def acg_at_k(
 
     Mean over the queries; not a share, but a number of labels >= 0. Each k is from 1 to the size of the database.
     """
-    gains, cuts = _gains_at(
-        query_codes, database_codes, query_labels, database_labels, bits, block_size, "k", k
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
+    cuts = check_ranks("k", k, len(database_codes))
+    gains = _gains(arrays, bits, block_size)
     return _mean_among_first(gains.shared, gains.items, cuts)
 
 
@@ -104,9 +104,9 @@ def precision_with_all_labels(
     An item with other labels beside those of the query counts. Queries for whose labels there is no such item are in
     the mean, with 0. Each n is from 1 to the size of the database.
     """
-    gains, cuts = _gains_at(
-        query_codes, database_codes, query_labels, database_labels, bits, block_size, "n", n
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
+    cuts = check_ranks("n", n, len(database_codes))
+    gains = _gains(arrays, bits, block_size)
     return _mean_among_first(gains.complete, gains.items, cuts)
 
 
@@ -125,12 +125,10 @@ def weighted_mean_average_precision(
     The mean over the relevant items of a query of the average cumulated gain at their ranks; cut at rank k over ranks
     up to k, divided by min(R, k). It is mAP where no two samples share more than one label.
     """
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
     size = len(database_codes)
     cut = size if (k := whole("k", k, 1, optional=True)) is None else min(k, size)
-    gains = _gains(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    gains = _gains(arrays, bits, block_size)
     items, relevant, shared = gains.items, gains.relevant, gains.shared
     before = items.cumsum(axis=1) - items
     inside = np.clip(cut - before, 0, items)
@@ -144,44 +142,13 @@ def weighted_mean_average_precision(
     return float((terms.sum(axis=1) / np.minimum(relevant.sum(axis=1), cut)).mean())
 
 
-def _gains_at(
-    query_codes: Codes,
-    database_codes: Codes,
-    query_labels: Labels,
-    database_labels: Labels,
-    bits: int,
-    block_size: int | None,
-    name: str,
-    ranks: Ranks,
-) -> tuple[_Gains, NDArray[np.int64]]:
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
-    cuts = check_ranks(name, ranks, len(database_codes))
-    return _gains(query_codes, database_codes, query_labels, database_labels, bits, block_size), cuts
+def _gains(arrays: Arrays, bits: int, block_size: int | None) -> _Gains:
+    return once(_counted, arrays, bits, whole("block_size", block_size, 1, optional=True))
 
 
-def _gains(
-    query_codes: Codes,
-    database_codes: Codes,
-    query_labels: Labels,
-    database_labels: Labels,
-    bits: int,
-    block_size: int | None,
-) -> _Gains:
-    block_size = whole("block_size", block_size, 1, optional=True)
-    return once(_counted, (query_codes, database_codes, query_labels, database_labels), bits, block_size)
-
-
-def _counted(
-    query_codes: Codes,
-    database_codes: Codes,
-    query_labels: Labels,
-    database_labels: Labels,
-    bits: int,
-    block_size: int | None,
-) -> _Gains:
-    sought, stored = (np.asarray(labels != 0, np.float32) for labels in (query_labels, database_labels))
+def _counted(arrays: Arrays, bits: int, block_size: int | None) -> _Gains:
+    query_codes, database_codes, *labels = arrays
+    sought, stored = (np.asarray(of_side != 0, np.float32) for of_side in labels)
     most = int(min(sought.sum(axis=1).max(), stored.sum(axis=1).max()))
     cells, columns = (bits + 1) * (most + 1), min(len(stored), _DATABASE_BLOCK)
     rows = block_size or max(1, BLOCK_BYTES // max(_PAIR_BYTES * columns, 8 * cells))

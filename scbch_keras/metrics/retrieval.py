@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from scbch_keras.checks import one_of, whole
 from scbch_keras.metrics.checks import check_answerable, check_ranks, check_retrieval
-from scbch_keras.metrics.comparison import compare
+from scbch_keras.metrics.comparison import Arrays, compare
 
 Codes = NDArray[np.uint8]
 Labels = NDArray[Any]
@@ -71,20 +71,16 @@ def mean_average_precision(
     Raises:
         ValueError: codes, labels or sizes that do not fit each other; or nothing is relevant to any query.
     """
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
     k = whole("k", k, 1, optional=True)
     one_of("ties", ties, ("expected", "reference"))
     cut = len(database_codes) if k is None else min(k, len(database_codes))
     if ties == "reference":
-        comparison = compare(
-            query_codes, database_codes, query_labels, database_labels, bits, block_size, cut
-        )
+        comparison = compare(arrays, bits, block_size, cut)
         answerable = check_answerable(comparison.relevant)
         sums, relevant = comparison.precision_sums[answerable], comparison.relevant[answerable].sum(axis=1)
         return float((sums / np.minimum(relevant, cut)).mean())
-    table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    table = _distance_table(arrays, bits, block_size)
     return float(_expected_average_precision(table, cut).mean())
 
 
@@ -171,11 +167,9 @@ def precision_recall_curve(
     Raises:
         ValueError: as `mean_average_precision`, or a rank out of range.
     """
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
     cuts = None if ranks is None else check_ranks("ranks", ranks, len(database_codes))
-    table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    table = _distance_table(arrays, bits, block_size)
     total = table.relevant.sum(axis=1, keepdims=True)
     if cuts is not None:
         hits = _expected_hits(table, cuts)
@@ -215,11 +209,9 @@ def precision_at_n(
     Raises:
         ValueError: as `mean_average_precision`, or an n out of range.
     """
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
     cuts = check_ranks("n", n, len(database_codes))
-    table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    table = _distance_table(arrays, bits, block_size)
     return (_expected_hits(table, cuts) / cuts).mean(axis=0)
 
 
@@ -253,25 +245,16 @@ def precision_within_radius(
     Raises:
         ValueError: as `mean_average_precision`, or a radius out of range.
     """
-    query_labels, database_labels = check_retrieval(
-        query_codes, database_codes, query_labels, database_labels, bits
-    )
+    arrays = check_retrieval(query_codes, database_codes, query_labels, database_labels, bits)
     radius = whole("radius", radius, 0, bits)
-    table = _distance_table(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+    table = _distance_table(arrays, bits, block_size)
     retrieved = table.items[:, : radius + 1].sum(axis=1)
     hits = table.relevant[:, : radius + 1].sum(axis=1)
     return float((hits / np.maximum(retrieved, 1)).mean())
 
 
-def _distance_table(
-    query_codes: Codes,
-    database_codes: Codes,
-    query_labels: Labels,
-    database_labels: Labels,
-    bits: int,
-    block_size: int | None,
-) -> _DistanceTable:
-    comparison = compare(query_codes, database_codes, query_labels, database_labels, bits, block_size)
+def _distance_table(arrays: Arrays, bits: int, block_size: int | None) -> _DistanceTable:
+    comparison = compare(arrays, bits, block_size)
     answerable = check_answerable(comparison.relevant)
     if answerable.all():
         return _DistanceTable(comparison.items, comparison.relevant)

@@ -1,5 +1,6 @@
 """Tests of the methods; the methods that SCBCH is compared with, by name, and what their authors' code gave."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -7,6 +8,10 @@ from scbch_keras.methods import classes
 from tests.conftest import GOLDEN
 
 BASELINES = {name: method for name, method in classes().items() if name != "scbch"}
+# How a small model is trained soonest: on TensorFlow XLA takes longer than the training, on JAX to run one operation
+# after the other does.
+QUICKLY = {"jit_compile": keras.backend.backend() == "jax"}
+EAGERLY = {"run_eagerly": keras.backend.backend() != "jax"}
 VALUE, GRADIENT = 1e-5, 1e-4
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import scbch_keras as sk
 from tests.again import Again
+from tests.methods import QUICKLY
 
 rng = np.random.default_rng(0)
 IMAGE = rng.integers(0, 2, (40, 6)).astype("float32")
@@ -56,8 +57,7 @@ PAIRS = list(zip(HERE, HERE, strict=True) if TORCH else zip(HERE[::2], [*HERE[1:
 def again():
     branches = {f"{name}_branch": sk.HashBranch(16, (8,)) for name in ("image", "text")}
     model = sk.SCBCH(16, num_classes=3, neighbors=3, warmup_epochs=1, **branches)
-    # On TensorFlow XLA takes longer than the training; on JAX one operation after the other does.
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
+    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
     return Again(model, {"image": (None, 6), "text": (None, 5)})
 
 

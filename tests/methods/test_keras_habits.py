@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import scbch_keras as sk
-from tests.methods import BASELINES
+from tests.methods import BASELINES, EAGERLY
 
 on_one_backend = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
@@ -39,9 +39,7 @@ def test_what_compile_does_not_take_is_refused_there(small_model, arguments, mes
 @pytest.mark.parametrize("empty", [None, [], {}])
 def test_no_metrics_are_no_metrics(small_model, pairs, empty):
     model = small_model()
-    # On JAX the step that other tests have compiled is at hand, and one operation after the other takes longer.
-    eager = keras.backend.backend() != "jax"
-    model.compile("adam", metrics=empty, weighted_metrics=empty, run_eagerly=eager)
+    model.compile("adam", metrics=empty, weighted_metrics=empty, **EAGERLY)
     model.fit(*pairs, epochs=1, verbose=0)
 
 

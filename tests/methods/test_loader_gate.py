@@ -6,6 +6,7 @@ import pytest
 
 import scbch_keras as sk
 from tests.again import Again
+from tests.methods import QUICKLY
 
 rng = np.random.default_rng(0)
 IMAGE = rng.integers(0, 2, (40, 6)).astype("float32")
@@ -84,7 +85,7 @@ LOADERS = {"list": list, "PyDataset": OwnData, "torch": torch_loader}
 
 def new_model():
     model = sk.SCBCH(16, 3, sk.HashBranch(16, (8,)), sk.HashBranch(16, (8,)), neighbors=3, warmup_epochs=1)
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
     return model
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import scbch_keras as sk
-from tests.methods import BASELINES
+from tests.methods import BASELINES, EAGERLY
 
 OFF = {
     "weights off": {"confidence_weighting": False},
@@ -70,7 +70,7 @@ def two_branches():
 )
 def test_methods_without_weights_take_any_loader(pairs, method):
     model = BASELINES[method](20, 8, **two_branches())
-    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
+    model.compile(keras.optimizers.Adam(1e-3), **EAGERLY)
     history = model.fit(batches(pairs, [3] * 20 + [5] * 20), epochs=1, verbose=0).history
     assert np.isfinite(history["loss"]).all()
 

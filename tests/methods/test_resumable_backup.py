@@ -11,7 +11,7 @@ import pytest
 import scbch_keras as sk
 from scbch_keras.resumable_backup import FILE
 from scbch_keras.training_state import load_state, save_state
-from tests.methods import BASELINES
+from tests.methods import BASELINES, QUICKLY
 
 on_one_backend = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on every backend; runs on torch"
@@ -61,7 +61,7 @@ def train(
     else:
         branches = {f"{name}_branch": sk.HashBranch(16, (8,)) for name in ("image", "text")}
         model = BASELINES[method](16, 3, **branches)
-    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-2), **QUICKLY)
     backup = sk.ResumableBackup(folder, save_freq, fixed_order=fixed_order)
     arguments = (ARRAYS, LABELS) if data is None else (data(),)
     history = model.fit(

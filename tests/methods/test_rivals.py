@@ -11,7 +11,7 @@ from scbch_keras.losses import classification, label_similarity, quantization
 from scbch_keras.methods import dgcpn, dhrl, djsrh, nacd, ucch
 from scbch_keras.methods.ucch import UCCH
 from tests.gradients import gradients_of, number, tensors
-from tests.methods import GRADIENT, VALUE, agree, golden
+from tests.methods import GRADIENT, QUICKLY, VALUE, agree, golden
 
 
 @pytest.mark.parametrize("beta", [0.9, 0.6])
@@ -188,8 +188,7 @@ def compiled(method, learning_rate=3e-3, **settings):
         f"{side}_branch": sk.HashBranch(20, (32,), name=f"{side}_branch") for side in ("image", "text")
     }
     model = method(20, 8, **branches, **settings)
-    plain = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}
-    model.compile(keras.optimizers.Adam(learning_rate), **plain)
+    model.compile(keras.optimizers.Adam(learning_rate), **QUICKLY)
     return model
 
 

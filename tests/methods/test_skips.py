@@ -7,26 +7,25 @@ from keras import ops
 
 import scbch_keras as sk
 from scbch_keras.hashing import CrossModalHashing
-from tests.methods import BASELINES
+from tests.methods import BASELINES, QUICKLY
 
 BACKEND = keras.backend.backend()
 LARGE = 2e38  # two of them add up to more than float32 holds
 
 
 class Steered(CrossModalHashing):
-    """A model whose gradient by the image branch's hash kernel is `slope`, whatever the data."""
+    """A model whose gradient by the image branch's hash kernel is `slope`, or that of a root, whatever the data."""
 
-    def __init__(self, slope):
+    def __init__(self, root):
         branches = [sk.HashBranch(4, (), name=f"{name}_branch") for name in ("image", "text")]
         super().__init__(4, 3, *branches, 0.0, terms=("linear",))
-        self.slope = slope
+        self.root = root
+        self.slope = self.add_weight(shape=(6, 4), initializer="zeros", trainable=False, name="slope")
 
     def objective(self, x, labels, outputs, sample_weight, training):
         kernel = ops.convert_to_tensor(self.image_branch.hash_layer.kernel)
-        if isinstance(self.slope, str):  # a root at 0: finite, and its slope is not
-            linear = ops.sum(ops.sqrt(kernel[:1, :1]))
-        else:
-            linear = ops.sum(kernel * ops.convert_to_tensor(self.slope))
+        # A root at 0 is finite, and its slope is not.
+        linear = ops.sum(ops.sqrt(kernel[:1, :1]) if self.root else kernel * self.slope)
         return {"linear": (1.0, linear + 0.0 * ops.sum(outputs["image"]) + 0.0 * ops.sum(outputs["text"]))}
 
 
@@ -44,23 +43,39 @@ SLOPES = {
     "negative": (slope(p20=-LARGE, p23=-LARGE), True),
     "both signs": (slope(p00=LARGE, p01=LARGE, p10=-LARGE, p11=-LARGE), True),
     "everywhere": (np.full((6, 4), LARGE, "float32"), True),
-    "a root of 0": ("root", False),
+    "a root of 0": (None, False),
     "nan": (slope(p31=np.nan), False),
     "inf": (slope(p31=np.inf), False),
     "both infinities": (slope(p31=np.inf, p30=-np.inf), False),
 }
 
 
+@pytest.fixture(scope="module")
+def steered():
+    """A function of slopes, and of whether the step is compiled, that gives a model with a kernel of zeros."""
+    models = {}
+
+    def model(slope, compiled):
+        key = slope is None, compiled
+        if key not in models:
+            models[key] = Steered(root=slope is None)
+            models[key].build({"image": (None, 6), "text": (None, 5)})
+            models[key].compile(keras.optimizers.SGD(2e-38), run_eagerly=not compiled)
+        if slope is not None:
+            models[key].slope.assign(slope)
+        models[key].image_branch.hash_layer.kernel.assign(np.zeros((6, 4)))  # a loss of 0, or not finite
+        return models[key]
+
+    return model
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("name", SLOPES)
-def test_an_update_is_kept_if_and_only_if_every_gradient_is_finite(name, compiled):
-    values, kept = SLOPES[name]
-    model = Steered(values)
-    model.build({"image": (None, 6), "text": (None, 5)})
-    model.image_branch.hash_layer.kernel.assign(np.zeros((6, 4)))  # a loss of 0, or not finite
+def test_an_update_is_kept_if_and_only_if_every_gradient_is_finite(steered, name, compiled):
     if compiled and BACKEND == "torch":
         pytest.skip("the step is not compiled on PyTorch")
-    model.compile(keras.optimizers.SGD(2e-38), run_eagerly=not compiled)
+    values, kept = SLOPES[name]
+    model = steered(values, compiled)
     x = {"image": np.ones((8, 6), "float32"), "text": np.ones((8, 5), "float32")}
     labels = np.eye(3, dtype="uint8")[[0, 1, 2, 0, 1, 2, 0, 1]]
     if kept:
@@ -110,7 +125,7 @@ def make(method, small_model, **settings):
         return small_model(**{**METHODS[method], **settings})
     branches = {f"{side}_branch": sk.HashBranch(20, (32,)) for side in ("image", "text")}
     model = BASELINES[method](20, 8, **{**branches, **SETTINGS.get(method, {}), **settings})
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=BACKEND == "jax")
+    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
     return model
 
 

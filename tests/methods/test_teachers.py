@@ -10,7 +10,7 @@ from scbch_keras.methods import cirh, cpah, discriminator, graph_teacher, mian
 from scbch_keras.methods.batch_terms import label_errors, shares_label, squared_distance
 from scbch_keras.methods.dcmh import pairwise_likelihood
 from tests.gradients import gradients_of, number, tensors
-from tests.methods import BASELINES, GRADIENT, VALUE, agree, golden
+from tests.methods import BASELINES, GRADIENT, QUICKLY, VALUE, agree, golden
 
 on_one_backend = pytest.mark.skipif(
     keras.backend.backend() != "torch",
@@ -210,8 +210,7 @@ def compiled(name, **settings):
     """A small compiled model for `pairs`; on TensorFlow without XLA."""
     branches = {f"{side}_branch": sk.HashBranch(20, (32,)) for side in ("image", "text")}
     model = BASELINES[name](20, 8, **branches, **settings)
-    plain = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}
-    model.compile(keras.optimizers.Adam(3e-3), **plain)
+    model.compile(keras.optimizers.Adam(3e-3), **QUICKLY)
     return model
 
 

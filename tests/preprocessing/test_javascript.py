@@ -12,7 +12,7 @@ from scbch_keras.export import TextPipeline
 from scbch_keras.export.format import layouts
 from scbch_keras.preprocessing import normalization
 from scbch_keras.preprocessing.normalization import CURRENT, NORMALIZATIONS, WITH_PUNCTUATION, rule_of, words
-from tests.preprocessing.test_text import CODES, FORMS, different, random_texts
+from tests.preprocessing.test_text import CODES, FORMS, codes_of, different, random_texts
 from tests.servers import program
 
 pytestmark = pytest.mark.numpy_only
@@ -98,7 +98,7 @@ def javascript(tmp_path):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_code_point_gives_the_words_of_python(javascript, form, rule):
-    texts = [form.format(chr(code)) for code in CODES]
+    texts = [form.format(chr(code)) for code in codes_of(form)]
     lines = javascript(
         'return given[0].map((text) => scbch.words(text, given[1]).join(" ")).join("\\n");', [texts, rule]
     )

@@ -168,6 +168,18 @@ def bad_input_ends() -> Iterator[None]:
 
 
 @contextmanager
+def stopped_ends(hint: str = "The same command goes on from there.") -> Iterator[None]:
+    """A training that was stopped ends the command with the status of its signal, and says how to go on."""
+    from scbch_keras.training.runs.stopping import RunStopped
+
+    try:
+        yield
+    except RunStopped as stopped:
+        show_line(f"{str(stopped).capitalize()}. {hint}")
+        raise typer.Exit(stopped.status) from stopped
+
+
+@contextmanager
 def quiet_import() -> Iterator[None]:
     """Keep TensorFlow's notes on the processor, on CUDA and on tracing away from the progress display.
 

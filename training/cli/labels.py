@@ -16,6 +16,7 @@ from scbch_keras.training.cli.app import (
     quiet_import,
     show_line,
     show_next,
+    stopped_ends,
 )
 from scbch_keras.training.cli.options import (
     AUDITED_BY,
@@ -181,13 +182,8 @@ def gain(
         recipe = resolve(**given_settings(flags, settings))
         with quiet_import():
             from scbch_keras.training.runs.gain import gain as measure
-            from scbch_keras.training.runs.stopping import RunStopped
-        try:
-            with steps() as step:
-                measured = measure(recipe, out, range(seeds), step)
-        except RunStopped as stopped:
-            typer.echo(f"{terminal(stopped).capitalize()}. The same command goes on from there.")
-            raise typer.Exit(stopped.status) from stopped
+        with stopped_ends(), steps() as step:
+            measured = measure(recipe, out, range(seeds), step)
     console = Console()
     show_line(f"Corrected labels: {measured.note}", console)
     table = Table("mAP@all, mean of both directions", title_justify="left")

@@ -17,6 +17,7 @@ from scbch_keras.training.cli.app import (
     given_settings,
     parsed_settings,
     quiet_import,
+    stopped_ends,
 )
 from scbch_keras.training.cli.options import (
     Backend,
@@ -76,7 +77,6 @@ def reproduce(
             )
         with quiet_import():
             from scbch_keras.training.grid.reproduce import Grid, reproduce
-            from scbch_keras.training.runs.stopping import RunStopped
         axes = {"data", "noise", "bits", "seed", "variant"} & parsed_settings(settings).keys()
         if axes:
             raise ValueError(
@@ -84,12 +84,8 @@ def reproduce(
             )
         flags = {"backend": os.environ["KERAS_BACKEND"], "folder": folder, "epochs": epochs}
         recipes = list(Grid(**grid).recipes(**given_settings(flags, settings)))
-        try:
-            with _cell_progress() as (advance, progress):
-                cells = reproduce(recipes, out, advance, progress)
-        except RunStopped as stopped:
-            typer.echo(f"{terminal(stopped).capitalize()}. The same command goes on from there.")
-            raise typer.Exit(stopped.status) from stopped
+        with stopped_ends(), _cell_progress() as (advance, progress):
+            cells = reproduce(recipes, out, advance, progress)
         from scbch_keras.training.pages.grid_page import write_grid
 
         written = write_grid(read_cells(cells), out)

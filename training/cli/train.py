@@ -19,6 +19,7 @@ from scbch_keras.training.cli.app import (
     quiet_import,
     show_line,
     show_next,
+    stopped_ends,
 )
 from scbch_keras.training.cli.options import (
     TRACKERS,
@@ -160,15 +161,12 @@ def train(
                 run.discard()
             raise
         show_sources(console, pairs)
-        try:
-            with (
-                tracking.tracked(track or () if ranks.is_first() else (), run) as trackers,
-                TrainingTable(console, recipe.epochs) as table,
-            ):
-                training.train(run, pairs, verbose=0, callbacks=[table, *trackers])
-        except training.RunStopped as stopped:
-            show_line(f"{str(stopped).capitalize()}. Go on with: scbch train --resume --out {out}", console)
-            raise typer.Exit(stopped.status) from stopped
+        with (
+            stopped_ends(f"Go on with: scbch train --resume --out {out}"),
+            tracking.tracked(track or () if ranks.is_first() else (), run) as trackers,
+            TrainingTable(console, recipe.epochs) as table,
+        ):
+            training.train(run, pairs, verbose=0, callbacks=[table, *trackers])
     if not ranks.is_first():
         return
     show_metrics(console, run.state["metrics"], run.state["data"])
@@ -253,16 +251,11 @@ def tune(
         recipe = resolve(config, **given_settings(flags, settings))
         varied = read_space(recipe, space or ([] if space_file else DEFAULT_SPACE), space_file)
         with quiet_import():
-            from scbch_keras.training.runs.stopping import RunStopped
             from scbch_keras.training.runs.tune import BEST
             from scbch_keras.training.runs.tune import tune as search
         console = Console()
-        try:
-            with _trial_progress(console, trials) as (progress, epoch):
-                tuned = search(recipe, varied, out, trials, progress, epoch)
-        except RunStopped as stopped:
-            show_line(f"{str(stopped).capitalize()}. The same command goes on from there.", console)
-            raise typer.Exit(stopped.status) from stopped
+        with stopped_ends(), _trial_progress(console, trials) as (progress, epoch):
+            tuned = search(recipe, varied, out, trials, progress, epoch)
     _show_trials(console, tuned)
     show_line(f"Best recipe: {out / BEST}", console)
     show_next(("train", "--config", out / BEST, "--out", f"{out.resolve().name}-run"))

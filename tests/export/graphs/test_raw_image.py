@@ -285,7 +285,7 @@ def test_pictures_are_refused_where_the_release_takes_none_or_says_so_wrongly(re
         with pytest.raises(ValueError, match=r"got pictures: the release .* takes none.*image=pipeline"):
             opened({}).image(wrong)
     for raw_image in ({}, {"onnx": {"path": "image_raw.onnx"}}, None):
-        with pytest.raises(ValueError, match="does not describe its raw image encoder"):
+        with pytest.raises(ValueError, match="does not describe its raw_image"):
             opened({"raw_image": raw_image})
     described = manifest["encoders"]["raw_image"]
     swapped = opened({"raw_image": {**described, "onnx": {"path": "image.onnx"}}})

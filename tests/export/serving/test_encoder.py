@@ -218,7 +218,7 @@ def test_a_pipeline_that_is_not_the_released_one_is_refused(folder):
     with pytest.raises(ValueError, match=r"expected a file of TextPipeline\.save"):
         HashEncoder(folder)
     edit(folder, lambda manifest: manifest["encoders"].update(raw_text={}))
-    with pytest.raises(ValueError, match="does not describe its raw text encoder"):
+    with pytest.raises(ValueError, match="does not describe its raw_text"):
         HashEncoder(folder)
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from scbch_keras.training.runs.recipe import resolve
 from scbch_keras.training.runs.train import load_model
-from tests.training.runs.small import begin, trained
+from tests.training.runs.small import begin, once, trained
 
 
+@once
 def test_bf16_trains_float32_weights_to_about_the_same_retrieval(file, whole, tmp_path):
     runs = {"float32": whole, "bf16": begin(file, tmp_path / "bf16", precision="bf16")}
     half = trained(runs["bf16"])
