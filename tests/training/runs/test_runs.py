@@ -310,6 +310,7 @@ def test_checked_rows_are_the_truth_and_degrees_of_relevance_are_measured_on_dem
 
 @once
 @pytest.mark.parametrize("variant", BASELINES)
+@pytest.mark.slow
 def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
     model = trained(begin(file, tmp_path / "run", variant=variant, epochs=2))
     assert type(model) is BASELINES[variant]
