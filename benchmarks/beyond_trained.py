@@ -13,6 +13,7 @@ from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import RetrievalData
 
 CHECKED = 50
+TRAINED_WITH = (25, 50, 100, 200)
 ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
@@ -52,20 +53,19 @@ def tags_trained(folder: Path, seeds: int) -> None:
         data = load_benchmark("mirflickr-tags", folder, 0.0, seed)
         train, truth = data.train, data.train.clean_labels
         first = estimate(train.image, train.text, train.labels).probabilities
-        chosen = {
-            by: propose(first, train.labels, CHECKED, by, seed=seed).rows
-            for by in ("random", "doubtful", "balanced")
-        }
-        corrected = train.labels.copy()
-        corrected[chosen["random"]] = truth[chosen["random"]]
         kinds = {
             "the tags, the paper's objective": (train.labels, {}),
-            f"the same, {CHECKED} random rows corrected": (corrected, {}),
             "posterior labels": (first, {"labels": "posterior"}),
         }
-        for by, rows in chosen.items():
-            p = estimate(train.image, train.text, train.labels, checked=(rows, truth[rows])).probabilities
-            kinds[f"posterior labels, {CHECKED} {by} rows checked"] = (p, {"labels": "posterior"})
+        for count in TRAINED_WITH:
+            for by in ("random", "doubtful", "balanced"):
+                rows = propose(first, train.labels, count, by, seed=seed).rows
+                p = estimate(train.image, train.text, train.labels, checked=(rows, truth[rows])).probabilities
+                kinds[f"posterior labels, {count} {by} rows checked"] = (p, {"labels": "posterior"})
+                if by == "random":
+                    corrected = train.labels.copy()
+                    corrected[rows] = truth[rows]
+                    kinds[f"the paper's objective, {count} random rows corrected"] = (corrected, {})
         for kind, (targets, settings) in kinds.items():
             score = fit_and_score(
                 seed, train.inputs, targets, data.query, data.database, num_classes=21, **settings

@@ -1,4 +1,4 @@
-"""Damaged files at every reader: `python -m benchmarks.fuzz [--cases N] [--seed S] [--seconds LIMIT]`.
+"""Damaged files at every reader: `python -m benchmarks.fuzz [--cases N] [--seed S] [--seconds LIMIT] [--at-once P]`.
 
 N files, in turn of each format of tests/training/data/test_hostile_files.py, cut and changed by its mutations and read
 by all readers of the format, in a process a format. Printed are, a format, how many readings ended well and with a
@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=600, help="damaged files of all formats together")
     parser.add_argument("--seed", type=int, default=0, help="of the first damage")
     parser.add_argument("--seconds", type=float, default=30, help="in which a file is read or refused")
+    parser.add_argument("--at-once", type=int, default=1, help="formats that are read beside each other")
     arguments = parser.parse_args()
     from tests.training.data.test_hostile_files import FORMATS
 
@@ -103,8 +105,12 @@ def main() -> int:
     whole: Counter[str] = Counter()
     most = 0
     print(f"{'file':<14}{READ:>8}{REFUSED:>9}{OTHER:>13}{DIED:>6}{HUNG:>6}  memory")
-    for name in FORMATS:
-        counts, more = fuzz(name, range(arguments.seed, arguments.seed + each), arguments.seconds)
+    seeds = range(arguments.seed, arguments.seed + each)
+    # Each waits for a process of its own.
+    with ThreadPoolExecutor(arguments.at_once) as threads:
+        outcomes = {name: threads.submit(fuzz, name, seeds, arguments.seconds) for name in FORMATS}
+    for name, outcome in outcomes.items():
+        counts, more = outcome.result()
         whole += counts
         most = max(most, more)
         numbers = (counts[READ], counts[REFUSED], counts[OTHER], counts[DIED], counts[HUNG])

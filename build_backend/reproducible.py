@@ -1,16 +1,21 @@
 """setuptools' build backend, with distributions that are the same byte for byte whoever builds them, and when.
 
 SOURCE_DATE_EPOCH is the time of all files in them; where it is not set, 1980-01-01, the earliest that a zip file knows.
+
+The description in them is README.md. Where [project.urls] names the repository as `Source`, its relative links, which
+lead nowhere on PyPI, are those of the version's tag there.
 """
 
 import gzip
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from setuptools import build_meta
 from setuptools.build_meta import (
@@ -19,8 +24,8 @@ from setuptools.build_meta import (
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
     prepare_metadata_for_build_editable,
-    prepare_metadata_for_build_wheel,
 )
+from setuptools.dist import Distribution
 
 __all__ = [
     "build_editable",
@@ -33,6 +38,21 @@ __all__ = [
     "prepare_metadata_for_build_wheel",
 ]
 _EARLIEST = 315532800
+_RELATIVE = re.compile(r"(!?)(\[[^\]]*\])\((?![a-z]+:|#)([^)]+)\)")
+_Metadata = type(Distribution().metadata)
+_own_description = _Metadata.get_long_description
+
+
+def _description(metadata: Any) -> Any:
+    """README.md with its relative links at home."""
+    home, version = (metadata.project_urls or {}).get("Source"), metadata.get_version()
+
+    def absolute(link: re.Match[str]) -> str:
+        kind = "raw" if link[1] else "blob"
+        return f"{link[1]}{link[2]}({home}/{kind}/v{version}/{link[3]})"
+
+    text = _own_description(metadata)
+    return _RELATIVE.sub(absolute, text) if home else text
 
 
 @contextmanager
@@ -41,11 +61,18 @@ def _same_everywhere() -> Iterator[int]:
     before = os.environ.get("SOURCE_DATE_EPOCH")
     os.environ["SOURCE_DATE_EPOCH"] = before or str(_EARLIEST)
     try:
-        yield int(os.environ["SOURCE_DATE_EPOCH"])
+        with mock.patch.object(_Metadata, "get_long_description", _description):
+            yield int(os.environ["SOURCE_DATE_EPOCH"])
     finally:
         os.umask(mask)
         if before is None:
             del os.environ["SOURCE_DATE_EPOCH"]
+
+
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
+    """What the wheel will say of itself; see PEP 517."""
+    with _same_everywhere():
+        return build_meta.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
 def build_wheel(

@@ -7,11 +7,6 @@ import keras
 
 from scbch_keras.features import Features, Shape, arrays_of, check_whole, input_name
 
-POOLED = (
-    "Pool the tokens: keras.layers.GlobalAveragePooling1D()(tokens, mask=padding_mask), or the first token's vector, "
-    "tokens[:, 0], in a keras.Model(inputs, pooled) around it."
-)
-
 
 class BodyInput(NamedTuple):
     """One declared input: its shape, batch first and None, and its dtype."""
@@ -109,29 +104,44 @@ def _ends_of(body: keras.Model | None, side: str) -> Any:
 def check_output(body: keras.Model) -> None:
     """Refuse a body whose output is known and is not (n, d). Raises ValueError."""
     output = _ends_of(body, "output")
-    if output is None:
-        return
-    check_output_shape(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output))
+    if output is not None:
+        shape = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output)
+        check_output_shape(shape, BodyInputs(body))
 
 
-def check_output_shape(shape: Any) -> int:
+def check_output_shape(shape: Any, inputs: BodyInputs) -> int:
     """The width d of a body's output (n, d).
+
+    Args:
+        shape: of the output, or of each of several.
+        inputs: of the body; one with "mask" in its name tells tokens from padding.
 
     Raises:
         ValueError: several outputs, or another shape; how to make it one, where that is known.
     """
+    # The body is called as one layer: a model of its inner tensors is saved layer by layer, and not every backbone's
+    # layers can be loaded so.
+    if isinstance(shape, list | tuple) and len(shape) > 1 and not _is_shape(shape):
+        shape = dict(enumerate(shape))
     if isinstance(shape, Mapping):
-        name = next((name for name in shape if "pool" in name), next(iter(shape), "NAME"))
+        name = next((name for name in shape if "pool" in str(name)), next(iter(shape), "NAME"))
         raise ValueError(
             f"body must have one output of shape (n, d); got {len(shape)}: {', '.join(map(repr, shape))}. Choose one, "
-            f"keras.Model(body.input, body.output[{name!r}]), and pool it if it has a row a token."
+            f"keras.Model(body.input, body(body.input)[{name!r}]), and pool it if it has a row a token."
         )
-    is_shape = isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
-    if is_shape and len(shape) == 2 and isinstance(shape[-1], int):
+    if _is_shape(shape) and len(shape) == 2 and isinstance(shape[-1], int):
         return int(shape[-1])
     remedy = ""
-    if is_shape and len(shape) == 3:
-        remedy = f" {POOLED}"
-    elif is_shape and len(shape) > 3:
-        remedy = " Pool it, such as by keras.layers.GlobalAveragePooling2D(), or flatten it."
+    if _is_shape(shape) and 3 <= len(shape) <= 5:
+        made_of = "body.input" if inputs.known else "inputs"
+        mask = next((f", mask=body.input[{name!r}]" for name in inputs.named or () if "mask" in name), "")
+        pooling = f"keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
+        remedy = f" Pool it: keras.Model({made_of}, {pooling}(body({made_of}){mask}))"
+        if len(shape) == 3:
+            remedy += f", or take the first token's vector, keras.Model({made_of}, body({made_of})[:, 0])"
+        remedy += "." if inputs.known else "; inputs are the keras.Input of what it takes."
     raise ValueError(f"body must have one output of shape (n, d) with a known d; got {shape}.{remedy}")
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)

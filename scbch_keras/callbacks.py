@@ -28,10 +28,15 @@ class ConfidenceRefresh(keras.callbacks.Callback):
         super().__init__()
         self.pairs = pairs
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Let steps run ahead, where the backend does that; `fit` ends it."""
+        backend.begin_fit(self.model)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Tell the model, and write the epoch's confidence weights into it."""
         self.pairs.set_epoch(epoch)
         model = self.model
+        backend.begin_epoch(model)
         model.begin_epoch(self.pairs, epoch, self.params["epochs"])
         if model.confidence_weighting:
             if model.reads_codes(epoch):

@@ -156,7 +156,8 @@ def _on_device(
     everyone = ops.arange(len(targets))
     for start in range(0, len(targets), block_size):
         rows = slice(start, min(start + block_size, len(targets)))
-        similarity = sum(ops.matmul(codes[rows], ops.transpose(codes)) for codes in modalities) / 2
+        with backend.full_precision():
+            similarity = sum(ops.matmul(codes[rows], ops.transpose(codes)) for codes in modalities) / 2
         similarity = ops.where(everyone[rows][:, None] == everyone[None, :], 0.0, similarity)
         highest, index = ops.top_k(similarity, neighbors)
         if dialect == "reference":

@@ -78,6 +78,8 @@ class PairDataset(keras.utils.PyDataset):
         self.seed = random.randrange(2**32) if seed is None else seed  # noqa: S311
         self.set_epoch(0)
 
+    order: np.ndarray
+    """(N,), int: the rows in the epoch's order."""
     shared: Any = None
     """Codes of these samples for who reads them next; see `HashNetwork.codes_of`."""
 
@@ -88,7 +90,7 @@ class PairDataset(keras.utils.PyDataset):
             epoch: int >= 0; with the seed it fixes the order.
         """
         rows = np.arange(self.num_samples)
-        self._order = np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(rows) if self.shuffle else rows
 
     @property
     def num_samples(self) -> int:
@@ -100,14 +102,8 @@ class PairDataset(keras.utils.PyDataset):
         """Batches an epoch, the last one counted if it is smaller."""
         return -(-self.num_samples // self.batch_size)
 
-    @property
-    def batch_sizes(self) -> set[int]:
-        """Sizes of the batches of an epoch."""
-        whole, rest = divmod(self.num_samples, self.batch_size)
-        return ({self.batch_size} if whole else set()) | ({rest} if rest else set())
-
     def __getitem__(self, batch: int) -> tuple[Any, ...]:
-        rows = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         x = {
             "image": rows_of(self.image, rows),
             "text": rows_of(self.text, rows),
@@ -155,31 +151,6 @@ class FeatureBatches(keras.utils.PyDataset):
         return ({name: rows_of(values, rows) for name, values in self.features.items()},)
 
 
-class PaddedBatches(keras.utils.PyDataset):
-    """Batches whose last one is longer by `rest` rows, which stand for nothing."""
-
-    def __init__(self, batches: FeatureBatches, rest: int) -> None:
-        super().__init__()
-        self.batches, self.rest = batches, rest
-
-    @property
-    def num_batches(self) -> int:
-        """Those of the batches."""
-        return self.batches.num_batches
-
-    def __getitem__(self, batch: int) -> tuple[dict[str, Any]]:
-        (x,) = self.batches[batch]
-        rest = self.rest if batch == self.num_batches - 1 else 0
-        return ({name: padded(values, rest) for name, values in x.items()},)
-
-
-def padded(features: Any, rest: int) -> Any:
-    """Features whose last row is there `rest` times more."""
-    if not rest:
-        return features
-    return each(lambda values: np.concatenate([values, np.repeat(values[-1:], rest, axis=0)]), features)
-
-
 _NO_INDEX = (
     "The loader yields no 'index'. What the objective keeps of a sample belongs to its row: yield "
     '({"image": ..., "text": ..., "index": rows}, labels), rows being the samples\' positions '
@@ -224,7 +195,6 @@ class LoaderPairs:
         _refuse_endless(loader, needs_index, steps)
         self.name = name
         labels, index, seen = [], [], 0
-        self.batch_sizes: set[int] = set()
         self.shapes: dict[str, Shape] = {}
         for number, batch in enumerate(itertools.islice(each_batch(loader), steps)):
             try:
@@ -245,7 +215,6 @@ class LoaderPairs:
             if needs_index:
                 index.append(x["index"])
             self.shapes = shapes
-            self.batch_sizes.add(len(y))
             seen += len(y)
         if not seen:
             raise ValueError(f"{name} is empty: it yields no batch.")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 WHAT_WORKS = (
     "What works: one process with one device on every backend; on PyTorch several processes, started by torchrun; on "
-    "JAX one process with several devices, by keras.distribution.set_distribution(keras.distribution.DataParallel())."
+    "JAX one process with several devices, by keras.distribution.set_distribution(keras.distribution.DataParallel()), "
+    "and several processes that keras.distribution.initialize or jax.distributed.initialize has joined."
 )
 OF_FIRST = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
 """Callbacks that write files: of several processes the first has them alone."""
@@ -33,29 +34,13 @@ def check_devices(model: keras.Model) -> None:
     Raises:
         RuntimeError: several processes, or a distribution, that the backend does not have; it says what works.
     """
-    processes = _workers() if backend.processes else max(_workers(), _world_size())
+    backend.check_devices(model)
+    processes = max(_workers(), 1 if backend.several_processes() else _world_size())
     if processes > 1:
         raise RuntimeError(
             f"This is one of {processes} processes that were started to train together (WORLD_SIZE or TF_CONFIG in the "
             "environment). Each would train a model of its own: the objective compares all pairs of a batch, and "
             f"nothing exchanges codes or gradients between them. {WHAT_WORKS}"
-        )
-    backend.check_devices(model)
-
-
-def check_batch_sizes(name: str, sizes: set[int]) -> None:
-    """Refuse batches that the devices of a `keras.distribution` cannot have equal parts of.
-
-    Raises:
-        ValueError: names the set and the size.
-    """
-    multiple = backend.batch_multiple()
-    uneven = sorted(size for size in sizes if size % multiple)
-    if uneven:
-        raise ValueError(
-            f"{name} has a batch of {uneven[0]} samples, which {multiple} devices cannot share evenly. With "
-            f"keras.distribution every batch, the last one too, must be a multiple of {multiple}: choose a batch size "
-            f"and a number of samples that are."
         )
 
 
@@ -77,7 +62,7 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
             f"{type(backups[0]).__name__} would write one file from several processes. Use ModelCheckpoint, which the "
             "first one has alone, and load its file in each to go on."
         )
-    if model.moving_statistics():
+    if backend.processes.PARTS_RUN_ALONE and model.moving_statistics():
         raise ValueError(
             "A layer keeps moving means of its inputs (BatchNormalization), of which each process would see a part. "
             "Use LayerNormalization or GroupNormalization, or train in one process."
@@ -92,6 +77,35 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
             "The processes were given different data, models or settings: each must pass the same arrays, or a "
             "PairDataset with the same seed, to the same model."
         )
+
+
+class StepsTogether(keras.Model):
+    """Keras' trainer on several devices, and in several processes that take a step together."""
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' own; a step of all processes where several train together."""
+        before: Any = self.train_function  # type: ignore[has-type]
+        super().make_train_function(force)
+        made: Any = self.train_function  # type: ignore[has-type]
+        if backend.several_processes() and made is not before:
+            self.train_function = backend.processes.together(made)
+
+    def jax_state_sync(self) -> None:
+        """Keras' own; of a state that several processes hold each takes what it has."""
+        state: Any = getattr(self, "_jax_state", None)
+        if backend.several_processes() and state:
+            self._jax_state = {name: backend.processes.own(values) for name, values in state.items()}
+        super().jax_state_sync()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' own; each of several processes evaluates all of the data that it is given."""
+        with backend.placed(self):
+            return super().evaluate(*args, **kwargs)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keras' own; one of several processes may save alone."""
+        with backend.placed(self):
+            super().save(*args, **kwargs)
 
 
 class Together(keras.callbacks.Callback):

@@ -14,7 +14,8 @@ from scbch_keras.arrays import Tensor
 from scbch_keras.callbacks import ConfidenceRefresh
 from scbch_keras.checks import number, share, whole
 from scbch_keras.data import LoaderPairs, PairDataset, for_keras
-from scbch_keras.devices import callbacks_of_process, check_batch_sizes, check_devices, check_processes
+from scbch_keras.device_data import on_device
+from scbch_keras.devices import StepsTogether, callbacks_of_process, check_devices, check_processes
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
@@ -32,7 +33,7 @@ from scbch_keras.sample_state import sample_variable
 from scbch_keras.skips import NAMED, SkippedUpdates, SkipWatch, describe_samples, update_finite
 
 
-class CrossModalHashing(HashNetwork):
+class CrossModalHashing(StepsTogether, HashNetwork):
     """Two hash branches and an objective over their codes; a subclass brings the objective.
 
     Inputs {"image": (n, ...), "text": (n, ...)}, either of them alone too; outputs continuous codes (n, bits)
@@ -116,7 +117,8 @@ class CrossModalHashing(HashNetwork):
     ) -> Tensor:
         """The whole objective, a scalar. The mean of each term goes into the logs."""
         labels = ops.cast(y, "float32")
-        terms = self.objective(x, labels, y_pred, sample_weight, training)
+        with backend.full_precision():
+            terms = self.objective(x, labels, y_pred, sample_weight, training)
         for name, mean in self._term_means.items():
             update_finite(mean, terms[name][1], labels)
         return sum(weight * term for weight, term in terms.values()) + sum(self.losses)
@@ -202,6 +204,11 @@ class CrossModalHashing(HashNetwork):
         self._skipped.update_state(finite, x, y, sample_weight)
 
     @property
+    def may_lag(self) -> bool:
+        """Whether Python may run behind the steps of `fit`, and hand out the logs of the batch before."""
+        return self._jit_requested == "auto" and not self.run_eagerly
+
+    @property
     def optimizer_skips(self) -> bool:
         """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
         return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -223,7 +230,9 @@ class CrossModalHashing(HashNetwork):
         Args:
             optimizer: the authors train with Adam at 1e-4.
             loss: must be None.
-            jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX, not on PyTorch.
+            jit_compile: "auto" compiles the step where that pays: on TensorFlow and JAX. On PyTorch a CUDA card
+                replays recorded ones in `fit` where the optimizer is plain Adam. With "auto", steps on an accelerator
+                do not wait for Python: the logs of a batch are those of the batch before; the epoch's are its own.
             **kwargs: the others of `keras.Model.compile`, but for metrics: retrieval is measured on whole sets, by
                 `RetrievalMetrics`.
 
@@ -334,28 +343,29 @@ class CrossModalHashing(HashNetwork):
                 32 if batch_size is None else batch_size,
                 kwargs.get("validation_steps"),
             )
-        check_batch_sizes("The training set", pairs.batch_sizes)
-        check_batch_sizes("validation_data", getattr(validation_data, "batch_sizes", set()))
-
-        self._prepare(pairs)
-        train_data = for_keras(pairs)
-        callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
-        set_monitor_modes(callbacks, terms=tuple(self._term_means))
-        if backend.several_processes():
-            check_processes(self, pairs, callbacks)
-            callbacks = callbacks_of_process(callbacks)
-            verbose = verbose if backend.processes.rank() == 0 else 0
-        validation_data = for_keras(validation_data)
-        with own_errors(train_data, validation_data):
-            return super().fit(
-                train_data,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=[ConfidenceRefresh(pairs), *callbacks],
-                validation_data=validation_data,
-                shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
-                **kwargs,
-            )
+        with backend.placed(self):
+            self._prepare(pairs)
+            train_data = for_keras(pairs)
+            callbacks = ordered_callbacks(callbacks, SkipWatch(max_skipped), pairs, train_data)
+            set_monitor_modes(callbacks, terms=tuple(self._term_means))
+            if backend.several_processes():
+                check_processes(self, pairs, callbacks)
+                callbacks = callbacks_of_process(callbacks)
+                verbose = verbose if backend.processes.rank() == 0 else 0
+            validation_data = for_keras(validation_data)
+            with own_errors(train_data, validation_data):
+                try:
+                    return super().fit(
+                        on_device(train_data),
+                        epochs=epochs,
+                        verbose=verbose,
+                        callbacks=[ConfidenceRefresh(pairs), *callbacks],
+                        validation_data=validation_data,
+                        shuffle=False,  # of whole batches, by Keras; the pairs shuffle their samples themselves
+                        **kwargs,
+                    )
+                finally:
+                    backend.end_fit(self)
 
     def check_training_set(self, pairs: PairDataset | LoaderPairs) -> None:
         """Raise ValueError for a training set that the objective cannot be trained on."""

@@ -103,7 +103,7 @@ class HashBranch(keras.layers.Layer):
             arranged = self.inputs.arranged(input_shape)
             if not self.body.built:
                 self.body.build(arranged)
-            width = check_output_shape(self.body.compute_output_shape(arranged))
+            width = check_output_shape(self.body.compute_output_shape(arranged), self.inputs)
         self.hash_layer = self._dense(width, self.bits, None)
 
     def _dense(self, inputs: int, units: int, activation: str | None) -> keras.layers.Dense:

@@ -14,7 +14,7 @@ from scbch_keras import backend
 from scbch_keras.arrays import Tensor
 from scbch_keras.checks import whole
 from scbch_keras.codes import pack_codes
-from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, LoaderPairs, PaddedBatches, PairDataset, padded
+from scbch_keras.data import ROWS_AT_ONCE, FeatureBatches, LoaderPairs, PairDataset
 from scbch_keras.features import (
     Features,
     Shape,
@@ -129,6 +129,7 @@ class HashNetwork(keras.Model):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
         """Codes of the modalities in `inputs`."""
+        inputs = backend.divided(inputs)
         with backend.products():
             return {
                 name: branch(inputs[name], training=training)
@@ -224,15 +225,12 @@ class HashNetwork(keras.Model):
     def _codes(
         self, x: dict[str, Any], batch_size: int, verbose: Any = 0, chosen: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """Continuous codes of all rows or the chosen ones; every batch is a multiple of what the devices take."""
-        rows = len(first_array(next(iter(x.values())))) if chosen is None else len(chosen)
-        if not rows:
+        """Continuous codes of all rows or the chosen ones."""
+        if not len(first_array(next(iter(x.values()))) if chosen is None else chosen):
             return {name: np.empty((0, self.bits), "float32") for name in x}
-        multiple = backend.batch_multiple()
-        batches = FeatureBatches(x, -(-batch_size // multiple) * multiple, chosen)
-        rest = -rows % multiple
-        outputs = self.predict(PaddedBatches(batches, rest) if rest else batches, verbose=verbose)
-        return {name: outputs[name][:rows] for name in x}
+        with backend.placed(self):
+            outputs = self.predict(FeatureBatches(x, batch_size, chosen), verbose=verbose)
+        return {name: outputs[name] for name in x}
 
     def codes_of_rows(self, x: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
         """Continuous codes by modality of the chosen rows of features that are checked already."""
@@ -265,15 +263,15 @@ class HashNetwork(keras.Model):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         codes = {name: np.zeros((pairs.num_samples, self.bits), "float32") for name in self._branches()}
         together = backend.several_processes()
-        for block, (rows, image, text) in enumerate(pairs.in_order()):
-            if together and block % backend.processes.count() != backend.processes.rank():
-                continue
-            rest = -len(rows) % backend.batch_multiple()
-            outputs = self.predict_on_batch({"image": padded(image, rest), "text": padded(text, rest)})
-            for name, batches in codes.items():
-                batches[rows] = ops.convert_to_numpy(outputs[name])[: len(rows)]
-            for name, features in (("image", image), ("text", text)):
-                codes[name][rows[~finite_rows(features)]] = np.nan
+        with backend.placed(self):
+            for block, (rows, image, text) in enumerate(pairs.in_order()):
+                if together and block % backend.processes.count() != backend.processes.rank():
+                    continue
+                outputs = self.predict_on_batch({"image": image, "text": text})
+                for name, batches in codes.items():
+                    batches[rows] = ops.convert_to_numpy(outputs[name])
+                for name, features in (("image", image), ("text", text)):
+                    codes[name][rows[~finite_rows(features)]] = np.nan
         if together:
             codes = {name: backend.processes.total(values) for name, values in codes.items()}
         return codes["image"], codes["text"]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from scbch_keras import backend
 from scbch_keras.arrays import Tensor
 
 NAMED = 8
@@ -35,8 +36,8 @@ class SkippedUpdates(keras.metrics.Metric):
         self.skipped.assign(self.skipped + (1.0 - ops.cast(finite, "float32")))
         self.in_a_row.assign(ops.where(finite, 0.0, self.in_a_row + 1.0))
         before = (ops.convert_to_tensor(self.bad_samples), ops.convert_to_tensor(self.bad_index))
-        samples, index = ops.cond(
-            finite, lambda: before, lambda: _with_bad_samples(*before, x, y, sample_weight)
+        samples, index = backend.choose(
+            finite, before, lambda: _with_bad_samples(*before, x, y, sample_weight)
         )
         self.bad_samples.assign(samples)
         self.bad_index.assign(index)

@@ -95,11 +95,13 @@ def digest(value: Any) -> str:
 
 
 def random_states() -> dict[str, Any]:
-    """States of the generators of a process: Python's, NumPy's, and PyTorch's where it is loaded."""
+    """States of the generators of a process: Python's, NumPy's, and PyTorch's, each card's too, where it is loaded."""
     legacy = np.random.get_state()  # noqa: NPY002
     states: dict[str, Any] = {"python": random.getstate(), "numpy": legacy}
     if torch := sys.modules.get("torch"):
         states["torch"] = torch.get_rng_state().numpy()
+        # What Keras' dropout draws from there.
+        states["cards"] = [state.numpy() for state in torch.cuda.get_rng_state_all()]
     return states
 
 
@@ -109,6 +111,8 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     np.random.set_state(states["numpy"])  # noqa: NPY002
     if "torch" in states and (torch := sys.modules.get("torch")):
         torch.set_rng_state(torch.from_numpy(states["torch"].copy()))
+        for card, state in enumerate(states["cards"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(torch.from_numpy(state.copy()), card)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

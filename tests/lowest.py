@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 OWN = "scbch_keras"
 LEFT_OUT = {"lint", "docs", "benchmark", "onnx-gpu"}
 """Extras that no test needs, and the one that excludes another."""
-BACKENDS = {"tensorflow", "tensorflow-text", "tf2onnx", "jax", "torch", "tensorboard"}
+BACKENDS = {"tensorflow", "tensorflow-text", "tf2onnx", "jax", "torch", "tensorboard", "keras-hub"}
 
 
 def lowest(project: Mapping[str, Any], backends: bool) -> list[str]:

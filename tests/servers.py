@@ -1,4 +1,4 @@
-"""Programs from outside in which releases are tried: node, Chromium, onnxruntime-web, Triton.
+"""Programs from outside in which releases are tried: node, Chromium, onnxruntime for both, Triton, Beam.
 
 What is not there is a reason to skip, unless SCBCH_REQUIRE_SERVERS is set: then packages are installed into a cache
 folder (SCBCH_TEST_CACHE, else ~/.cache/scbch_keras-tests), and what is still missing is an error; so is every package
@@ -27,8 +27,10 @@ import pytest
 
 REQUIRED = bool(os.environ.get("SCBCH_REQUIRE_SERVERS"))
 CACHE = Path(os.environ.get("SCBCH_TEST_CACHE", "~/.cache/scbch_keras-tests")).expanduser()
+ONNXRUNTIME_NODE = "onnxruntime-node@1.30.0"
 ONNXRUNTIME_WEB = "onnxruntime-web@1.30.0"
 AXE = "axe-core@4.14.1"
+BEAM = "apache-beam==2.77.0"
 TRITON = ("nvidia-pytriton==0.7.0", "onnxruntime", "tritonclient[http]")
 _PATIENCE = 300.0
 
@@ -73,6 +75,13 @@ def _cached(name, *command):
     return folder
 
 
+def beam():
+    """Folder of Apache Beam, for PYTHONPATH: its pins are not ours, so it goes before what is installed."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    install = (sys.executable, "-m", "pip", "install", "--quiet", BEAM, "--target")
+    return _cached(f"beam-{BEAM.rpartition('=')[2]}-{version}", *install)
+
+
 def npm_package(package):
     """Folder of an npm package, given as name@version."""
     install = ("install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", package)
@@ -83,6 +92,11 @@ def npm_package(package):
 def onnxruntime_web():
     """Folder of the files that a page needs."""
     return npm_package(ONNXRUNTIME_WEB) / "dist"
+
+
+def onnxruntime_node():
+    """Folder of node's modules, for NODE_PATH."""
+    return npm_package(ONNXRUNTIME_NODE).parent
 
 
 def axe():

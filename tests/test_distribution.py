@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,11 +29,17 @@ def tracked():
     return {name for name in names if (ROOT / name).is_file()}
 
 
-def build(folder, names, umask):
-    """sdist and wheel of a copy of the files, made at another time and with other modes."""
+def build(folder, names, umask, replaced=()):
+    """sdist and wheel of a copy of the files, made at another time and with other modes.
+
+    replaced: in the copy of pyproject.toml, what by what.
+    """
     for name in sorted(names):
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / "source" / name)
+    project = folder / "source" / "pyproject.toml"
+    for old in replaced:
+        project.write_text(project.read_text(encoding="utf-8").replace(old, replaced[old]), encoding="utf-8")
     program = (
         "import json, sys; sys.path.insert(0, 'build_backend'); import reproducible\n"
         "print(json.dumps([reproducible.build_sdist('..'), reproducible.build_wheel('..')]))"
@@ -77,6 +84,30 @@ def test_the_sdist_holds_everything_that_git_has(distributions):
         actual = {name.partition("/")[2] for name in archive.getnames()}
     assert names - actual == set()
     assert not [name for name in actual if name.endswith(".pyc")]
+
+
+LINKS = re.compile(r"\[[^\]]*\]\(([^)]+)\)")
+
+
+@pytest.mark.slow
+def test_the_description_of_a_project_with_a_home_has_links_that_lead_there(tmp_path):
+    """On PyPI a relative link of README.md leads nowhere."""
+    home = "https://example.org/owner/name"
+    names = {name for name in tracked() if not name.startswith(("tests/", "benchmarks/", "docs/"))}
+    of_files = [link for link in LINKS.findall((ROOT / "README.md").read_text()) if ":" not in link]
+    assert {"docs/demo.png", "docs/install.md", "CONTRIBUTING.md"} <= set(of_files) <= tracked()
+    sdist, wheel = build(tmp_path, names, 0o022, {"[project.urls]": f'[project.urls]\nSource = "{home}"'})
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (archive.read(name) for name in archive.namelist() if name.endswith("/METADATA"))
+    with tarfile.open(sdist) as archive:
+        (inside,) = (
+            name for name in archive.getnames() if name.count("/") == 1 and name.endswith("PKG-INFO")
+        )
+        assert archive.extractfile(inside).read() == metadata
+    version = f"v{inside.partition('/')[0].rpartition('-')[2]}"
+    expected = [f"{home}/{'raw' if link.endswith('.png') else 'blob'}/{version}/{link}" for link in of_files]
+    described = [link for link in LINKS.findall(metadata.decode()) if "phosphoricons" not in link]
+    assert described == expected
 
 
 def test_every_folder_with_modules_is_a_package_of_the_distribution():

@@ -59,18 +59,28 @@ def _inputs(model: Any, modality: str, shape: Any) -> dict[str, Input]:
 
 def _input(shape: Any, dtype: str, tensor: Any) -> Input:
     is_whole = "int" in dtype or dtype == "bool"
-    below = _below(tensor, dtype) if is_whole else 0
+    below = min(_rooms(tensor), default=_PIXEL if dtype == "uint8" else _MASK) if is_whole else 0
     return Input([None, *shape[1:]], "int32" if is_whole else "float32", below)
 
 
-def _below(tensor: Any, dtype: str) -> int:
-    """What an embedding of the input has room for; else what a mask, or a pixel, can be."""
-    users = [node.operation for node in tensor._keras_history.operation._outbound_nodes]
-    rows = [
-        layer.input_dim
-        for user in users
-        if isinstance(user, keras.layers.Layer)
-        for layer in user._flatten_layers()
-        if isinstance(layer, keras.layers.Embedding)
-    ]
-    return int(min(rows, default=_PIXEL if dtype == "uint8" else _MASK))
+def _rooms(tensor: Any) -> list[int]:
+    """What the embeddings of an input have room for; none where it is a mask, or a pixel."""
+    rooms: list[int] = []
+    for node in tensor._keras_history.operation._outbound_nodes:
+        user = node.operation
+        if isinstance(user, keras.Model) and user.inputs:
+            for outside, inside in _passed(user, node.arguments.args[0]):
+                # Of a model called on its own inputs the users within are nodes of the same tensor.
+                if outside is tensor and inside is not tensor:
+                    rooms += _rooms(inside)
+        elif isinstance(user, keras.layers.Layer):
+            layers = user._flatten_layers()
+            rooms += [int(layer.input_dim) for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    return rooms
+
+
+def _passed(model: keras.Model, inputs: Any) -> list[tuple[Any, Any]]:
+    """Tensors that a model was called on, each with the input of its own that it becomes."""
+    if isinstance(inputs, Mapping) and isinstance(model.input, Mapping):
+        return [(inputs[name], inside) for name, inside in model.input.items() if name in inputs]
+    return list(zip(keras.tree.flatten(inputs), model.inputs, strict=False))

@@ -15,6 +15,26 @@ from scbch_keras.preprocessing.image import ImagePipeline
 _LARGE = 2**20
 
 
+def _of_exponential(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Expm1 of TensorFlow, as in Keras' celu: e^x - 1."""
+    power = context.make_node("Exp", node.input).output[0]
+    one = context.make_const(f"{name}_one", np.array(1, np.float32)).output[0]
+    context.remove_node(name)
+    context.make_node("Sub", [power, one], outputs=node.output, name=name)
+
+
+def _of_error_function(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Erfc of TensorFlow, as in Keras' gelu: 1 - erf(x)."""
+    error = context.make_node("Erf", node.input).output[0]
+    one = context.make_const(f"{name}_one", np.array(1, np.float32)).output[0]
+    context.remove_node(name)
+    context.make_node("Sub", [one, error], outputs=node.output, name=name)
+
+
+# What tf2onnx itself has no rule for, and writes as it is, into a file that nothing can open.
+_RULES = {"Expm1": (_of_exponential, []), "Erfc": (_of_error_function, [])}
+
+
 def write_onnx(model: Any, modality: str, path: Path) -> None:
     """Write one encoder: its inputs as `encoder_inputs` names them, outputs packed_codes and codes, any batch."""
     variables = getattr(model, f"{modality}_branch").variables
@@ -52,9 +72,15 @@ def _write(
     ]
     function = make(large)
     graph_model, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=ONNX_OPSET
+        function, input_signature=function.input_signature, opset=ONNX_OPSET, custom_op_handlers=_RULES
     )
     graph = graph_model.graph
+    for node in graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            raise ValueError(
+                f"ONNX has no operation {node.op_type}, which {node.name} is made of: release with "
+                "formats=('saved_model',), or make that layer of other operations"
+            )
     # tf2onnx sorts outputs by name; clients that read the first one alone are after the packed codes.
     outputs = sorted(graph.output, key=lambda output: output.name != "packed_codes")
     del graph.output[:]

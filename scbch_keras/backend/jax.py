@@ -1,5 +1,6 @@
 """The gradient step on JAX: stateless, (state, data) -> (logs, state)."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,16 +9,40 @@ import jax.numpy as jnp
 import keras
 
 from scbch_keras.arrays import Tensor
+from scbch_keras.backend import jax_processes as processes
+from scbch_keras.backend.jax_devices import check_distribution, divided, placed
+
+__all__ = [
+    "JIT",
+    "JIT_PREDICT",
+    "begin_fit",
+    "check_devices",
+    "choose",
+    "divided",
+    "end_fit",
+    "free_memory",
+    "full_precision",
+    "has_accelerator",
+    "passing_over",
+    "placed",
+    "processes",
+    "train_step",
+]
 
 JIT = True
 JIT_PREDICT = True
 products = nullcontext
 
 
+def full_precision() -> Any:
+    """A context in which products of float32 are float32: on a card JAX takes fewer bits of them otherwise."""
+    return jax.default_matmul_precision("float32")
+
+
 def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
     weights, other_variables, optimizer_variables, metrics_variables = state
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(divided(data))
     objective = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
     (_, (loss, y_pred, other_variables, metrics_variables)), gradients = objective(
         weights,
@@ -52,7 +77,8 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
         model.track_step(loss, finite, x, y, sample_weight)
         logs = model.compute_metrics(x, y, y_pred, sample_weight)
     metrics_variables = [scope.get_current_value(variable) for variable in model.metrics_variables]
-    return logs, (weights, other_variables, optimizer_variables, metrics_variables)
+    state = weights, other_variables, optimizer_variables, metrics_variables
+    return logs, processes.same_everywhere(state)
 
 
 def _all_finite(arrays: list[Tensor]) -> Tensor:
@@ -67,6 +93,31 @@ def _all_finite(arrays: list[Tensor]) -> Tensor:
     )
 
 
+def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
+    """`value` where `first` holds, else what `other` makes; tuples of tensors."""
+    return keras.ops.cond(first, lambda: value, other)
+
+
+def begin_fit(model: Any) -> None:
+    """Hand out the logs of the batch before on an accelerator: to read its own ones, Python waits for each batch."""
+    if not (has_accelerator() and model.may_lag and jax.process_count() == 1):
+        return
+    step, waiting = model.train_function, []
+
+    def train_function(state: Any, iterator: Any) -> Any:
+        logs, state = step(state, iterator)
+        waiting.append(logs)
+        return waiting.pop(0) if len(waiting) > 1 else logs, state
+
+    train_function.step = step  # type: ignore[attr-defined]
+    model.train_function = train_function
+
+
+def end_fit(model: Any) -> None:
+    """Undo `begin_fit`."""
+    model.train_function = getattr(model.train_function, "step", model.train_function)
+
+
 def passing_over(logs: dict[str, Any]) -> Any:
     """A train function, as Keras' trainer calls it, that takes a batch and changes nothing; it gives these logs."""
 
@@ -78,23 +129,18 @@ def passing_over(logs: dict[str, Any]) -> Any:
 
 
 def check_devices(model: Any) -> None:
-    """Raise RuntimeError for several processes."""
-    if jax.process_count() > 1:
-        raise RuntimeError(
-            f"JAX runs in {jax.process_count()} processes, each of which would bring every pair: a pair would be in a "
-            "batch several times. Train in one process, on several devices of it with keras.distribution."
-        )
-
-
-def batch_multiple() -> int:
-    """Number of devices among which `keras.distribution` divides a batch; batches must be multiples of it."""
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.batch_dim_name is None:
-        return 1
-    mesh = distribution.device_mesh
-    return int(mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)])
+    """Raise RuntimeError for several processes that would each have a part of the model."""
+    check_distribution()
 
 
 def has_accelerator() -> bool:
     """Whether the backend computes on something else than the processor."""
     return jax.default_backend() != "cpu"
+
+
+def free_memory() -> int:
+    """Bytes free on the accelerator on which one process trains; 0 where there is none, or where that is not known."""
+    if not has_accelerator() or jax.process_count() > 1 or keras.distribution.distribution() is not None:
+        return 0
+    stats = jax.devices()[0].memory_stats() or {}
+    return int(stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0))

@@ -1,5 +1,6 @@
 """The gradient step on TensorFlow."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,6 +14,7 @@ JIT = True
 # XLA compiles anew for every number of rows, which takes seconds; the step has two such numbers at most.
 JIT_PREDICT = False
 products = nullcontext
+full_precision = nullcontext
 
 
 def train_step(model: Any, data: Any) -> dict[str, Any]:
@@ -64,6 +66,11 @@ def _all_finite(tensors: list[Tensor]) -> Tensor:
     )
 
 
+def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
+    """`value` where `first` holds, else what `other` makes; tuples of tensors."""
+    return keras.ops.cond(first, lambda: value, other)
+
+
 def passing_over(logs: dict[str, Any]) -> Any:
     """A train function, as Keras' trainer calls it, that takes a batch and changes nothing; it gives these logs."""
 
@@ -89,11 +96,11 @@ def check_devices(model: Any) -> None:
     refuse_distribution("TensorFlow")
 
 
-def batch_multiple() -> int:
-    """1: one device."""
-    return 1
-
-
 def has_accelerator() -> bool:
     """Whether the backend computes on something else than the processor."""
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def free_memory() -> int:
+    """0: batches reach TensorFlow's step through a `tf.data.Dataset`, from the processor's memory."""
+    return 0

@@ -10,5 +10,5 @@ def refuse_distribution(name: str) -> None:
         raise RuntimeError(
             f"keras.distribution is set ({type(distribution).__name__}), and Keras ignores it on {name}: training "
             "would use one device. Unset it with keras.distribution.set_distribution(None), or train on JAX, where it "
-            "works on several devices of one process."
+            "works on several devices, in one process or several."
         )

@@ -250,17 +250,50 @@ def test_loaders_of_dicts_train_as_arrays_do(again, expected_of_loaders, kind):
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_body_that_does_not_pool_is_refused_with_how_to():
-    ids, mask, vectors = tokens_of(pool=False)
-    inputs = {"token_ids": ids, "padding_mask": mask}
+def as_refused(body):
+    """The models that the refusal of a body says to make, by the code that it prints."""
     with pytest.raises(
-        ValueError, match=r"text_branch: body must .*\(n, d\).*\(None, 7, 8\).*GlobalAveragePooling1D"
-    ):
-        model_of(keras.Model(inputs, vectors))
-    several = keras.Model(inputs, {"sequence_output": vectors, "pooled_output": vectors[:, 0]})
-    with pytest.raises(ValueError, match=r"got 2: .*body\.output\['pooled_output'\]"):
-        model_of(several)
-    assert model_of(keras.Model(inputs, several.output["pooled_output"])).text_branch.inputs.known
+        ValueError, match=r"text_branch: body must have one output of shape \(n, d\)"
+    ) as refused:
+        model_of(body)
+    made = []
+    for rest in str(refused.value).split("keras.Model(body.input, ")[1:]:
+        depth = np.cumsum([{"(": 1, ")": -1}.get(character, 0) for character in rest])
+        code = rest[: np.flatnonzero(depth < 0)[0]]
+        made.append(keras.Model(body.input, eval(code, {"keras": keras, "body": body})))
+    return made
+
+
+@on_one_backend
+def test_a_body_that_does_not_pool_is_refused_with_code_that_does():
+    ids, mask, vectors = tokens_of(pool=False)
+    body = keras.Model({"token_ids": ids, "padding_mask": mask}, vectors)
+    mean, first = as_refused(body)
+    tokens = body.predict(TEXT, verbose=0)
+    weights = (TOKENS > 5)[:, :, None]
+    expected = (tokens * weights).sum(1) / np.maximum(weights.sum(1), 1)
+    for pooled, values in ((mean, expected), (first, tokens[:, 0])):
+        np.testing.assert_allclose(pooled.predict(TEXT, verbose=0), values, atol=1e-6)
+        assert model_of(pooled).text_branch.inputs.known
+
+
+@on_one_backend
+@pytest.mark.parametrize("kind", ["dict", "list"])
+def test_of_several_outputs_the_refusal_chooses_one(kind):
+    ids, mask, vectors = tokens_of(pool=False)
+    outputs = {"sequence_output": vectors, "pooled_output": vectors[:, 0]}
+    outputs = outputs if kind == "dict" else [vectors[:, 0], vectors]
+    (chosen,) = as_refused(keras.Model({"token_ids": ids, "padding_mask": mask}, outputs))
+    assert chosen.output_shape == (None, 8)
+    assert model_of(chosen).text_branch.inputs.known
+
+
+@on_one_backend
+@pytest.mark.parametrize("rank", [3, 4, 5])
+def test_maps_of_pictures_are_pooled_as_the_refusal_says(rank):
+    maps = keras.Input((2,) * (rank - 2) + (6,))
+    pooled = as_refused(keras.Model(maps, 2 * maps))[0]
+    assert pooled.output_shape == (None, 6)
 
 
 def transformer():
@@ -275,29 +308,19 @@ def transformer():
         vectors, vectors, attention_mask=keras.ops.cast(mask, "bool")[:, None, :]
     )
     tokens = keras.layers.LayerNormalization()(vectors + attended)
-    return keras.Model(inputs, {"sequence_output": tokens, "pooled_output": tokens[:, 0]}), tokens, mask
+    return keras.Model(inputs, {"sequence_output": tokens, "pooled_output": tokens[:, 0]}), tokens
 
 
 @on_one_backend
-@pytest.mark.parametrize("pooling", ["mean", "first token", "pooled_output"])
-def test_a_transformer_is_a_branch_once_it_is_pooled_as_the_refusal_says(pooling):
-    backbone, tokens, mask = transformer()
-    with pytest.raises(ValueError, match=r"keras\.Model\(body\.input, body\.output\['pooled_output'\]\)"):
-        model_of(backbone)
-    with pytest.raises(
-        ValueError, match=r"Pool the tokens: .*mask=padding_mask\), or the first token's vector"
-    ):
-        model_of(keras.Model(backbone.input, tokens))
-    pooled = {
-        "mean": lambda: keras.layers.GlobalAveragePooling1D()(tokens, mask=mask),
-        "first token": lambda: tokens[:, 0],
-        "pooled_output": lambda: backbone.output["pooled_output"],
-    }[pooling]()
+@pytest.mark.parametrize("place", [0, 1], ids=["mean", "first token"])
+def test_behind_the_mask_of_a_transformer_nothing_counts(place):
+    backbone, tokens = transformer()
+    assert as_refused(backbone)[0].output_shape == (None, 8)  # its pooled output
     mask_of = np.arange(7)[None] < rng.integers(2, 7, (40, 1))
     text = {"token_ids": TOKENS, "padding_mask": mask_of, "segment_ids": TOKENS % 2}
-    model = model_of(keras.Model(backbone.input, pooled))
+    model = model_of(as_refused(keras.Model(backbone.input, tokens))[place])
     model.fit({"image": IMAGE, "text": text}, LABELS, epochs=1, batch_size=10, verbose=0)
-    other = {**text, "token_ids": np.where(mask_of, TOKENS, 49)}  # behind the mask nothing counts
+    other = {**text, "token_ids": np.where(mask_of, TOKENS, 49)}
     codes = model.encode_text(text, packed=False, verbose=0)
     np.testing.assert_allclose(model.encode_text(other, packed=False, verbose=0), codes, atol=1e-6)
 
@@ -311,7 +334,7 @@ def test_a_body_whose_output_is_known_once_it_is_called_is_refused_with_the_same
         def compute_output_shape(self, input_shape):
             return (None, 7, 8)
 
-    with pytest.raises(ValueError, match=r"\(n, d\).*Pool the tokens: "):
+    with pytest.raises(ValueError, match=r"\(n, d\).*Pool it: .*\(body\(inputs\)\)"):
         model_of(Unpooled()).fit({"image": IMAGE, "text": TEXT}, LABELS, epochs=1, verbose=0)
 
 

@@ -36,7 +36,7 @@ class RecordedOrder(sk.PairDataset):
         super().__init__(*args, **kwargs)
 
     def set_epoch(self, epoch):
-        self._order = self.orders[epoch]
+        self.order = self.orders[epoch]
 
 
 class Recorder(keras.callbacks.Callback):

@@ -6,7 +6,7 @@ from typing import Any
 
 from scbch_keras.export.serving.codes_file import Block, description_path, encode_file, ids_path
 from scbch_keras.export.serving.encoder import HashEncoder
-from scbch_keras.files import sha256_of
+from scbch_keras.files import sha256_of, stored_json
 from scbch_keras.stored import write_json
 from scbch_keras.training.bulk.shards import Columns, fingerprint, read
 
@@ -48,6 +48,17 @@ def codes_path(folder: Path, name: str) -> Path:
 def record_path(folder: Path, name: str) -> Path:
     """What says that they are whole."""
     return folder / RECORDS / f"{name}.json"
+
+
+def read_record(job: Job, name: str) -> dict[str, Any]:
+    """The record of a shard that was encoded."""
+    record: dict[str, Any] = stored_json(record_path(Path(job.folder), name))
+    return record
+
+
+def failure_path(job: Job, name: str) -> Path:
+    """Where an engine that gives nothing back leaves why a shard was not encoded; hidden, as a part of one is."""
+    return Path(job.folder) / RECORDS / f".{name}.failed-"
 
 
 def encode_shard(job: Job, encoder: HashEncoder, name: str, path: str) -> dict[str, Any]:

@@ -116,6 +116,10 @@ Checked = Annotated[
 TrainingPrecision = Annotated[
     str | None, choice(PRECISIONS, "Of the products that the network computes.", "float32")
 ]
+Devices = Annotated[
+    str | None,
+    option("PyTorch and JAX: how many devices train together, or all.", "one", metavar="all|N"),
+]
 NoAllocator = Annotated[
     bool, typer.Option("--no-allocator", help="Leave glibc's allocator as it is; see docs/training.md.")
 ]

@@ -37,6 +37,20 @@ def keep_memory(arguments: Sequence[str]) -> None:
         # Processes that this one starts do not train.
         del os.environ[_VARIABLE]
         return
+    tunables = keeping_memory(arguments)
+    if not tunables:
+        return
+    print(
+        f"Started anew with an allocator that keeps memory between steps, which takes some more of it and less time; "
+        f"--no-allocator, or {SWITCH}=0 in the environment, leaves it as it is.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **tunables})  # noqa: S606
+
+
+def keeping_memory(arguments: Sequence[str]) -> dict[str, str]:
+    """The environment in which a process with these arguments has the allocator of `keep_memory`; {} for its own."""
     if (
         not arguments
         or arguments[0] not in TRAINING
@@ -45,14 +59,8 @@ def keep_memory(arguments: Sequence[str]) -> None:
         or _VARIABLE in os.environ
         or not _has_glibc()
     ):
-        return
-    print(
-        f"Started anew with an allocator that keeps memory between steps, which takes some more of it and less time; "
-        f"--no-allocator, or {SWITCH}=0 in the environment, leaves it as it is.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _VARIABLE: TUNABLES})  # noqa: S606
+        return {}
+    return {_VARIABLE: TUNABLES}
 
 
 def _has_glibc() -> bool:

@@ -28,6 +28,7 @@ from scbch_keras.training.cli.options import (
     Checked,
     Columns,
     Config,
+    Devices,
     Epochs,
     Folder,
     ImageFeatures,
@@ -46,11 +47,13 @@ from scbch_keras.training.cli.options import (
     choice,
     option,
 )
+from scbch_keras.training.cli.process import keeping_memory
 from scbch_keras.training.cli.shown import show_metrics, show_sources
-from scbch_keras.training.environment import choose_backend
+from scbch_keras.training.environment import choose_backend, versions
 from scbch_keras.training.progress import display
 
 if TYPE_CHECKING:
+    from scbch_keras.training.runs.folder import RunFolder
     from scbch_keras.training.runs.tune import Tuned
 
 _SHOWN_TRIALS = 10
@@ -83,10 +86,12 @@ def train(
     track: Annotated[
         list[str] | None, choice(TRACKERS, "Log the epochs with a tracker too. Can be repeated.", "none")
     ] = None,
+    devices: Devices = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     no_allocator: NoAllocator = False,
 ) -> None:
     """Train on a benchmark or on your own data. Ctrl-C leaves a checkpoint of the last epoch to resume from."""
+    from scbch_keras.training.runs import ranks
     from scbch_keras.training.runs.folder import RunFolder
     from scbch_keras.training.runs.stopping import ended_in_time
 
@@ -108,7 +113,11 @@ def train(
         "precision": precision,
         "checked": checked,
     }
-    with bad_input_ends(), ended_in_time():
+    with bad_input_ends():
+        if ranks.is_rank() and (not resume or devices is not None):
+            raise ValueError(
+                "several processes (WORLD_SIZE) would each begin this run: start one, and --devices starts the others"
+            )
         if resume:
             run = RunFolder.open(out)
             passed = [name for name, value in flags.items() if value is not None]
@@ -122,9 +131,21 @@ def train(
 
             recipe = resolve(config, **given_settings(flags, settings))
         os.environ["KERAS_BACKEND"] = choose_backend(backend or recipe.backend)
+        processes = 1
+        if devices is not None:
+            processes, shown = ranks.devices_for(devices, os.environ["KERAS_BACKEND"])
+            show_line(f"Devices: {shown}")
+        if not resume:
+            recipe = replace(recipe, backend=os.environ["KERAS_BACKEND"])
+        if processes > 1 and not resume:
+            run = RunFolder.create(out, recipe, versions(recipe.backend or ""))
+    if processes > 1:
+        options = [word for name in track or () for word in ("--track", name)]
+        options += ["--no-allocator"] if no_allocator else []
+        raise typer.Exit(_train_in_processes(run, processes, options, is_new=not resume))
+    with bad_input_ends(), ended_in_time():
         with quiet_import():
             from scbch_keras.training.cli.live import TrainingTable
-            from scbch_keras.training.environment import versions
             from scbch_keras.training.runs import tracking
             from scbch_keras.training.runs import train as training
             from scbch_keras.training.runs.open_data import open_data
@@ -132,7 +153,6 @@ def train(
             tracking.check_trackers(track or ())
         console = Console()
         if not resume:
-            recipe = replace(recipe, backend=os.environ["KERAS_BACKEND"])
             run = RunFolder.create(out, recipe, versions(recipe.backend or ""))
         try:
             pairs = open_data(recipe, out)
@@ -143,13 +163,27 @@ def train(
         show_sources(console, pairs)
         with (
             stopped_ends(f"Go on with: scbch train --resume --out {out}"),
-            tracking.tracked(track or (), run) as trackers,
+            tracking.tracked(track or () if ranks.is_first() else (), run) as trackers,
             TrainingTable(console, recipe.epochs) as table,
         ):
             training.train(run, pairs, verbose=0, callbacks=[table, *trackers])
+    if not ranks.is_first():
+        return
     show_metrics(console, run.state["metrics"], run.state["data"])
     show_line(f"Run: {out.resolve()}", console)
     show_next(("report", out), ("export", out, "--out", f"releases/{out.resolve().name}"))
+
+
+def _train_in_processes(run: "RunFolder", processes: int, options: list[str], is_new: bool) -> int:
+    """The exit status of several processes that go on with a run, each of which opens its data itself."""
+    from scbch_keras.training.runs import ranks
+
+    backend = os.environ["KERAS_BACKEND"]
+    arguments = ["train", "--resume", "--out", str(run.path), "--backend", backend, *options]
+    status = ranks.train_by_ranks(arguments, processes, keeping_memory(arguments))
+    if status and is_new and not run.open(run.path).begun:
+        run.discard()
+    return status
 
 
 @app.command()

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import py_phosphor_icons as phosphor
-import resvg_py
 from numpy.typing import NDArray
 
 from scbch_keras.preprocessing.encoder_files import SETTINGS_FILE
 from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.icons.pairs import icon_data
+from scbch_keras.training.data.icons.pictures import phosphor, resvg_py
 from scbch_keras.training.data.pairs import Pairs, RetrievalData
 from scbch_keras.training.features.cache import extract
 from scbch_keras.training.features.images import ImageFeatures, image_backbone

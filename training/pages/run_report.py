@@ -54,13 +54,13 @@ def write_run_report(
 
     Raises:
         RunError: the run is not finished, its data has moved or changed, or its files are damaged.
-        ValueError: `out` is a file.
+        ValueError: `out` is a file, or named as one.
     """
     run = RunFolder.open(path)
     run.check_finished()
     folder = path if out is None else out
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: expected a folder, got the file {folder}")
+    if folder.suffix == ".html" or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"out: expected a folder, in which report.html is written; got the file {folder}")
     progress("Opening the run's data")
     data = _opened(run)
     progress("Measuring and drawing")

@@ -113,6 +113,11 @@ class RunFolder:
         """Whether all epochs were trained and everything was written."""
         return self.state["status"] == "finished"
 
+    @property
+    def begun(self) -> bool:
+        """Whether its data was opened and found good."""
+        return bool(self.state["status"] != "preparing")
+
     def check_finished(self) -> None:
         """Refuse a run of which epochs are left. RunError says how to go on."""
         if not self.finished:

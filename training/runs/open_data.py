@@ -16,7 +16,6 @@ from scbch_keras.methods import VARIANTS
 from scbch_keras.preprocessing.text_encoder import TextEncoder
 from scbch_keras.stored import write_json
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
-from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.own.arrays import ArrayPairs
 from scbch_keras.training.data.own.checked import Checked, read_checked
 from scbch_keras.training.data.own.fixed_data import correction_notes
@@ -27,7 +26,6 @@ from scbch_keras.training.data.pairs import RetrievalData
 from scbch_keras.training.data.problems import refuse
 from scbch_keras.training.features import sentences
 from scbch_keras.training.features.cache import extract
-from scbch_keras.training.features.encoded_icons import Encoders
 from scbch_keras.training.features.images import ImageFeatures, from_config, image_backbone
 from scbch_keras.training.features.made_by import recorded
 from scbch_keras.training.runs.folder import POSTERIOR
@@ -68,7 +66,10 @@ def checked_rows(recipe: Recipe, data: RetrievalData) -> Checked:
 
 
 def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
+    # Imported where they are needed: the icons' packages are not part of what own data needs.
     if recipe.data == "icons-encoded":
+        from scbch_keras.training.features.encoded_icons import Encoders
+
         if recipe.folder is None:
             raise ValueError(
                 "folder: name a folder for the encoders of icons-encoded and their features, which are made there once"
@@ -77,6 +78,8 @@ def _open(recipe: Recipe, run: Path, features: Path | None) -> RetrievalData:
         _keep_encoders(run, encoders.image.config(), encoders.text.config())
         return encoders.icon_data(recipe.noise, recipe.seed)
     if recipe.data in ("icons", "icons-regular"):
+        from scbch_keras.training.data.icons.pairs import icon_data
+
         return icon_data(recipe.noise, recipe.seed, regular_only=recipe.data == "icons-regular")
     if recipe.is_named:
         if recipe.folder is None:

@@ -26,6 +26,7 @@ from scbch_keras.training.runs.evaluate import retrieval_metrics
 from scbch_keras.training.runs.folder import POSTERIOR, RunError, RunFolder
 from scbch_keras.training.runs.named import PRECISIONS
 from scbch_keras.training.runs.open_data import checked_rows
+from scbch_keras.training.runs.ranks import is_first
 from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
 from scbch_keras.training_state import read_variables, variables_of, write_variables
@@ -69,7 +70,8 @@ def train(
         RunStopped: it was asked to stop. A checkpoint of the last finished epoch was written; of a model above
             `REMEMBERED_BYTES`, the last one stays that was on the disk.
     """
-    with run.in_use(), stopped_by_signals() if stop is None else nullcontext(stop) as stop:
+    held = run.in_use() if is_first() else nullcontext()
+    with held, stopped_by_signals() if stop is None else nullcontext(stop) as stop:
         try:
             stop.check()
             return _train(run, data, verbose, keep_model, callbacks, stop)
@@ -88,7 +90,8 @@ def _train(
 ) -> CrossModalHashing:
     recipe = run.recipe
     check_neighbors(recipe.neighbors, len(data.train))
-    run.begin(data)
+    if is_first():
+        run.begin(data)
     if run.finished:
         raise RunError(f"{run.path}: the run is finished")
     keras.utils.set_random_seed(recipe.seed)
@@ -115,20 +118,17 @@ def _train(
             pairs,
             epochs=recipe.epochs,
             initial_epoch=run.epochs_done,
-            callbacks=[evaluation, keeper, *callbacks],
+            callbacks=[evaluation, keeper, *callbacks] if is_first() else [],
             verbose=verbose,
         )
     except Stopping:
-        keeper.save_last(model)
+        if is_first():
+            keeper.save_last(model)
         raise
-    _finish(
-        run,
-        model,
-        data,
-        dict(zip(("image", "text"), model.codes_of(pairs), strict=True)),
-        evaluation,
-        keep_model,
-    )
+    # Of several processes each encodes a part.
+    codes = dict(zip(("image", "text"), model.codes_of(pairs), strict=True))
+    if is_first():
+        _finish(run, model, data, codes, evaluation, keep_model)
     return model
 
 
@@ -192,16 +192,19 @@ def new_model(recipe: Recipe, num_classes: int) -> CrossModalHashing:
 def _probabilities(run: RunFolder, data: RetrievalData) -> NDArray[np.float32]:
     """What the training labels probably are: estimated once, and kept with the run."""
     path, recipe, train = run.path / POSTERIOR, run.recipe, data.train
-    if not path.is_file():
-        estimate(
-            train.image,
-            train.text,
-            train.labels,
-            VARIANTS[recipe.variant].noise_model,
-            groups=train.groups,
-            checked=None if recipe.checked is None else checked_rows(recipe, data).pair,
-        ).save(path)
-    return LabelPosterior.load(path).probabilities
+    if path.is_file():
+        return LabelPosterior.load(path).probabilities
+    posterior = estimate(
+        train.image,
+        train.text,
+        train.labels,
+        VARIANTS[recipe.variant].noise_model,
+        groups=train.groups,
+        checked=None if recipe.checked is None else checked_rows(recipe, data).pair,
+    )
+    if is_first():
+        posterior.save(path)
+    return posterior.probabilities
 
 
 class _Keeper(keras.callbacks.Callback):

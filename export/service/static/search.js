@@ -98,7 +98,7 @@ function show(found) {
     found.known_words === 0 ? "" :
     found.searched === 0 && !(about.cannot.length && query.kind === "none") ? `There are no items${where}. Choose another label.` :
     query.kind === "none" && about.cannot.length ? (count ? `${number(count)} of ${all} that the data has` : "") :
-    query.kind === "none" ? (count < found.searched ? `${number(count)} of ${all}, from the first to the last` : all) :
+    query.kind === "none" ? (count < found.searched ? `${number(count)} of ${all}, spread over all` : all) :
     `The ${number(count)} nearest of ${all}`;
   say("summary", ...summary(found, count));
   part("results").replaceChildren(...found.items.map((item) => card(item, found.chance)));

@@ -8,6 +8,7 @@ import pytest
 
 from scbch_keras import SCBCH, export
 from scbch_keras.codes import pack_codes
+from scbch_keras.export.graphs.inputs import encoder_inputs
 from scbch_keras.export.releasing import arguments
 from scbch_keras.export.service.limits import Limits
 from scbch_keras.export.service.metrics import Metrics
@@ -142,3 +143,44 @@ def test_the_service_and_pipelines_of_one_array_refuse_it(released):
         Work(made.path, None, Limits(), Metrics())
     with pytest.raises(ValueError, match="text must be None: the text branch takes the inputs token_ids"):
         arguments.check_text(model, TextPipeline(["a", "dog"]))
+
+
+def of_layers(ids, mask):
+    return keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 8)(ids), mask=mask)
+
+
+def of_itself(ids, mask):
+    return backbone(ids, mask)({"token_ids": ids, "padding_mask": mask})
+
+
+def of_a_dict(ids, mask):
+    return backbone(*inputs_of())({"padding_mask": mask, "token_ids": ids})
+
+
+def of_a_list(ids, mask):
+    inner = inputs_of()
+    return keras.Model(list(inner), of_layers(*inner))([ids, mask])
+
+
+def within_a_model(ids, mask):
+    inner = inputs_of()
+    return backbone(*inner, of_a_list(*inner))({"token_ids": ids, "padding_mask": mask})
+
+
+def backbone(ids, mask, output=None):
+    inputs = {"token_ids": ids, "padding_mask": mask}
+    return keras.Model(inputs, of_layers(ids, mask) if output is None else output)
+
+
+def inputs_of():
+    return tuple(keras.Input((7,), dtype="int32", name=name) for name in ("token_ids", "padding_mask"))
+
+
+@pytest.mark.parametrize("made", [of_layers, of_itself, of_a_dict, of_a_list, within_a_model])
+def test_token_ids_and_masks_are_told_apart_however_deep_the_embedding(made):
+    ids, mask = inputs_of()
+    body = keras.Model({"token_ids": ids, "padding_mask": mask}, made(ids, mask))
+    model = SCBCH(16, 3, text_branch=body, neighbors=3)
+    model.build({"image": (None, 5), "text": dict.fromkeys(("token_ids", "padding_mask"), (None, 7))})
+    below = {name: given.below for name, given in encoder_inputs(model)["text"].items()}
+    assert below == {"token_ids": 50, "padding_mask": 2}

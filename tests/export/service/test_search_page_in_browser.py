@@ -25,6 +25,20 @@ def shown(browser, count):
     )
 
 
+def check_on_paper(browser):
+    """White, nothing cut off at the side, and pairs of figures beside each other, dark as the system may be."""
+    browser.look(700, 900, dark=True)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 700
+    rows = browser.evaluate(
+        "[...document.querySelectorAll('.figures:not(.single)')].map((figures) =>"
+        " [...figures.children].slice(0, 2).map((one) => Math.round(one.getBoundingClientRect().top)))"
+    )
+    assert all(len(set(row)) == 1 for row in rows), rows
+    browser.send("Emulation.setEmulatedMedia", media="")
+
+
 def test_in_a_real_browser(demo, gallery, tmp_path):
     write_report(_results(), tmp_path / "report.html")
     write_audit_page(by_hand(), tmp_path / "audit.html", "pets")
@@ -131,6 +145,7 @@ def test_in_a_real_browser(demo, gallery, tmp_path):
             assert not browser.axe(), page
             browser.look(390, 844, dark=True)
             assert browser.evaluate("document.documentElement.scrollWidth") <= 390, page
+            check_on_paper(browser)
         assert not [
             fault for fault in browser.faults if fault not in refusals and "status of 4" not in str(fault)
         ]

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 
 import numpy as np
@@ -132,6 +134,30 @@ def test_a_table_that_was_changed_or_replaced_is_noticed(postgres, table):
                 with pytest.raises(ValueError, match=message):
                     call()
     assert postgres.run(f"SELECT count(*) FROM {table}") == [(1,)]
+
+
+def test_a_server_that_is_gone_in_mid_remove_has_removed_nothing(postgres, table):
+    import psycopg
+
+    with HammingIndex.connect(postgres.url, table, bits=8) as index:
+        index.add(np.zeros((500, 1), np.uint8), range(500))
+        with closing(psycopg.connect(postgres.url)) as other, ThreadPoolExecutor(1) as pool:
+            # The removal waits in its middle for this row.
+            other.execute(f"SELECT id FROM {table} WHERE id = 250 FOR UPDATE")
+            removal = pool.submit(index.remove, range(500))
+            try:
+                deadline = time.monotonic() + 30
+                while not postgres.run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                    assert not removal.done(), removal.result()
+                    assert time.monotonic() < deadline
+                postgres.kill()
+                with pytest.raises(ConnectionError, match="removing codes failed"):
+                    removal.result(timeout=60)
+            finally:
+                postgres.restart()
+        assert len(index) == 500
+        index.remove(range(500))
+        assert len(index) == 0
 
 
 def test_adds_at_the_same_moment_are_all_there_or_refused(postgres, table):

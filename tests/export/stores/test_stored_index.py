@@ -328,6 +328,30 @@ def test_a_store_that_is_gone_as_an_add_ends_holds_all_or_nothing(store, opened,
     assert len(again) == 55
 
 
+def test_a_store_that_is_gone_is_one_error_and_keeps_what_it_has(postgres, table):
+    query = np.zeros((1, 1), np.uint8)
+    with HammingIndex.connect(postgres.url, table, bits=8, source=SOURCE) as index:
+        index.add(np.zeros((5, 1), np.uint8), range(5))
+        try:
+            postgres.kill()
+            for call, message in (
+                (lambda: index.add(query, [9]), "adding codes failed"),
+                (lambda: index.remove(range(5)), "removing codes failed"),
+                (lambda: index.search(query, 3), "searching failed"),
+                (lambda: index.search(query, 3, among=[1]), "looking for ids failed"),
+                (lambda: 1 in index, "looking for ids failed"),
+                (lambda: len(index), "counting codes failed"),
+                (index.build_approximate, "failed"),
+                (lambda: HammingIndex.connect(postgres.url, table), "failed"),
+            ):
+                with pytest.raises(ConnectionError, match=message) as raised:
+                    call()
+                assert "hunter2" not in str(raised.value)
+        finally:
+            postgres.restart()
+        assert index.search(query, 9)[0].tolist() == [[0, 1, 2, 3, 4]]
+
+
 def test_a_writer_that_is_killed_leaves_nothing_that_is_seen(tmp_path, store, table):
     # milvus-lite serves its file to one process at a time.
     url = f"milvus://{tmp_path / 'killed.db'}" if "milvus" in store.url else store.url

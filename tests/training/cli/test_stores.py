@@ -87,6 +87,7 @@ def test_an_index_file_goes_into_a_store_as_it_is(run, release, encoder, codes, 
     index.add(np.load(codes / "c.npy"), range(100, 100 + ROWS))
     index.save(tmp_path / "i.npz")
     run("index", release, tmp_path / "i.npz", "--to", url)
+    assert "id 100 is in use" in run("index", release, tmp_path / "i.npz", "--to", url, status=2)
     with HammingIndex.connect(url) as stored:
         for mine, other in zip(stored.search(index.codes, 9), index.search(index.codes, 9), strict=True):
             np.testing.assert_array_equal(mine, other)
@@ -100,6 +101,19 @@ def test_codes_of_another_model_are_refused(run, release, codes, url):
     with pytest.raises(ValueError, match="codes of two models") as raised:
         application(other, url)
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_table_of_somebody_elses_is_refused_and_stays(run, release, codes, postgres):
+    postgres.run("CREATE TABLE people (id bigint, code bit(8)); INSERT INTO people VALUES (1, B'00000000')")
+    url = f"{postgres.url}#people"
+    for command in (
+        ("index", release, codes / "c.npy", "--to", url),
+        ("search", url, "a dog", "--release", release),
+    ):
+        output = run(*command, status=2)
+        assert "no description by scbch_keras" in output
+        assert "hunter2" not in output
+    assert postgres.run("SELECT id FROM people") == [(1,)]
 
 
 @pytest.mark.parametrize(

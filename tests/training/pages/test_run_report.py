@@ -267,11 +267,13 @@ def test_what_cannot_be_reported_is_told_in_one_message_with_its_remedy(tmp_path
     assert not (run.path / "report.html").exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(whole, tmp_path):
+@pytest.mark.parametrize("name", ["file", "page.html"])
+def test_a_file_in_the_place_of_the_folder_is_refused(whole, tmp_path, name):
     (tmp_path / "file").write_text("")
-    status, told = run_command("report", whole[0].path, "--out", tmp_path / "file")
+    status, told = run_command("report", whole[0].path, "--out", tmp_path / name)
     assert status == 2
-    assert "out: expected a folder, got the file" in told
+    assert "out: expected a folder, in which report.html is written; got the file" in told
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_names_of_labels_are_of_the_data(whole):

@@ -16,13 +16,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import py_phosphor_icons as phosphor
-import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
 from scbch_keras.labels.noise import NoisyLabels, mixed_symmetric
 from scbch_keras.training.data.own.vocabulary import label_matrix
+
+try:
+    import py_phosphor_icons as phosphor
+    import resvg_py
+except ImportError as error:
+    raise ImportError(f"the icons need {error.name}: pip install py-phosphor-icons resvg-py") from error
 
 WEIGHTS = ("thin", "light", "regular", "bold", "fill", "duotone")
 REGULAR = WEIGHTS.index("regular")

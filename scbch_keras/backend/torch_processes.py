@@ -14,6 +14,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+PARTS_RUN_ALONE = True
+"""A branch runs on the rows of its process, and sees no others."""
+
 
 def count() -> int:
     """Processes that train together; 1 without a process group."""
@@ -43,6 +46,11 @@ def join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def together(train_function: Any) -> Any:
+    """A train function of Keras' trainer, as a step of all processes: `train_step` exchanges what it needs."""
+    return train_function
 
 
 def part(values: Any) -> Any:
