@@ -175,6 +175,7 @@ def run_command(*arguments):
 
 
 @once
+@pytest.mark.slow
 def test_own_pictures_from_describe_to_audit(folder, tmp_path):
     run = tmp_path / "run"
     status, told = run_command("describe", folder)
