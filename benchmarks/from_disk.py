@@ -21,11 +21,11 @@ import keras
 import numpy as np
 
 import scbch_keras as sk
+from benchmarks.stand_in import write_stand_in
 from benchmarks.train_step import BATCH, sgemm_times
 from scbch_keras.labels.noise import mixed_symmetric
 from scbch_keras.labels.posterior import estimate
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
-from scbch_keras.training.data.benchmarks.stand_in import write_stand_in
 from scbch_keras.training.data.pairs import Pairs
 
 

@@ -104,7 +104,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         codes = self._encoded(for_training=not last and self.model.reads_codes(epoch + 1))
         logs.update(self.model.maps_of(codes["query"], codes["database"], *labels, self.k))
         # Nobody asks for those of an epoch that another one follows.
-        self._evaluated = (weights_mark(self.model), codes) if last else None
+        self._evaluated = (self._mark(), codes) if last else None
 
     def codes(self) -> dict[str, dict[str, Any]]:
         """Packed codes by modality of "query" and "database" by the model as `fit` left it.
@@ -127,6 +127,11 @@ class RetrievalMetrics(keras.callbacks.Callback):
         else:
             codes = model.packed_codes(database)
         return {"query": model.packed_codes(self.query[0]), "database": codes}
+
+    def _mark(self) -> tuple[int, ...]:
+        shared = None if self._pairs is None else self._pairs.shared
+        mark: tuple[int, ...] = weights_mark(self.model) if shared is None else shared.weights
+        return mark
 
     def get_state(self) -> dict[str, Any]:
         """Nothing: what it keeps can be made anew."""

@@ -54,11 +54,8 @@ def number(
     *,
     above: bool = False,
     below: bool = False,
-    optional: bool = False,
 ) -> Any:
     """A finite number in [low, high], no bool; greater than low with `above`, less than high with `below`."""
-    if optional and value is None:
-        return None
     fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if fits and low is not None:
         fits = value > low if above else value >= low
@@ -68,7 +65,7 @@ def number(
         ends = [] if low is None else [f"{'above' if above else 'of at least'} {low}"]
         ends += [] if high is None else [f"{'below' if below else 'at most'} {high}"]
         expected = " and ".join(["a finite number " + ends[0], *ends[1:]]) if ends else "a finite number"
-        refuse(name, expected + (", or None" if optional else ""), value)
+        refuse(name, expected, value)
     return value if type(value) in (int, float) else float(value)
 
 

@@ -161,6 +161,7 @@ def test_the_posterior_is_the_same_of_every_form(form, place):
 
 @pytest.mark.parametrize("form", TAKEN)
 @pytest.mark.parametrize("place", [name for name in LABEL_PLACES if name != "the gate"])
+@pytest.mark.slow
 def test_labels_of_every_form_mean_the_same(form, place):
     call = LABEL_PLACES[place][1]
     assert call(TAKEN[form](LABELS)) == call(LABELS)

@@ -32,7 +32,7 @@ def _of_error_function(context: Any, node: Any, name: str, arguments: Any) -> No
 
 
 # What tf2onnx itself has no rule for, and writes as it is, into a file that nothing can open.
-_RULES = {"Expm1": (_of_exponential, []), "Erfc": (_of_error_function, [])}
+_RULES: dict[str, Any] = {"Expm1": (_of_exponential, []), "Erfc": (_of_error_function, [])}
 
 
 def write_onnx(model: Any, modality: str, path: Path) -> None:

@@ -62,6 +62,7 @@ def test_a_checked_row_speaks_for_its_group(tagged, noise_model):
     ("noise", "rate"), [(mixed_symmetric, 0.5), (mixed_symmetric, 0.8)], ids=["half", "most"]
 )
 @MODELS
+@pytest.mark.slow
 def test_checked_rows_do_no_harm_where_the_data_can_tell(mirflickr, noise, rate, noise_model):
     from scbch_keras.training.data.benchmarks.sets import load_benchmark
 

@@ -88,6 +88,7 @@ def test_no_form_is_left_out():
 
 
 @pytest.mark.parametrize(("image_form", "text_form"), PAIRS)
+@pytest.mark.slow
 def test_every_form_trains_and_encodes_to_the_same_bits(again, plain, image_form, text_form):
     image, labels, text = (*map(FORMS[image_form], (IMAGE, LABELS)), FORMS[text_form](TEXT))
     both = ({"image": image, "text": text}, labels)

@@ -204,6 +204,7 @@ LOADERS = {
 
 @on_one_backend
 @pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.slow
 def test_loaders_whose_order_can_be_brought_back(tmp_path, kind):
     make, settings = LOADERS[kind]
     through = end_of(train(tmp_path / "through", data=make, **settings))

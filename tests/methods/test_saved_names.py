@@ -114,6 +114,7 @@ def test_every_registered_class_is_in_the_table():
 
 
 @once
+@pytest.mark.slow
 def test_importing_the_package_leaves_the_import_of_keras_as_it_was(new_process):
     code = (
         "import sys, scbch_keras; assert 'keras' not in sys.modules\n"

@@ -62,6 +62,7 @@ def test_all_stretches_of_a_word_count_and_a_shorter_word_itself(tokens, text, e
     assert words(text, rule_of(tokens)) == expected
 
 
+@pytest.mark.slow
 def test_the_same_bits_everywhere_over_the_scripts(check_equal, pipeline):
     assert check_equal(TEXTS).any(axis=1).sum() >= len(TEXTS) - 2  # all but those without a word
     forms = [unicodedata.normalize(form, text).upper() for text in TEXTS for form in ("NFC", "NFD", "NFKD")]

@@ -106,6 +106,7 @@ def test_every_code_point_gives_the_words_of_python(javascript, form, rule):
 
 
 @pytest.mark.parametrize("rule", [*RULES, CHARACTERS])
+@pytest.mark.slow
 def test_thousands_of_texts_give_the_normal_forms_and_unknown_words_of_python(javascript, rule, tmp_path):
     texts = [
         *random_texts(4000, 6),

@@ -85,6 +85,7 @@ def test_resize_and_grey_values_are_pillows_in_every_graph(
 
 @pytest.mark.onednn
 @pytest.mark.parametrize("shape", [(1, 4000), (4000, 1), (3000, 2), *SIZES])
+@pytest.mark.slow
 def test_extreme_pictures_and_those_of_the_size_too(graphs, shape):
     pictures = noise(*shape)[None]
     for size, both in graphs.items():
@@ -204,11 +205,13 @@ def decode():
 
 
 @pytest.mark.parametrize("name", SAME)
+@pytest.mark.slow
 def test_the_graph_decodes_as_pillow_does(decode, name):
     np.testing.assert_array_equal(decode(SAME[name]).numpy(), decoded(SAME[name]), strict=True)
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.slow
 def test_what_the_graph_would_decode_otherwise_is_an_error_of_it(decode, name):
     from tensorflow import errors
 
@@ -219,6 +222,7 @@ def test_what_the_graph_would_decode_otherwise_is_an_error_of_it(decode, name):
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.sampled_from([JPEG, PNG]), st.data())
+@pytest.mark.slow
 def test_broken_bytes_are_an_error_or_the_same_pixels(decode, content, data):
     from tensorflow import errors
 

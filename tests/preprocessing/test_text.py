@@ -397,6 +397,7 @@ def test_tensorflow_parts_folds_and_trims_every_code_point_as_python_does(form, 
     assert not different(form, rule, tf.strings.reduce_join(lines, separator="\n").numpy().decode())
 
 
+@pytest.mark.slow
 def test_what_is_no_utf8_is_an_error_of_the_graph(by_tensorflow):
     tf = sys.modules["tensorflow"]
     from scbch_keras.export.graphs import text_tensorflow

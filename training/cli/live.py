@@ -22,12 +22,11 @@ class TrainingTable(keras.callbacks.Callback):
     Args:
         console: where.
         epochs: how many there are.
-        title: what is trained.
     """
 
-    def __init__(self, console: Console, epochs: int, title: str = ""):
+    def __init__(self, console: Console, epochs: int):
         super().__init__()
-        self._console, self._epochs, self._title = console, epochs, title
+        self._console, self._epochs = console, epochs
         self._rows: list[tuple[str, ...]] = []
         self._epoch, self._batch, self._began = 0, 0, time.perf_counter()
         self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4)
@@ -64,7 +63,7 @@ class TrainingTable(keras.callbacks.Callback):
             self._console.print("  ".join(named), soft_wrap=True, markup=False, highlight=False)
 
     def _drawn(self) -> RenderableType:
-        table = Table(title=Text(self._title) if self._title else None, title_justify="left")
+        table = Table()
         for name in _COLUMNS:
             table.add_column(name, justify="right")
         room = max(3, self._console.height - _AROUND)

@@ -92,6 +92,7 @@ def test_each_shard_becomes_its_codes_and_a_second_run_has_nothing_to_do(
 
 
 @pytest.mark.parametrize("point", ["part-2.parquet.npy", "part-2.parquet.npy.json", "part-2.parquet.json"])
+@pytest.mark.slow
 def test_killed_at_a_shard_and_started_again_it_does_what_is_missing(
     inputs, tmp_path, releases, encoder, features, point
 ):

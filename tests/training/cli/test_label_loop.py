@@ -118,6 +118,7 @@ def test_what_an_audit_cannot_do_is_refused(data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_describe_tells_doubtful_labels_or_why_not(data, tmp_path):
     folder, true, noisy = data
     doubts = describe(folder).doubts
@@ -140,6 +141,7 @@ def test_describe_tells_doubtful_labels_or_why_not(data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_was_fixed_is_told_by_describe_and_train_and_its_gain_is_printed(data, tmp_path):
     folder, true, noisy = data
     wrong = np.flatnonzero((true != noisy).any(axis=1))

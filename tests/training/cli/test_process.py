@@ -36,6 +36,7 @@ def run(program, *arguments, **variables):
 
 
 @pytest.mark.parametrize("command", ["train", "reproduce", "quickstart", "gain", "tune"])
+@pytest.mark.slow
 def test_what_trains_keeps_its_memory_and_says_so(command):
     done = run(["-c", PROGRAM], command, "somewhere")
     assert done.stdout == "True None 1000\n", done.stderr
@@ -55,6 +56,7 @@ def test_what_trains_keeps_its_memory_and_says_so(command):
         ([], {}),
     ],
 )
+@pytest.mark.slow
 def test_the_allocator_is_left_alone_where_it_is_told_to_or_nothing_trains(arguments, variables):
     done = run(["-c", PROGRAM], *arguments, **variables)
     assert done.stdout == f"False {variables.get('GLIBC_TUNABLES')} 1000\n"

@@ -16,11 +16,11 @@ h5py = pytest.importorskip("h5py")
 import scipy.io  # noqa: E402
 import scipy.sparse  # noqa: E402
 
+from benchmarks.stand_in import stand_in_features, write_stand_in  # noqa: E402
 from scbch_keras.labels.noise import mixed_symmetric  # noqa: E402
 from scbch_keras.training.data.benchmarks import files  # noqa: E402
 from scbch_keras.training.data.benchmarks.files import DataError, Reader  # noqa: E402
 from scbch_keras.training.data.benchmarks.sets import BENCHMARKS, load_benchmark, read_benchmark  # noqa: E402
-from scbch_keras.training.data.benchmarks.stand_in import stand_in_features, write_stand_in  # noqa: E402
 
 pytestmark = [pytest.mark.numpy_only, pytest.mark.filterwarnings("error")]
 

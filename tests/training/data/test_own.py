@@ -404,50 +404,53 @@ NAN = arrays()["image"].copy()
 NAN[4, 1] = np.nan
 
 
-@pytest.mark.parametrize("ending", [".npz", ".h5"])
+FAULTY = [
+    ({"labels": None}, "missing array", "x.*: the array 'labels' is missing; found: image, text"),
+    ({"text": np.ones((5, 2))}, "lengths", "same length, got image 6, text 5, labels 6"),
+    ({"ids": np.array(["a"])}, "lengths", "labels 6, ids 1"),
+    (
+        {"labels": arrays()["labels"] * 2},
+        "labels not 0/1",
+        r"labels must hold only 0 and 1; .* is 0 \(column 0: 2\)",
+    ),
+    (
+        {"clean_labels": np.zeros((6, 3))},
+        "classes",
+        "clean_labels: expected 2 classes as in labels, got 3",
+    ),
+    ({"labels": np.zeros(6, int)}, "labels not 0/1", "one-hot"),
+    ({"image": NAN}, "image not finite", "image: row 4 holds NaN or inf"),
+    ({"image": np.ones(6)}, "no features", r"image: expected shape \(n, ...\), got \(6,\)"),
+    (
+        {"text": np.ones((6, 2), complex)},
+        "no features",
+        "text: expected real numbers .* got dtype complex128",
+    ),
+    (
+        {"ids": np.array(list("abcdea"))},
+        "duplicated id",
+        "row 5: the id 'a' is already that of x.*, row 0",
+    ),
+    ({"label_names": np.array(["cat", ""])}, "empty label", "label_names: .* got '' at 1"),
+    (
+        {"label_names": np.array(["cat", "cat"])},
+        "bad label_names",
+        "label_names: .* each name once, got 'cat'",
+    ),
+    (
+        {"label_names": np.array(["cat"])},
+        "bad label_names",
+        r"each of the 2 columns of labels, got shape \(1,\)",
+    ),
+    ({"split": np.array(["train"] * 5 + ["val"])}, "unknown split", "row 5: split: .* got 'val'"),
+    ({"split": np.array(["train"] * 6)}, "split without rows", "got none of 'query'"),
+]
+
+
+# What is read is judged alike of both; HDF5 is read in a child process, which takes a second.
 @pytest.mark.parametrize(
-    ("changed", "kind", "message"),
-    [
-        ({"labels": None}, "missing array", "x.*: the array 'labels' is missing; found: image, text"),
-        ({"text": np.ones((5, 2))}, "lengths", "same length, got image 6, text 5, labels 6"),
-        ({"ids": np.array(["a"])}, "lengths", "labels 6, ids 1"),
-        (
-            {"labels": arrays()["labels"] * 2},
-            "labels not 0/1",
-            r"labels must hold only 0 and 1; .* is 0 \(column 0: 2\)",
-        ),
-        (
-            {"clean_labels": np.zeros((6, 3))},
-            "classes",
-            "clean_labels: expected 2 classes as in labels, got 3",
-        ),
-        ({"labels": np.zeros(6, int)}, "labels not 0/1", "one-hot"),
-        ({"image": NAN}, "image not finite", "image: row 4 holds NaN or inf"),
-        ({"image": np.ones(6)}, "no features", r"image: expected shape \(n, ...\), got \(6,\)"),
-        (
-            {"text": np.ones((6, 2), complex)},
-            "no features",
-            "text: expected real numbers .* got dtype complex128",
-        ),
-        (
-            {"ids": np.array(list("abcdea"))},
-            "duplicated id",
-            "row 5: the id 'a' is already that of x.*, row 0",
-        ),
-        ({"label_names": np.array(["cat", ""])}, "empty label", "label_names: .* got '' at 1"),
-        (
-            {"label_names": np.array(["cat", "cat"])},
-            "bad label_names",
-            "label_names: .* each name once, got 'cat'",
-        ),
-        (
-            {"label_names": np.array(["cat"])},
-            "bad label_names",
-            r"each of the 2 columns of labels, got shape \(1,\)",
-        ),
-        ({"split": np.array(["train"] * 5 + ["val"])}, "unknown split", "row 5: split: .* got 'val'"),
-        ({"split": np.array(["train"] * 6)}, "split without rows", "got none of 'query'"),
-    ],
+    ("ending", "changed", "kind", "message"),
+    [*((".npz", *case) for case in FAULTY), *((".h5", *case) for case in FAULTY[::5])],
 )
 def test_faulty_arrays_are_refused_and_described(tmp_path, ending, changed, kind, message):
     path = write_arrays(tmp_path / f"x{ending}", arrays(**changed))

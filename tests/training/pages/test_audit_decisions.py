@@ -162,6 +162,7 @@ def test_filters_and_order_leave_what_was_asked_for(folder):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])
+@pytest.mark.slow
 def test_nothing_keeps_people_from_using_the_page(folder, tmp_path, width, scheme):
     shutil.copy(axe(), tmp_path / "axe.js")
     page = (folder / "audit.html").read_text(encoding="utf-8")

@@ -253,6 +253,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.slow
 def test_what_cannot_be_reported_is_told_in_one_message_with_its_remedy(tmp_path, kind):
     spoil, message = REFUSED[kind]
     data = write_pictures(tmp_path / "data", rows=60)

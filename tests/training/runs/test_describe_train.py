@@ -145,6 +145,7 @@ TRAINED += [(kind, variant) for kind in LIMITS for variant in ("dcmh", "nrch", "
 
 
 @pytest.mark.parametrize(("kind", "variant"), TRAINED)
+@pytest.mark.slow
 def test_what_is_described_as_trainable_is_trained(tmp_path, kind, variant):
     make, content, settings = TAKEN[kind]
     (tmp_path / "data").mkdir()
@@ -172,6 +173,7 @@ def test_noise_falls_on_items_as_a_whole(tmp_path):
         assert len(np.unique(data.labels[data.groups == item], axis=0)) == 1
 
 
+@pytest.mark.slow
 def test_a_grid_computes_the_features_of_pictures_once(tmp_path):
     (tmp_path / "data").mkdir()
     data = pictures(tmp_path / "data")

@@ -10,6 +10,7 @@ from tests.training.runs.small import begin, once, trained
 
 
 @once
+@pytest.mark.slow
 def test_bf16_trains_float32_weights_to_about_the_same_retrieval(file, whole, tmp_path):
     runs = {"float32": whole, "bf16": begin(file, tmp_path / "bf16", precision="bf16")}
     half = trained(runs["bf16"])

@@ -175,6 +175,7 @@ def run_command(*arguments):
 
 
 @once
+@pytest.mark.slow
 def test_own_pictures_from_describe_to_audit(folder, tmp_path):
     run = tmp_path / "run"
     status, told = run_command("describe", folder)
@@ -310,6 +311,7 @@ def test_checked_rows_are_the_truth_and_degrees_of_relevance_are_measured_on_dem
 
 @once
 @pytest.mark.parametrize("variant", BASELINES)
+@pytest.mark.slow
 def test_other_methods_run_and_are_audited_too(file, tmp_path, variant):
     model = trained(begin(file, tmp_path / "run", variant=variant, epochs=2))
     assert type(model) is BASELINES[variant]

@@ -89,6 +89,7 @@ def test_a_stopped_run_keeps_its_last_epoch_and_goes_on_bit_for_bit(
 
 
 @once
+@pytest.mark.slow
 def test_the_command_ends_within_seconds_and_by_the_signals_status(file, tmp_path):
     out = tmp_path / "run"
     flags = [

@@ -20,6 +20,7 @@ def run_command(*arguments):
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_mlflow_and_tensorboard_have_the_numbers_of_the_run(file, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("tensorboard")
@@ -66,6 +67,7 @@ def test_wandb_has_the_numbers_of_the_run_without_a_network(file, tmp_path, monk
 
 
 @pytest.mark.parametrize("tracker", ["mlflow", "wandb"])
+@pytest.mark.slow
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_written(
     file, tmp_path, monkeypatch, tracker
 ):

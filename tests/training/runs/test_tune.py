@@ -31,6 +31,7 @@ def settings():
     ]
 
 
+@pytest.mark.slow
 def test_two_trials_give_a_recipe_that_trains_and_a_study_goes_on(file, tmp_path):
     out = tmp_path / "study"
     space = ("--space", "learning_rate=1e-4:1e-2:log", "--space", "image_units=[16],[32]")
@@ -64,6 +65,7 @@ def test_two_trials_give_a_recipe_that_trains_and_a_study_goes_on(file, tmp_path
     assert RunFolder.open(tmp_path / "run").recipe.learning_rate == best.learning_rate
 
 
+@pytest.mark.slow
 def test_a_trial_that_lags_behind_is_pruned_and_one_that_was_killed_does_not_count(
     file, tmp_path, monkeypatch
 ):

@@ -23,11 +23,12 @@ from scbch_keras.labels.noise import NoisyLabels, mixed_symmetric
 from scbch_keras.training.data.own.vocabulary import label_matrix
 
 try:
-    import py_phosphor_icons as phosphor
-    import resvg_py
+    import py_phosphor_icons
+    import resvg_py as resvg_py
 except ImportError as error:
     raise ImportError(f"the icons need {error.name}: pip install py-phosphor-icons resvg-py") from error
 
+phosphor = py_phosphor_icons
 WEIGHTS = ("thin", "light", "regular", "bold", "fill", "duotone")
 REGULAR = WEIGHTS.index("regular")
 QUERIES = 300
