@@ -80,7 +80,19 @@ def check_processes(model: "HashNetwork", pairs: PairDataset | LoaderPairs, call
 
 
 class StepsTogether(keras.Model):
-    """Keras' trainer on several devices, and in several processes that take a step together."""
+    """Keras' trainer, whose steps Python need not wait for, and which several devices or processes take together."""
+
+    _jit_requested: Any
+
+    @property
+    def may_lag(self) -> bool:
+        """Whether Python may run behind the steps of `fit`, and hand out the logs of the batch before."""
+        return self._jit_requested == "auto" and not self.run_eagerly
+
+    @property
+    def optimizer_skips(self) -> bool:
+        """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras' own; a step of all processes where several train together."""

@@ -203,16 +203,6 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         update_finite(self._loss_tracker, loss, y)
         self._skipped.update_state(finite, x, y, sample_weight)
 
-    @property
-    def may_lag(self) -> bool:
-        """Whether Python may run behind the steps of `fit`, and hand out the logs of the batch before."""
-        return self._jit_requested == "auto" and not self.run_eagerly
-
-    @property
-    def optimizer_skips(self) -> bool:
-        """Whether the optimizer itself skips non-finite gradients: loss scaling must see them to adapt."""
-        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-
     def test_step(self, *args: Any) -> Any:
         """Keras' own, without the metrics that have a meaning in training only."""
         result = super().test_step(*args)
