@@ -34,12 +34,12 @@ def _part(
     return {**env, "TF_ENABLE_ONEDNN_OPTS": str(int(one_dnn)), **environment}, ["-m", chosen]
 
 
-# The longest first. Two at a time: much of the time is one compiler's, on one core.
+# Two at a time: much of the time is one compiler's, on one core. The longest first, so that both end together.
 RUNS = {
-    "tensorflow": _part("tensorflow", False, "not numpy_only", **PLAINLY),
+    "numpy only": _part(None, False, "numpy_only"),
     "torch": _part("torch", True, "not numpy_only"),
     "jax": _part("jax", False, "not numpy_only", **PLAINLY),
-    "numpy only": _part(None, False, "numpy_only"),
+    "tensorflow": _part("tensorflow", False, "not numpy_only", **PLAINLY),
     "tensorflow optimised, with oneDNN": _part("tensorflow", True, "onednn"),
     "jax optimised": _part("jax", False, "optimised"),
 }

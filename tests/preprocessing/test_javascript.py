@@ -15,7 +15,7 @@ from scbch_keras.preprocessing.normalization import CURRENT, NORMALIZATIONS, WIT
 from tests.preprocessing.test_text import CODES, FORMS, codes_of, different, random_texts
 from tests.servers import program
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
 
 MODULE = Path(layouts.__file__).with_name("scbch.js")
 RULES = tuple(NORMALIZATIONS)

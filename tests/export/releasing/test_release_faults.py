@@ -26,7 +26,7 @@ from scbch_keras.export.format import manifest as manifests
 from tests.export.serving.test_encoder import SHAPES, add_pipeline, edit, encoder_graph, folder  # noqa: F401
 from tests.export.serving.test_travel import codes  # noqa: F401
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -8,7 +8,7 @@ from scbch_keras.training.data.icons import pictures as icons_module
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.icons.pictures import WEIGHTS, bag_of_words, load_icons, rasterize, words_of
 
-pytestmark = pytest.mark.numpy_only
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
