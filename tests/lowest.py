@@ -18,6 +18,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from tests.__main__ import files_of
+
 ROOT = Path(__file__).parents[1]
 OWN = "scbch_keras"
 LEFT_OUT = {"lint", "docs", "benchmark", "onnx-gpu"}
@@ -65,7 +67,8 @@ def main(arguments: list[str]) -> int:
         subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
         if backends:
             return subprocess.run([python, "-m", "tests", *pytest_arguments], cwd=ROOT).returncode
-        command = [python, "-m", "pytest", "-m", "numpy_only", *pytest_arguments]
+        # Files without such tests import a backend.
+        command = [python, "-m", "pytest", "-m", "numpy_only", *files_of("numpy_only"), *pytest_arguments]
         return subprocess.run(command, cwd=ROOT).returncode
 
 

@@ -18,14 +18,6 @@ TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 WORDS = {"dog": (180, 120, 60), "beach": (230, 210, 150), "kitchen": (90, 140, 200), "mug": (200, 40, 60)}
 
 
-@pytest.mark.numpy_only
-def test_the_start_page_holds_the_fifteen_lines():
-    # A formatter takes the line for Python and would part its signs.
-    assert '--8<-- "examples/generated_data.py"' in (TUTORIALS.parent / "index.md").read_text(
-        encoding="utf-8"
-    )
-
-
 def test_the_fifteen_lines_learn_from_noisy_labels_and_doubt_the_wrong_ones():
     names = runpy.run_path(str(EXAMPLES / "generated_data.py"))
     wrong, weight = names["wrong"], names["weight"]
