@@ -25,7 +25,7 @@ _LAST_STEP = 1e9
 
 def train_step(model: Any, data: Any) -> dict[str, Any]:
     """One update from one batch; a non-finite loss or gradient changes nothing but the count of skips."""
-    if torch_graph.records(model) and _may_record(model):
+    if torch_graph.records(model):
         return torch_graph.run(model, data, _step_without_waiting)
     return _step(model, data, waits=True)
 
@@ -35,7 +35,7 @@ def _step_without_waiting(model: Any, data: Any) -> dict[str, Any]:
 
 
 def _step(model: Any, data: Any, waits: bool) -> dict[str, Any]:
-    """Whether it waits for the device, to learn if all is finite, or leaves that to it."""
+    """`train_step`, which waits for the device to learn if all is finite, or leaves that to it."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     optimizer = model.optimizer
     moving = model.moving_statistics()
@@ -53,9 +53,10 @@ def _step(model: Any, data: Any, waits: bool) -> dict[str, Any]:
         gradients = [weight.value.grad for weight in weights]
         if together:
             processes.average(gradients)
-        if waits or not _all_float32(gradients):
+        fits = _all_float32(gradients)
+        if waits or not fits:
             finite = _all_finite([loss, *gradients])
-            if finite and _is_plain_adam(optimizer, weights) and _all_float32(gradients):
+            if finite and fits and _is_plain_adam(optimizer, weights):
                 _fused_adam(optimizer, weights, gradients, model.l2)
             elif finite or model.optimizer_skips:
                 for weight, gradient in zip(weights, gradients, strict=True):
@@ -75,20 +76,17 @@ def _step(model: Any, data: Any, waits: bool) -> dict[str, Any]:
 
 
 def begin_fit(model: Any) -> None:
-    """Record steps as CUDA graphs from now on, where `compile` allows it."""
-    if torch.cuda.is_available() and model.may_lag:
-        torch_graph.begin(model)
-
-
-def _may_record(model: Any) -> bool:
-    """Whether a step of this model can do without waiting for the device."""
-    return bool(
-        processes.count() == 1
+    """Record steps as CUDA graphs from now on, where `compile` allows it and a step need not wait for the device."""
+    weights = model.trainable_weights
+    if (
+        model.may_lag
+        and processes.count() == 1
+        and weights
+        and all(weight.value.is_cuda for weight in weights)
         and not model.optimizer_skips
-        and _is_plain_adam(model.optimizer, model.trainable_weights)
-        and model.trainable_weights
-        and all(weight.value.is_cuda for weight in model.trainable_weights)
-    )
+        and _is_plain_adam(model.optimizer, weights)
+    ):
+        torch_graph.begin(model)
 
 
 def _all_finite(tensors: list[Any]) -> bool:

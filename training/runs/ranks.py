@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from scbch_keras.training.runs.stopping import signals_to
+
 _SECONDS_TO_END = 30.0
 _SECONDS_TO_FAIL = 5.0
 """How long the others have to fail by themselves, for the same reason."""
@@ -186,16 +187,10 @@ def _send(ranks: Sequence["subprocess.Popen[bytes]"], number: int) -> None:
 def _handed_on(ranks: Sequence["subprocess.Popen[bytes]"]) -> Iterator[list[int]]:
     """Hand signals on to the processes; those that came."""
     received: list[int] = []
-    kept = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def hand_on(number: int, frame: Any) -> None:
         received.append(number)
         _send(ranks, number)
 
-    for number in _SIGNALS:
-        signal.signal(number, hand_on)
-    try:
+    with signals_to(hand_on):
         yield received
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -5,7 +5,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,20 +62,34 @@ def stopped_by_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    kept = {number: signal.getsignal(number) for number in _NUMBERS}
+    before = _handlers()
 
     def ask(number: int, frame: Any) -> None:
-        for known, handler in kept.items():
-            signal.signal(known, handler)
+        _handle(before)
         stop._ask(number)
 
-    for number in _NUMBERS:
-        signal.signal(number, ask)
-    try:
+    with signals_to(ask):
         yield stop
+
+
+@contextmanager
+def signals_to(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM go to the handler."""
+    before = _handlers()
+    _handle(dict.fromkeys(_NUMBERS, handler))
+    try:
+        yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        _handle(before)
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in _NUMBERS}
+
+
+def _handle(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def exit_by_signal() -> None:
@@ -84,8 +98,7 @@ def exit_by_signal() -> None:
     def leave(number: int, frame: Any) -> None:
         sys.exit(128 + number)
 
-    for number in _NUMBERS:
-        signal.signal(number, leave)
+    _handle(dict.fromkeys(_NUMBERS, leave))
 
 
 @contextmanager
