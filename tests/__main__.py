@@ -1,7 +1,8 @@
 """All tests: `python -m tests [--quick] [pytest arguments]`.
 
 NumPy-only tests run once, the others once a backend, each part in a process of its own, which imports only the files
-that have tests of the part. A backend that is not installed is an error: the tests pass on all three or not at all.
+that have tests of the part. What waits more than it computes is a part of its own, beside which the others have the
+cores. A backend that is not installed is an error: the tests pass on all three or not at all.
 
 TensorFlow has two sets of kernels on a CPU, and takes oneDNN's where the processor has AVX512-VNNI or AVX512-BF16:
 each part says which, so that they do not depend on the machine. Releases are made with oneDNN's in the PyTorch
@@ -34,12 +35,13 @@ def _part(
     return {**env, "TF_ENABLE_ONEDNN_OPTS": str(int(one_dnn)), **environment}, ["-m", chosen]
 
 
-# Two at a time: much of the time is one compiler's, on one core. The longest first, so that both end together.
+# The longest first, so that all end together.
 RUNS = {
-    "numpy only": _part(None, False, "numpy_only"),
     "torch": _part("torch", True, "not numpy_only"),
     "jax": _part("jax", False, "not numpy_only", **PLAINLY),
+    "numpy only, waiting": _part(None, False, "numpy_only and waits"),
     "tensorflow": _part("tensorflow", False, "not numpy_only", **PLAINLY),
+    "numpy only": _part(None, False, "numpy_only and not waits"),
     "tensorflow optimised, with oneDNN": _part("tensorflow", True, "onednn"),
     "jax optimised": _part("jax", False, "optimised"),
 }
@@ -47,7 +49,8 @@ QUICK = {
     "torch": _part("torch", True, "not numpy_only and not release and not slow"),
     "numpy only": _part(None, False, "numpy_only and not slow"),
 }
-AT_ONCE = 2
+# One more than the cores of most machines that test: each waits at times, for a process, a disk or a server.
+AT_ONCE = 3
 
 
 def _marked(path: Path, marker: str) -> bool:
@@ -59,14 +62,14 @@ def _marked(path: Path, marker: str) -> bool:
 
 
 def files_of(chosen: str) -> list[str]:
-    """The files that have tests of a part, by the first word of its expression of markers; more at most."""
-    negated = chosen.startswith("not ")
-    marker = chosen.removeprefix("not ").split()[0]
-    return [
-        str(path)
-        for path in FILES
-        if (not _marked(path, marker) if negated else marker in path.read_text(encoding="utf-8"))
-    ]
+    """The files that have tests of a part, by its markers, such as "numpy_only and not slow"; more at most."""
+
+    def may_have(path: Path, marker: str) -> bool:
+        if marker.startswith("not "):
+            return not _marked(path, marker.removeprefix("not "))
+        return f"mark.{marker}" in path.read_text(encoding="utf-8")
+
+    return [str(path) for path in FILES if all(may_have(path, marker) for marker in chosen.split(" and "))]
 
 
 def run(name: str, part: tuple[dict[str, str], list[str]], arguments: list[str]) -> bool:

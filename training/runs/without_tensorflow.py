@@ -6,6 +6,7 @@ Keras imports it to seed it, and to ask whether what is saved is TensorFlow's: s
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 from keras.src.utils import module_utils
@@ -14,7 +15,7 @@ from keras.src.utils import module_utils
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
     """Within the block Keras takes TensorFlow for absent, unless it is the backend or has been imported before."""
-    tensorflow = getattr(module_utils, "tensorflow", None)
+    tensorflow: Any = getattr(module_utils, "tensorflow", None)
     # Keras' own, which a later version may have otherwise: then it imports.
     untried = hasattr(tensorflow, "_available") and tensorflow._available is None
     if not untried or "tensorflow" in sys.modules or keras.backend.backend() == "tensorflow":

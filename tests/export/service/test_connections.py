@@ -13,7 +13,7 @@ import pytest
 from benchmarks.service import running_service
 from tests.export.service.test_requests import metrics, post
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 
 def connected(address):

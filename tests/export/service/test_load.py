@@ -12,7 +12,7 @@ from benchmarks.hostile_clients import measured_with_hostile, refused
 from benchmarks.service import differences, requests_and_answers, running_service, send
 from tests.export.serving.test_codes_file import TEXTS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from scbch_keras.export import HammingIndex, encode_file
 from tests.export.serving.test_codes_file import IDS, ROWS, TEXTS, spoil
 from tests.export.serving.test_encoder import BITS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 for needed in ("onnxruntime", "typer", "fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(needed)
 

@@ -11,7 +11,7 @@ import pytest
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex, Source
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 STORES = ("postgres", "milvus")
 SOURCE = Source("icons", 3, "a" * 64, "b" * 64)

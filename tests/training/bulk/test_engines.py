@@ -15,7 +15,7 @@ import pytest
 
 from tests import servers
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 pa = pytest.importorskip("pyarrow")
 for needed in ("onnx", "onnxruntime", "typer", "h5py"):
