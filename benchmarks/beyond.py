@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=torch python -m benchmarks.beyond [estimates] [tags] [exchanges] [failures] [parts] [unseen]
         [icons] [models] [kinds] [lengths] [tags_trained] [degrees] [rescored] [geometry] [epochs]
-        [--data ../shared/reference/mirflickr] [--seeds 5]
+        [--data ../shared/reference/mirflickr] [--seeds 5] [--keep FOLDER]
 
 `estimates` (no training): the estimated noise rate, AUROC of wrong and of missing labels, the squared error of the
 probabilities over that of the noisy labels, and the count model's table in words; mixed symmetric noise at four
@@ -16,14 +16,14 @@ frequent (the 8 rarest). `parts`: what the gain is made of, on the subset at noi
 pairs are trained on, and the other half, which no training sees, is the database; the subset and the icons at three
 rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
-`models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at .5
-and .8. `kinds`: the same of the count model by the kind of noise, at .5. `lengths`: and by the code's length, at .8.
+`models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at four
+rates. `kinds`: the same of the count model by the kind of noise, at .5. `lengths`: and by the code's length, at .8.
 `tags_trained`: mAP of training on the tags, with 25 to 200 checked rows, chosen in three ways, and without.
 `degrees`: metrics of relevance in degrees by what weighs attraction, on the subset and on made-up samples with two
 attributes, at noise .5. `rescored`: mAP of the subset's codes by Hamming distance and ranked again, and what it costs.
 `geometry`: mAP by what the branches are fed with and by the objective, at noise .8, on the subset and the icons.
 `epochs`: seconds of an epoch on posterior labels over one with the refresh pass, on the subset, in turns in one run.
-Means and standard errors over seeds.
+Means and standard errors over seeds. `--keep FOLDER` goes on where a command stopped (`benchmarks.kept`).
 """
 
 import argparse
@@ -33,12 +33,13 @@ from typing import get_args
 
 import numpy as np
 
+from benchmarks import kept
 from benchmarks.beyond_degrees import degrees, rescored
 from benchmarks.beyond_geometry import geometry
 from benchmarks.beyond_kinds import gains, kinds, lengths, models
 from benchmarks.beyond_trained import ICONS, exchanges, row, tags, tags_trained, told
 from benchmarks.label_noise import class_conditional, feature_dependent
-from benchmarks.subset_724 import fit_and_score
+from benchmarks.subset_724 import RATES, fit_and_score
 from scbch_keras.labels.audit import auroc
 from scbch_keras.labels.noise import additive, mixed_symmetric, subtractive
 from scbch_keras.labels.noise_words import table_in_words
@@ -46,8 +47,6 @@ from scbch_keras.labels.posterior import LabelPosterior, NoiseModel, estimate, l
 from scbch_keras.training.data.benchmarks.sets import load_benchmark
 from scbch_keras.training.data.icons.pairs import icon_data
 from scbch_keras.training.data.pairs import Pairs
-
-RATES = (0.0, 0.2, 0.5, 0.8)
 
 
 def sources(folder: Path, seed: int) -> dict[str, Pairs]:
@@ -58,7 +57,7 @@ def sources(folder: Path, seed: int) -> dict[str, Pairs]:
     }
 
 
-def estimates(folder: Path, seeds: int) -> None:
+def estimates(folder: Path, seeds: range) -> None:
     cases = [(mixed_symmetric, rate, model, False) for model in get_args(NoiseModel) for rate in RATES]
     cases += [
         (noise, 0.5, model, model == "independent")
@@ -68,7 +67,7 @@ def estimates(folder: Path, seeds: int) -> None:
     print(
         f"{'':8}{'noise':16}{'rate':>5}  {'model':22}{'estimated':>10}{'wrong':>8}{'missing':>9}{'error':>8}{'of':>8}"
     )
-    trains = [sources(folder, seed) for seed in range(seeds)]
+    trains = [sources(folder, seed) for seed in seeds]
     for name in trains[0]:
         for noise, rate, model, separate in cases:
             found, tables = [], []
@@ -97,9 +96,9 @@ def estimates(folder: Path, seeds: int) -> None:
             )
 
 
-def failures(folder: Path, seeds: int) -> None:
+def failures(folder: Path, seeds: range) -> None:
     results: dict[str, list] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         data = load_benchmark("mirflickr-subset", folder, 0.0, seed)
         train, query = data.train, data.query
         true = train.labels
@@ -153,7 +152,7 @@ def train_both(
     return found, (paper, posterior)
 
 
-def parts(folder: Path, seeds: int) -> None:
+def parts(folder: Path, seeds: range) -> None:
     """The posterior's use part by part, each beside the paper's objective on the noisy labels."""
     from keras import ops
 
@@ -168,7 +167,7 @@ def parts(folder: Path, seeds: int) -> None:
             return similarity, ops.cast(similarity > 0, "float32")
 
     results: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         data = load_benchmark("mirflickr-subset", folder, 0.5, seed)
         train, query, database = data.train, data.query, data.database
         p = estimate(train.image, train.text, train.labels, "independent").probabilities
@@ -189,12 +188,12 @@ def parts(folder: Path, seeds: int) -> None:
         print(f"{kind:32}{np.mean(scores):6.1f}{told(np.array(scores) - paper):>16}")
 
 
-def unseen(folder: Path, seeds: int) -> None:
+def unseen(folder: Path, seeds: range) -> None:
     """Both objectives with a database that is not trained on."""
     row("", "noise", "SCBCH", "`independent`", "gain", "`count`", "gain")
     for rate in RATES[1:]:
         results: dict[str, list[list[float]]] = {}
-        for seed in range(seeds):
+        for seed in seeds:
             sets = {
                 "subset": (load_benchmark("mirflickr-subset", folder, 0.0, seed), {}),
                 "icons": (icon_data(0.0, seed, regular_only=True), ICONS),
@@ -211,27 +210,23 @@ def unseen(folder: Path, seeds: int) -> None:
             row(name, rate, f"{paper.mean():.1f}", *columns)
 
 
-def icons(folder: Path, seeds: int) -> None:
+def icons(folder: Path, seeds: range) -> None:
     """Both objectives on the icons with image features of a pre-trained network."""
     from benchmarks.icon_features import icons_on_efficientnet
 
+    row("noise", "SCBCH", "`independent`", "gain", "`count`", "gain")
     for rate in RATES:
-        cells, estimated = [], []
-        for seed in range(seeds):
+        results = []
+        for seed in seeds:
             data = icons_on_efficientnet(rate, seed)
             train = data.train
-            found, scores = train_both(seed, train, train.labels, data.query, data.database, **ICONS)
-            estimated.append(found.noise_rate)
-            cells.append(scores)
-        paper, posterior = np.array(cells).T
-        print(
-            f"icons   {rate:5}{paper.mean():8.1f}{posterior.mean():8.1f}{told(posterior - paper):>16}"
-            f"   estimated rate {np.mean(estimated):.2f}",
-            flush=True,
-        )
+            results.append(gains(seed, train, train.labels, data.query, data.database, **ICONS))
+        paper, *posteriors = np.array(results).T
+        columns = (column for one in posteriors for column in (f"{one.mean():.1f}", told(one - paper)))
+        row(rate, f"{paper.mean():.1f}", *columns)
 
 
-def epochs(folder: Path, seeds: int) -> None:
+def epochs(folder: Path, seeds: range) -> None:
     """The median time of an epoch after the warm-up, with the refresh pass and on posterior labels."""
     import time
 
@@ -242,7 +237,7 @@ def epochs(folder: Path, seeds: int) -> None:
     train = load_benchmark("mirflickr-subset", folder, 0.5, 0).train
     p = estimate(train.image, train.text, train.labels, "independent").probabilities
     seconds: dict[str, list[float]] = {"noisy": [], "posterior": []}
-    for _ in range(seeds):
+    for _ in seeds:
         for labels, targets in (("noisy", train.labels), ("posterior", p)):
             branches = {"image_branch": HashBranch(64, (1024, 1024)), "text_branch": HashBranch(64, (1024,))}
             model = SCBCH.for_benchmark("mirflickr", labels=labels, warmup_epochs=1, **branches)
@@ -263,6 +258,11 @@ def rows(pairs: Pairs, chosen: np.ndarray) -> Pairs:
     return Pairs(pairs.image[chosen], pairs.text[chosen], pairs.labels[chosen], pairs.ids[chosen])
 
 
+def _seeds(text: str) -> range:
+    first, _, last = text.rpartition(":")
+    return range(int(first or 0), int(last))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -276,10 +276,14 @@ def main() -> None:
     }
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(chosen)}; all of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/reference/mirflickr"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=_seeds, default=range(5), help="how many, or as in 3:5 which")
+    parser.add_argument("--keep", type=Path, help="folder of scores that are not trained for again")
     args = parser.parse_args()
     if not (args.data / "mirflickr_subset_724.npz").is_file():
         raise SystemExit(f"{args.data} holds no mirflickr_subset_724.npz; name its folder with --data")
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        kept.folder = args.keep
     if unknown := set(args.parts) - set(chosen):
         parser.error(f"parts: expected some of {', '.join(chosen)}, got {', '.join(unknown)}")
     for part in args.parts or chosen:

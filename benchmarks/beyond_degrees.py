@@ -20,7 +20,7 @@ WIDTH = 256
 """Of the branches: a quarter of the other parts', so that these end in minutes."""
 
 
-def degrees(folder: Path, seeds: int) -> None:
+def degrees(folder: Path, seeds: range) -> None:
     """Metrics of relevance in degrees by what weighs attraction, on noisy and on posterior labels."""
     names = ("map", *GRADED)
     row("set", "labels", "attraction by", *names)
@@ -30,7 +30,7 @@ def degrees(folder: Path, seeds: int) -> None:
     }
     for name, settings in sets.items():
         results: dict[tuple[str, str], list[list[float]]] = {}
-        for seed in range(seeds):
+        for seed in seeds:
             train, query, database = _loaded(name, folder, seed)
             p = estimate(train.image, train.text, train.labels).probabilities
             for labels, targets in (("noisy", train.labels), ("posterior", p)):
@@ -53,10 +53,10 @@ def degrees(folder: Path, seeds: int) -> None:
                 row("", "", "difference", *(told(of_metric, digits=3) for of_metric in differences.T))
 
 
-def rescored(folder: Path, seeds: int) -> None:
+def rescored(folder: Path, seeds: range) -> None:
     """MAP of the subset's codes searched by Hamming distance and ranked again, and what a million codes cost."""
     results: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         train, query, database = _loaded("subset", folder, seed)
         model = fitted(
             seed,

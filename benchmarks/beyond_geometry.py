@@ -67,13 +67,13 @@ def logistic() -> type:
     return Logistic
 
 
-def geometry(folder: Path, seeds: int) -> None:
+def geometry(folder: Path, seeds: range) -> None:
     """MAP of posterior labels by inputs and objective, at noise .8, with branches of 256 units and Adam at 3e-4."""
     kinds = {"posterior labels": {}, "logistic": {"method": logistic()}}
     row("set", "trained on", "mAP", "difference")
     for name in ("subset", "icons"):
         results: dict[str, list[float]] = {}
-        for seed in range(seeds):
+        for seed in seeds:
             data, settings = loaded(name, folder, RATE, seed)
             settings = {**settings, "width": WIDTH, "learning_rate": 3e-4, "labels": "posterior"}
             p = estimate(data.train.image, data.train.text, data.train.labels).probabilities

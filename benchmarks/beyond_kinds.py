@@ -1,5 +1,6 @@
 """Parts of `benchmarks.beyond` that train: noise models, kinds of noise and lengths of codes, each beside the paper."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from benchmarks.beyond_trained import loaded, row, told
 from benchmarks.label_noise import class_conditional, feature_dependent
-from benchmarks.subset_724 import fit_and_score
+from benchmarks.subset_724 import RATES, fit_and_score
 from scbch_keras.labels.noise import additive, subtractive
 from scbch_keras.labels.posterior import estimate, leave_one_out
 from scbch_keras.training.data.pairs import Pairs
@@ -34,12 +35,12 @@ def gains(
     return [score(labels), *(score(p, labels="posterior") for p in estimated)]
 
 
-def models(folder: Path, seeds: int) -> None:
+def models(folder: Path, seeds: range) -> None:
     """Both objectives, and of two noise models which probabilities are better to train on."""
     row("set", "noise", "SCBCH", "`independent`", "`count`", "gain of `count`", "over `independent`")
-    for name, rate in (("subset", 0.5), ("subset", 0.8), ("icons", 0.5), ("icons", 0.8)):
+    for name, rate in itertools.product(("subset", "icons"), RATES):
         results = []
-        for seed in range(seeds):
+        for seed in seeds:
             data, settings = loaded(name, folder, rate, seed)
             train = data.train
             results.append(gains(seed, train, train.labels, data.query, data.database, **settings))
@@ -48,12 +49,12 @@ def models(folder: Path, seeds: int) -> None:
         row(name, rate, *means, told(count - paper), told(count - independent))
 
 
-def kinds(folder: Path, seeds: int) -> None:
+def kinds(folder: Path, seeds: range) -> None:
     """Both objectives at noise .5 of the kinds that are not mixed symmetric."""
     row("set", "noise", "SCBCH", "`count`", "gain", "exchanges by class", "gain")
     for name in ("subset", "icons"):
         results: dict[str, list[list[float]]] = {}
-        for seed in range(seeds):
+        for seed in seeds:
             data, settings = loaded(name, folder, 0.0, seed)
             train, true = data.train, data.train.labels
             scores, _ = leave_one_out(train.image, train.text, true)
@@ -73,13 +74,13 @@ def kinds(folder: Path, seeds: int) -> None:
             row(name, kind, f"{paper.mean():.1f}", *columns, *[""] * (4 - len(columns)))
 
 
-def lengths(folder: Path, seeds: int) -> None:
+def lengths(folder: Path, seeds: range) -> None:
     """Both objectives at noise .8 with short and with long codes."""
     row("set", "bits", "SCBCH", "`count`", "gain")
     for name in ("subset", "icons"):
-        for bits in (16, 128):
+        for bits in (16, 32, 128):
             results = []
-            for seed in range(seeds):
+            for seed in seeds:
                 data, settings = loaded(name, folder, 0.8, seed)
                 train = data.train
                 settings = {**settings, "bits": bits}

@@ -17,10 +17,10 @@ TRAINED_WITH = (25, 50, 100, 200)
 ICONS = {"num_classes": 18, "width": 256, "learning_rate": 3e-4}
 
 
-def tags(folder: Path, seeds: int) -> None:
+def tags(folder: Path, seeds: range) -> None:
     """The error of what people's tags leave of the labels, with and without checked rows."""
     results: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         train = load_benchmark("mirflickr-tags", folder, 0.0, seed).train
         image, text, labels, truth = train.image, train.text, train.labels, train.clean_labels
         first = estimate(image, text, labels).probabilities
@@ -46,10 +46,10 @@ def tags(folder: Path, seeds: int) -> None:
         print(f"{kind:28}{np.mean(errors):6.0f}")
 
 
-def tags_trained(folder: Path, seeds: int) -> None:
+def tags_trained(folder: Path, seeds: range) -> None:
     """MAP of training on people's tags: the paper's objective, and posterior labels with checked rows and without."""
     results: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         data = load_benchmark("mirflickr-tags", folder, 0.0, seed)
         train, truth = data.train, data.train.clean_labels
         first = estimate(train.image, train.text, train.labels).probabilities
@@ -77,7 +77,7 @@ def tags_trained(folder: Path, seeds: int) -> None:
         row(kind, f"{np.mean(scores):.1f}", told(np.array(scores) - paper))
 
 
-def exchanges(folder: Path, seeds: int) -> None:
+def exchanges(folder: Path, seeds: range) -> None:
     """Squared error x 10,000 by what the count model assumes of exchanges, and how often they were told by class."""
     from benchmarks.beyond import sources
 
@@ -86,7 +86,7 @@ def exchanges(folder: Path, seeds: int) -> None:
         "symmetric": lambda labels, seed: mixed_symmetric(labels, 0.5, seed).labels,
         "none": lambda labels, seed: labels,
     }
-    trains = [sources(folder, seed) for seed in range(seeds)]
+    trains = [sources(folder, seed) for seed in seeds]
     print(f"{'':28}{'labels':>8}{'even':>8}{'by_class':>10}{'likelier':>10}   by class")
     for name in trains[0]:
         for noise, corrupt in noises.items():
@@ -103,7 +103,8 @@ def exchanges(folder: Path, seeds: int) -> None:
                 errors.append([1e4 * np.square(p - pairs.labels * 1.0).mean() for p in guesses])
             before, even, paired, likelier = np.mean(errors, axis=0)
             print(
-                f"{name:8}{noise:20}{before:8.0f}{even:8.0f}{paired:10.0f}{likelier:10.0f}   {by_class} of {seeds}",
+                f"{name:8}{noise:20}{before:8.0f}{even:8.0f}{paired:10.0f}{likelier:10.0f}"
+                f"   {by_class} of {len(seeds)}",
                 flush=True,
             )
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import kept
 from scbch_keras.modalities import DIRECTIONS
 from scbch_keras.training.runs.named import PRECISIONS
 
@@ -73,12 +74,17 @@ def fit_and_score(
     import scbch_keras as sk
     from scbch_keras.training.runs.evaluate import encode
 
-    model = fitted(seed, inputs, targets, bits=bits, **settings)
-    codes = (
-        {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
-        for part in (query, database)
-    )
-    return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=bits)
+    def train() -> dict[str, float]:
+        model = fitted(seed, inputs, targets, bits=bits, **settings)
+        codes = (
+            {name: sk.pack_codes(values) for name, values in encode(model, part).items()}
+            for part in (query, database)
+        )
+        return sk.metrics.cross_modal_map(*codes, query.labels, database.labels, bits=bits)._asdict()
+
+    sides = [[pairs.image[:], pairs.text[:], pairs.labels] for pairs in (query, database)]
+    key = (seed, [inputs["image"][:], inputs["text"][:], targets], *sides, bits, settings)
+    return sk.metrics.CrossModalMAP(**kept.score(train, *key))
 
 
 def reference(folder: Path) -> dict[tuple[float, str], np.ndarray]:

@@ -92,6 +92,13 @@ class HashNetwork(keras.Model):
         _check_apart(self.image_branch, self.text_branch)
         self._input_shape: dict[str, Shape] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # JAX' trainer hands it over once a step; Keras would look for variables in each of its arrays.
+        if name == "_jax_state":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _as_branch(self, name: str, branch: Any, units: tuple[int, ...]) -> HashBranch:
         if branch is None:
             return HashBranch(self.bits, units, name=name, dtype=self.dtype_policy)

@@ -37,6 +37,16 @@ def test_weights_are_those_of_the_authors_code(golden, block_size):
     np.testing.assert_allclose(result.weights, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("place", ["device"], indirect=True)
+def test_neighbours_are_those_of_whole_rows_where_these_are_looked_through_by_groups(golden, monkeypatch):
+    codes_and_labels = [golden[key][:500] for key in ("image_codes", "text_codes", "labels")]
+    whole = confidence_weights(*codes_and_labels, block_size=300)
+    monkeypatch.setattr("scbch_keras.confidence._SORTED", 100)
+    groups = confidence_weights(*codes_and_labels, block_size=300)
+    np.testing.assert_allclose(groups.weights, whole.weights, atol=1e-6)
+    np.testing.assert_allclose(groups.soft_labels, whole.soft_labels, atol=1e-6)
+
+
 def by_hand(image, text, labels, k=20, gamma=0.5, dialect="reference"):
     sims = [
         (c @ c.T) / np.outer(*[np.linalg.norm(c, axis=1)] * 2)

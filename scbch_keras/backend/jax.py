@@ -1,4 +1,7 @@
-"""The gradient step on JAX: stateless, (state, data) -> (logs, state)."""
+"""The gradient step on JAX: stateless, (state, data) -> (logs, state).
+
+On an accelerator it has no branches: at each the processor waits for the device, and only then starts what follows.
+"""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -69,6 +72,9 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     state = optimizer_variables, weights
     if model.optimizer_skips:
         state = update(*state)
+    elif has_accelerator():
+        updated = update(*state)
+        state = jax.tree.map(lambda new, before: jnp.where(finite, new, before), updated, state)
     else:
         state = jax.lax.cond(finite, update, lambda *unchanged: unchanged, *state)
     optimizer_variables, weights = state
@@ -82,19 +88,22 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _all_finite(arrays: list[Tensor]) -> Tensor:
+    def each_value() -> Tensor:
+        return jnp.stack([jnp.isfinite(values).all() for values in arrays]).all()
+
+    if has_accelerator():
+        return each_value()
     # Row sums are finite only if the rows are, and cost one read, a look at each value many times that. Rows that are
     # finite may add up to more than their type holds: only then each value is looked at.
     arrays = [jnp.atleast_1d(values) for values in arrays]
     sums = jnp.stack([jnp.isfinite(values.sum(axis=-1)).all() for values in arrays]).all()
-    return jax.lax.cond(
-        sums,
-        lambda: jnp.array(True),
-        lambda: jnp.stack([jnp.isfinite(values).all() for values in arrays]).all(),
-    )
+    return jax.lax.cond(sums, lambda: jnp.array(True), each_value)
 
 
 def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
     """`value` where `first` holds, else what `other` makes; tuples of tensors."""
+    if has_accelerator():
+        return tuple(jnp.where(first, *pair) for pair in zip(value, other(), strict=True))
     return keras.ops.cond(first, lambda: value, other)
 
 
@@ -106,6 +115,8 @@ def begin_fit(model: Any) -> None:
 
     def train_function(state: Any, iterator: Any) -> Any:
         logs, state = step(state, iterator)
+        for value in logs.values():
+            value.copy_to_host_async()
         waiting.append(logs)
         return waiting.pop(0) if len(waiting) > 1 else logs, state
 

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import scbch_keras as sk
+from scbch_keras import backend
 from scbch_keras.hashing import CrossModalHashing
 from tests.methods import BASELINES, EAGERLY
 
@@ -142,6 +143,21 @@ def test_a_sample_that_turns_bad_is_named_and_costs_its_batch_alone(ready_model,
     messages = [str(warning.message) for warning in caught]
     assert sum("held NaN or inf" in message for message in messages) == 3
     assert any("2 samples (index 7, 90) left out of the confidence" in message for message in messages)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX' own; PyTorch's needs a CUDA card")
+def test_a_step_without_branches_skips_what_one_with_branches_skips(small_model, pairs, monkeypatch):
+    models = []
+    for without_branches in (False, True):
+        monkeypatch.setattr(backend._module, "has_accelerator", lambda answer=without_branches: answer)
+        keras.utils.set_random_seed(1)
+        models.append(small_model(confidence_weighting=False))
+        with pytest.warns(UserWarning, match=r"Epoch 2: 1 sample \(index 7\) held NaN or inf"):
+            history = models[-1].fit(Turning(pairs, spoil("image", [7])), epochs=2, verbose=0).history
+        assert history["skipped"] == [1, 1]
+    assert int(models[0].optimizer.iterations) == int(models[1].optimizer.iterations) == 10
+    for with_branches, without in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(with_branches, without, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
