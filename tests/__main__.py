@@ -19,6 +19,7 @@ import ast
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,19 +85,23 @@ def run(name: str, part: tuple[dict[str, str], list[str]], arguments: list[str])
         if any(Path(argument.partition("::")[0]).exists() for argument in arguments)
         else files_of(chosen[1])
     )
-    command = [sys.executable, "-m", "pytest", *chosen, *files, *arguments]
+    command = [sys.executable, "-m", "pytest", *chosen]
     # One thread each: two parts whose threads wait for one another's cores take several times as long.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **env}
     print(f"== {name}: running", flush=True)
     start = time.monotonic()
-    done = subprocess.run(
-        command,
-        env=environment,
-        cwd=TESTS.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        # Not in the command line, by whose words others choose the processes that they end.
+        listed = Path(folder, "files")
+        listed.write_text("\n".join(files), encoding="utf-8")
+        done = subprocess.run(
+            [*command, *([f"@{listed}"] if files else []), *arguments],
+            env=environment,
+            cwd=TESTS.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     print(f"\n== {name}: {time.monotonic() - start:.0f} s\n{done.stdout}", flush=True)
     return done.returncode == 0
 
