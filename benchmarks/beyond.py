@@ -17,7 +17,8 @@ pairs are trained on, and the other half, which no training sees, is the databas
 rates.
 `icons`: both objectives on the icons at four rates, image features from EfficientNet-Lite0 (`icon_features`).
 `models`: mAP of the paper's objective and of posterior labels of two noise models, on the subset and the icons at four
-rates. `kinds`: the same of the count model by the kind of noise, at .5. `lengths`: and by the code's length, at .8.
+rates. `kinds`: the same of the count model by the kind of noise, at .5; where exchanges are by class, knowing that
+too, where they follow the features, with 50 checked rows. `lengths`: and by the code's length, at .8.
 `tags_trained`: mAP of training on the tags, with 25 to 200 checked rows, chosen in three ways, and without.
 `degrees`: metrics of relevance in degrees by what weighs attraction, on the subset and on made-up samples with two
 attributes, at noise .5. `rescored`: mAP of the subset's codes by Hamming distance and ranked again, and what it costs.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.beyond_trained import loaded, row, told
+from benchmarks.beyond_trained import CHECKED, loaded, row, told
 from benchmarks.label_noise import class_conditional, feature_dependent
 from benchmarks.subset_724 import RATES, fit_and_score
 from scbch_keras.labels.noise import additive, subtractive
@@ -50,8 +50,8 @@ def models(folder: Path, seeds: range) -> None:
 
 
 def kinds(folder: Path, seeds: range) -> None:
-    """Both objectives at noise .5 of the kinds that are not mixed symmetric."""
-    row("set", "noise", "SCBCH", "`count`", "gain", "exchanges by class", "gain")
+    """Both objectives at noise .5 of the kinds that are not mixed symmetric, and what can be known beside the data."""
+    row("set", "noise", "SCBCH", "`count`", "gain", "knowing more", "gain")
     for name in ("subset", "icons"):
         results: dict[str, list[list[float]]] = {}
         for seed in seeds:
@@ -65,7 +65,12 @@ def kinds(folder: Path, seeds: range) -> None:
                 "feature-dependent": feature_dependent(true, 0.5, scores),
             }
             for kind, labels in noisy.items():
-                assumptions = [{}, {"exchanges": "by_class"}] if kind == "class-conditional" else COUNT
+                assumptions = list(COUNT)
+                if kind == "class-conditional":
+                    assumptions.append({"exchanges": "by_class"})
+                elif kind == "feature-dependent":
+                    rows = np.random.default_rng(seed).choice(len(true), CHECKED, replace=False)
+                    assumptions.append({"checked": (rows, true[rows])})
                 cells = gains(seed, train, labels, data.query, data.database, assumptions, **settings)
                 results.setdefault(kind, []).append(cells)
         for kind, cells in results.items():

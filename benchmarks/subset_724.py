@@ -54,6 +54,7 @@ def fitted(
 
     import scbch_keras as sk
 
+    keras.utils.clear_session()  # what TensorFlow keeps of the training before
     keras.utils.set_random_seed(seed)
     model = (method or sk.SCBCH).for_benchmark(
         "mirflickr",

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import scbch_keras as sk
+from scbch_keras import backend
 from scbch_keras.data import FeatureBatches, PairDataset
 from scbch_keras.features import take
-from scbch_keras.shared_codes import shared_rows
+from scbch_keras.shared_codes import shared_rows, weights_mark
 from tests.again import Again
 
 
@@ -53,6 +54,33 @@ def encoded(monkeypatch):
 @pytest.fixture(scope="module")
 def again(small_model):
     return Again(small_model(), {"image": (None, 20), "text": (None, 30)})
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["processor", "device"])
+def test_the_mark_of_weights_changes_with_any_bit_and_any_place(small_model, monkeypatch, on_device):
+    monkeypatch.setattr(backend, "has_accelerator", lambda: on_device)
+    model = small_model()
+    model.build({"image": (None, 20), "text": (None, 30)})
+    weight = model.text_branch.trainable_variables[0]
+    values = keras.ops.convert_to_numpy(weight.value).copy()
+    marks = {weights_mark(model)}
+    for change in ("a bit", "order", "sign of zero"):
+        changed = values.copy()
+        if change == "a bit":
+            changed.reshape(-1)[-1:].view("int32")[:] ^= 1
+        elif change == "order":
+            changed[:2] = changed[1::-1]
+        else:
+            changed[0, 0] = -0.0
+            zeroed = changed.copy()
+            zeroed[0, 0] = 0.0
+            weight.assign(zeroed)
+            marks.add(weights_mark(model))
+        weight.assign(changed)
+        marks.add(weights_mark(model))
+    assert len(marks) == 5
+    weight.assign(values)
+    assert weights_mark(model) in marks
 
 
 def trained(make, pairs, kind, database=slice(40, 240), train=slice(60, 200), extra=(), **settings):
