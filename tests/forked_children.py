@@ -14,14 +14,21 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
+# Those of models are not among them: each file must bring its own.
 OF_RELEASES = (
     "tensorflow",
     "keras",
-    "tf2onnx",
+    "tf2onnx.convert",
     "onnxruntime",
-    "scbch_keras.export.graphs.build",
+    *(
+        f"scbch_keras.export.graphs.{name}"
+        for name in ("build", "onnx", "saved_model", "text_onnx", "warmup")
+    ),
+    *(["scbch_keras.export.graphs.text_tensorflow"] if find_spec("tensorflow_text") else []),
+    "scbch_keras.export.serving.encoder",
     "scbch_keras.export.validation.verify",
 )
 # What libraries read as they are imported; the rest of the environment is set in the fork.

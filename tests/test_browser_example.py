@@ -13,7 +13,7 @@ from scbch_keras.export.format import layouts
 from tests.servers import onnxruntime_web, page_result
 from tests.test_before_rooms import RELEASE
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "browser"
 PAGE = """<!doctype html><meta charset="utf-8"><iframe src="index.html?words=sea+zebra"></iframe>

@@ -9,7 +9,7 @@ from tests.browser import tab
 
 mkdocs = pytest.importorskip("mkdocs")
 pytest.importorskip("material")
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 DOCS = Path(__file__).parents[1] / "docs"
 LONG = " ".join(f"word{number}" for number in range(60))
 PAGE = f"""# What stands on pages

@@ -22,6 +22,12 @@ PACKAGES = ("scbch_keras", "scbch_keras.export", "scbch_keras.training")
 PUBLIC = [
     f"{package}.{name}" for package in PACKAGES for name in getattr(import_module(package), "__all__", ())
 ]
+# No public name has a type of theirs (it would be Any here, and fail), and mypy reads them for most of its time.
+SKIPPED = """
+[[tool.mypy.overrides]]
+module = ["jax.*", "matplotlib.*", "pandas.*", "PIL.*", "pyarrow.*", "scipy.*", "sympy.*", "torch.*"]
+follow_imports = "skip"
+"""
 WRONG = "scbch_keras.export.HashEncoder(1, 2, 3, nonsense=4)"
 
 
@@ -40,9 +46,10 @@ def answers(tmp_path_factory):
     lines = [f"import {package}" for package in PACKAGES]
     lines += [*(f"reveal_type({name})" for name in PUBLIC), WRONG]
     (folder / "uses.py").write_text("\n".join(lines))
+    (folder / "mypy.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8") + SKIPPED)
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "mypy", "uses.py", "--config-file", ROOT / "pyproject.toml"),
+            *(sys.executable, "-m", "mypy", "uses.py", "--config-file", "mypy.toml"),
             *("--follow-imports", "silent", "--cache-dir", folder / "cache"),
         ],
         cwd=folder,

@@ -29,9 +29,14 @@ def encode_function(model: Any, modality: str, free: Sequence[Any] = (), *, with
         for name, described in encoder_inputs(model)[modality].items()
     }
     spec = specs if is_named(model, modality) else specs[modality]
-    return tf.function(
-        lambda features, *values: encode(features, values), input_signature=[spec, *_specs(free)]
-    )
+    return _function(lambda features, *values: encode(features, values), [spec, *_specs(free)])
+
+
+def _function(function: Any, signature: Sequence[Any]) -> Any:
+    """As a graph. AutoGraph would find nothing to change, and take longer to read it than TensorFlow to trace it."""
+    import tensorflow as tf
+
+    return tf.function(function, input_signature=list(signature), autograph=False)
 
 
 def _encode(branch: Any, free: Sequence[Any]) -> Any:
@@ -96,7 +101,7 @@ def encode_raw_text_function(model: Any, pipeline: TextPipeline, table: Any) -> 
     def encode_raw_text(text: Any) -> dict[str, Any]:
         return encode(features(text))
 
-    return tf.function(encode_raw_text, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    return _function(encode_raw_text, [tf.TensorSpec([None], tf.string, name="text")])
 
 
 def encode_pictures_function(model: Any, pipeline: ImagePipeline, free: Sequence[Any] = ()) -> Any:
@@ -111,9 +116,8 @@ def encode_pictures_function(model: Any, pipeline: ImagePipeline, free: Sequence
 
     encode = _encode_pixels(model, pipeline, free)
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pictures")
-    return tf.function(
-        lambda pictures, *values: encode(resize(pictures, pipeline.size), values),
-        input_signature=[spec, *_specs(free)],
+    return _function(
+        lambda pictures, *values: encode(resize(pictures, pipeline.size), values), [spec, *_specs(free)]
     )
 
 
@@ -136,9 +140,7 @@ def encode_image_bytes_function(model: Any, pipeline: ImagePipeline) -> Any:
         kept = tf.TensorSpec((*pipeline.size, 3), tf.uint8)
         return encode(tf.cast(tf.map_fn(pixels, image_bytes, fn_output_signature=kept), tf.float64), ())
 
-    return tf.function(
-        encode_image_bytes, input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")]
-    )
+    return _function(encode_image_bytes, [tf.TensorSpec([None], tf.string, name="image_bytes")])
 
 
 def encode_examples_function(model: Any) -> Any:
@@ -184,8 +186,7 @@ def encode_examples_function(model: Any) -> Any:
             }
         return outputs
 
-    specs = [tf.TensorSpec([None], tf.string, name="examples")]
-    return tf.function(encode_examples, input_signature=specs) if rows else None
+    return _function(encode_examples, [tf.TensorSpec([None], tf.string, name="examples")]) if rows else None
 
 
 def _encode_pixels(model: Any, pipeline: ImagePipeline, free: Sequence[Any]) -> Any:

@@ -11,6 +11,12 @@ import pytest
 
 BACKEND = keras.backend.backend()
 
+# In a process of its own: Keras would import TensorFlow on any backend, for seconds, to seed it.
+ALONE = """
+import os, sys
+if os.environ["KERAS_BACKEND"] != "tensorflow":
+    sys.modules["tensorflow"] = None
+"""
 MODEL = """
 import os, sys, keras, numpy as np, scbch_keras as sk
 rng = np.random.default_rng(0)
@@ -42,7 +48,7 @@ else:
 
 
 def run(code, start=subprocess.run, **environment):
-    command = [sys.executable, "-c", MODEL + code]
+    command = [sys.executable, "-c", ALONE + MODEL + code]
     done = start(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
     )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.methods.test_devices import MODEL
+from tests.methods.test_devices import ALONE, MODEL
 
 BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow has none: test_devices.py")
@@ -121,10 +121,10 @@ def two(tmp_path_factory):
     script = folder / "train.py"
     environments = [{}]
     if BACKEND == "torch":
-        script.write_text(MODEL + TRAIN + REFUSED)
+        script.write_text(ALONE + MODEL + TRAIN + REFUSED)
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     else:
-        script.write_text(JOINED + MODEL + TRAIN + DISTRIBUTED + REFUSED)
+        script.write_text(ALONE + JOINED + MODEL + TRAIN + DISTRIBUTED + REFUSED)
         launcher = []
         with socket.socket() as probe:
             probe.bind(("localhost", 0))

@@ -122,6 +122,7 @@ def test_killed_at_a_batch_and_resumed_it_ends_with_the_same_bits(tmp_path, expe
 def test_a_process_killed_by_the_system_and_begun_again(tmp_path, expected, having_imported):
     code = f"""
 import os, signal, sys
+sys.modules["tensorflow"] = None  # Keras would import it, for seconds, to seed it
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import keras, numpy as np
 from tests.methods import test_resumable_backup as here

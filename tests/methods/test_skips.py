@@ -8,7 +8,7 @@ from keras import ops
 import scbch_keras as sk
 from scbch_keras import backend
 from scbch_keras.hashing import CrossModalHashing
-from tests.methods import BASELINES, QUICKLY
+from tests.methods import BASELINES, EAGERLY
 
 BACKEND = keras.backend.backend()
 LARGE = 2e38  # two of them add up to more than float32 holds
@@ -121,12 +121,12 @@ SETTINGS = {"rshnl": {"center_units": (16,), "warmup_epochs": 1}, "nrch": {"warm
 METHODS = {"scbch": {}, "posterior": {"labels": "posterior"}, "paper": {"dialect": "paper"}, **SETTINGS}
 
 
-def make(method, small_model, **settings):
+def make(method, small_model):
     if method not in BASELINES:
-        return small_model(**{**METHODS[method], **settings})
+        return small_model(compile_with=EAGERLY, **METHODS[method])
     branches = {f"{side}_branch": sk.HashBranch(20, (32,)) for side in ("image", "text")}
-    model = BASELINES[method](20, 8, **{**branches, **SETTINGS.get(method, {}), **settings})
-    model.compile(keras.optimizers.Adam(1e-3), **QUICKLY)
+    model = BASELINES[method](20, 8, **branches, **SETTINGS[method])
+    model.compile(keras.optimizers.Adam(1e-3), **EAGERLY)
     return model
 
 

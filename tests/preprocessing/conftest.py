@@ -27,9 +27,8 @@ def by_tensorflow(pipeline, tmp_path_factory):
     from scbch_keras.export.graphs.text_tensorflow import features_function, vocabulary_table
 
     table = vocabulary_table(pipeline, tmp_path_factory.mktemp("assets") / "vocabulary.txt")
-    features = tf.function(
-        features_function(pipeline, table), input_signature=[tf.TensorSpec([None], tf.string)]
-    )
+    signature = [tf.TensorSpec([None], tf.string)]
+    features = tf.function(features_function(pipeline, table), input_signature=signature, autograph=False)
     return lambda texts: features(tf.constant([text.encode() for text in texts], tf.string)).numpy()
 
 

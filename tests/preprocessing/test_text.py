@@ -389,8 +389,9 @@ def test_tensorflow_parts_folds_and_trims_every_code_point_as_python_does(form, 
     pytest.importorskip("tensorflow_text")
     from scbch_keras.export.graphs import text_tensorflow
 
+    signature = [tf.TensorSpec([None], tf.string)]
     split = tf.function(
-        lambda text: text_tensorflow.words(text, rule), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda text: text_tensorflow.words(text, rule), input_signature=signature, autograph=False
     )
     texts = tf.constant([form.format(chr(code)).encode() for code in codes_of(form)])
     lines = tf.strings.reduce_join(split(texts), -1, separator=" ")

@@ -180,11 +180,15 @@ def stopped_ends(hint: str = "The same command goes on from there.") -> Iterator
 
 
 @contextmanager
-def quiet_import() -> Iterator[None]:
+def quiet_import(tensorflow: bool = True) -> Iterator[None]:
     """Keep TensorFlow's notes on the processor, on CUDA and on tracing away from the progress display.
 
     Some are written from C++ before any setting can silence them, so standard error is set aside while
     the import lasts, and shown if it fails.
+
+    Args:
+        tensorflow: whether it is imported on any backend, since something that follows will. Trainings do not
+            (`without_tensorflow`), but for the features of `uses_tensorflow`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -195,7 +199,7 @@ def quiet_import() -> Iterator[None]:
         try:
             yield
             # Keras imports it on any backend as it fits; last, since torch must come before it.
-            if find_spec("tensorflow") is not None:
+            if tensorflow and find_spec("tensorflow") is not None:
                 importlib.import_module("tensorflow")
         except BaseException:
             sys.stderr.flush()
@@ -206,6 +210,11 @@ def quiet_import() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def uses_tensorflow(image_features: object) -> bool:
+    """Whether features of pictures are made by what imports TensorFlow on any backend: KerasHub."""
+    return str(image_features).startswith("keras-hub:")
 
 
 def given_settings(flags: Mapping[str, Any], settings: list[str] | None) -> dict[str, Any]:

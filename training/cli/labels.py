@@ -17,6 +17,7 @@ from scbch_keras.training.cli.app import (
     show_line,
     show_next,
     stopped_ends,
+    uses_tensorflow,
 )
 from scbch_keras.training.cli.options import (
     AUDITED_BY,
@@ -180,7 +181,7 @@ def gain(
             "epochs": epochs,
         }
         recipe = resolve(**given_settings(flags, settings))
-        with quiet_import():
+        with quiet_import(tensorflow=uses_tensorflow(recipe.image_features)):
             from scbch_keras.training.runs.gain import gain as measure
         with stopped_ends(), steps() as step:
             measured = measure(recipe, out, range(seeds), step)

@@ -18,6 +18,7 @@ from scbch_keras.training.cli.app import (
     parsed_settings,
     quiet_import,
     stopped_ends,
+    uses_tensorflow,
 )
 from scbch_keras.training.cli.options import (
     Backend,
@@ -75,9 +76,10 @@ def reproduce(
                 f"data: expected one of {', '.join(SETTINGS)}, or a path; got {unknown[0]!r}"
                 f"{nearest(unknown[0], SETTINGS)}"
             )
-        with quiet_import():
+        parsed = parsed_settings(settings)
+        with quiet_import(tensorflow=uses_tensorflow(parsed.get("image_features"))):
             from scbch_keras.training.grid.reproduce import Grid, reproduce
-        axes = {"data", "noise", "bits", "seed", "variant"} & parsed_settings(settings).keys()
+        axes = {"data", "noise", "bits", "seed", "variant"} & parsed.keys()
         if axes:
             raise ValueError(
                 f"--set: {min(axes)} is an axis of the grid: DATA, --noise, --bits, --seeds and --variant say it"

@@ -20,6 +20,7 @@ from scbch_keras.training.cli.app import (
     show_line,
     show_next,
     stopped_ends,
+    uses_tensorflow,
 )
 from scbch_keras.training.cli.options import (
     TRACKERS,
@@ -144,7 +145,7 @@ def train(
         options += ["--no-allocator"] if no_allocator else []
         raise typer.Exit(_train_in_processes(run, processes, options, is_new=not resume))
     with bad_input_ends(), ended_in_time():
-        with quiet_import():
+        with quiet_import(tensorflow=uses_tensorflow(recipe.image_features)):
             from scbch_keras.training.cli.live import TrainingTable
             from scbch_keras.training.runs import tracking
             from scbch_keras.training.runs import train as training
@@ -250,7 +251,7 @@ def tune(
         }
         recipe = resolve(config, **given_settings(flags, settings))
         varied = read_space(recipe, space or ([] if space_file else DEFAULT_SPACE), space_file)
-        with quiet_import():
+        with quiet_import(tensorflow=uses_tensorflow(recipe.image_features)):
             from scbch_keras.training.runs.tune import BEST
             from scbch_keras.training.runs.tune import tune as search
         console = Console()

@@ -29,6 +29,7 @@ from scbch_keras.training.runs.open_data import checked_rows
 from scbch_keras.training.runs.ranks import is_first
 from scbch_keras.training.runs.recipe import Recipe
 from scbch_keras.training.runs.stopping import RunStopped, Stop, Stopping, stopped_by_signals
+from scbch_keras.training.runs.without_tensorflow import without_tensorflow
 from scbch_keras.training_state import read_variables, variables_of, write_variables
 
 __all__ = ["RunStopped", "epochs_told", "load_model", "new_model", "stopped_by_signals", "train"]
@@ -71,7 +72,8 @@ def train(
             `REMEMBERED_BYTES`, the last one stays that was on the disk.
     """
     held = run.in_use() if is_first() else nullcontext()
-    with held, stopped_by_signals() if stop is None else nullcontext(stop) as stop:
+    stopping = stopped_by_signals() if stop is None else nullcontext(stop)
+    with held, without_tensorflow(), stopping as stop:
         try:
             stop.check()
             return _train(run, data, verbose, keep_model, callbacks, stop)

@@ -1,5 +1,6 @@
 """A release that takes strings: HashEncoder, text_raw.onnx and encode_raw_text give the model's codes."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from scbch_keras import SCBCH, HashBranch, export
 from scbch_keras.codes import pack_codes
-from scbch_keras.export import HashEncoder, TextPipeline
+from scbch_keras.export import Evaluation, HashEncoder, TextPipeline
 from scbch_keras.export.graphs.probes import ROWS, text_probes
 from scbch_keras.export.releasing import arguments
 from scbch_keras.preprocessing.normalization import NORMALIZATIONS
@@ -47,9 +48,22 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def released(model, pipeline, tmp_path_factory):
+def released(model, pipeline, tmp_path_factory, new_processes):
     pytest.importorskip("tensorflow_text")
-    return export.release(model, tmp_path_factory.mktemp("releases") / "captions", text=pipeline)
+    rng = np.random.default_rng(4)
+    features = {"image": rng.normal(size=(9, 5)), "text": rng.integers(2, size=(9, len(WORDS)))}
+    evaluated = (
+        {name: values.astype("float32") for name, values in features.items()},
+        np.eye(9, 4, dtype="uint8"),
+    )
+    # As users have it on the backend whose builds and checks are both in child processes; forks do on the others.
+    with new_processes() if keras.backend.backend() == "torch" else contextlib.nullcontext():
+        return export.release(
+            model,
+            tmp_path_factory.mktemp("releases") / "captions",
+            text=pipeline,
+            evaluation=Evaluation.of(evaluated, evaluated),
+        )
 
 
 @pytest.fixture(scope="module")

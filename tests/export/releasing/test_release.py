@@ -1,6 +1,5 @@
 """release: a real model becomes a verified folder, or nothing at all."""
 
-import contextlib
 import hashlib
 import importlib
 import json
@@ -110,19 +109,17 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def released(model, tmp_path_factory, new_processes):
+def released(model, tmp_path_factory):
     sets = [
         (data(rows, seed), np.eye(4, dtype="uint8")[np.arange(rows) % 4]) for rows, seed in ((8, 1), (20, 2))
     ]
-    # As users have it on the backend whose builds and checks are both in child processes; forks do on the others.
-    with new_processes() if BACKEND == "torch" else contextlib.nullcontext():
-        return export.release(
-            model,
-            tmp_path_factory.mktemp("base") / "made" / "icons",
-            label_names=LABEL_NAMES,
-            training={"recipe": {"noise": 0.5}},
-            evaluation=Evaluation.of(*sets),
-        )
+    return export.release(
+        model,
+        tmp_path_factory.mktemp("base") / "made" / "icons",
+        label_names=LABEL_NAMES,
+        training={"recipe": {"noise": 0.5}},
+        evaluation=Evaluation.of(*sets),
+    )
 
 
 @pytest.mark.release

@@ -41,9 +41,9 @@ def codes(encoder, features, tmp_path_factory):
 @pytest.fixture(scope="session")
 def service(release, codes):
     """The address of a service with small limits."""
-    # A long wait, in which the requests of one test meet in a batch.
+    # A wait in which the requests of one test meet in a batch; every request takes so long.
     limits = {
-        "max-wait-ms": 300,
+        "max-wait-ms": 50,
         "max-waiting": 100,
         "max-body": 100_000,
         "max-text": 20_000,

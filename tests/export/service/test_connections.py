@@ -13,7 +13,7 @@ import pytest
 from benchmarks.service import running_service
 from tests.export.service.test_requests import metrics, post
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 
 def connected(address):
@@ -51,13 +51,16 @@ def until_metrics_say(line, address, seconds=60):
 HEADERS = b"POST /encode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-@pytest.mark.parametrize("start", [b"", b"P", b"POST /encode HTTP/1.1\r\nHost: x\r\nX: "])
-def test_headers_that_do_not_end_end_the_connection(service, start):
-    with connected(service) as connection:
+def test_headers_that_do_not_end_end_the_connection(service):
+    starts = (b"", b"P", b"POST /encode HTTP/1.1\r\nHost: x\r\nX: ")
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connected(service)) for _ in starts]
         begin = time.monotonic()
-        connection.sendall(start)
-        assert until_closed(connection).startswith(b"HTTP/1.1 408")
-        assert 0.5 < time.monotonic() - begin < 15
+        for connection, start in zip(connections, starts, strict=True):
+            connection.sendall(start)
+        for connection, start in zip(connections, starts, strict=True):
+            assert until_closed(connection).startswith(b"HTTP/1.1 408"), start
+            assert 0.5 < time.monotonic() - begin < 15
 
 
 def test_headers_that_come_byte_by_byte_end_the_connection(service):
@@ -79,13 +82,16 @@ def test_the_second_request_of_a_connection_has_a_time_limit_too(service):
         assert b"408 Request Timeout" in content
 
 
-@pytest.mark.parametrize("length", [b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_a_body_that_does_not_end_is_408(service, length):
-    with connected(service) as connection:
-        connection.sendall(HEADERS + length + b"\r\n")
-        content = until_closed(connection)
-    assert content.startswith(b"HTTP/1.1 408")
-    assert b"body: expected its end within 1 seconds, got 0 bytes" in content
+def test_a_body_that_does_not_end_is_408(service):
+    lengths = (b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n")
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connected(service)) for _ in lengths]
+        for connection, length in zip(connections, lengths, strict=True):
+            connection.sendall(HEADERS + length + b"\r\n")
+        for connection, length in zip(connections, lengths, strict=True):
+            content = until_closed(connection)
+            assert content.startswith(b"HTTP/1.1 408"), length
+            assert b"body: expected its end within 1 seconds, got 0 bytes" in content
 
 
 def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(service):

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.export.serving.test_codes_file import TEXTS
 from tests.export.serving.test_encoder import BITS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 X = np.random.default_rng(1).integers(0, 3, (9, 6)).astype(np.float32)
 BYTES = -(-BITS // 8)

@@ -21,7 +21,7 @@ from tests.export.service.odd_reader import Odd
 from tests.export.service.test_requests import CLIENT, packed, post
 from tests.export.serving.test_codes_file import TEXTS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from scbch_keras.export import HammingIndex, encode_file
 from tests.export.serving.test_codes_file import IDS, ROWS, TEXTS, spoil
 from tests.export.serving.test_encoder import BITS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 for needed in ("onnxruntime", "typer", "fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(needed)
 
@@ -265,7 +265,7 @@ def test_codes_of_another_model_do_not_start_a_service(release, encoder, feature
 def test_a_request_that_was_taken_is_answered_before_the_service_ends(release, encoder):
     with (
         ThreadPoolExecutor(1) as pool,
-        running_service(str(release), "--max-wait-ms", "8000") as (address, process),
+        running_service(str(release), "--max-wait-ms", "2500") as (address, process),
     ):
         waiting = pool.submit(post, address, "/encode", {"texts": TEXTS})
         while 'scbch_waiting_rows{kind="texts"} 6' not in metrics(address):

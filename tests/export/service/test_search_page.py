@@ -18,7 +18,7 @@ from scbch_keras.training.cli.main import commands
 from tests.export.service.gallery import CAPTIONS, COUNT, HOSTILE, LABELS, running_demo
 from tests.export.serving.test_encoder import BITS
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 for needed in ("onnxruntime", "typer", "fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(needed)
 

@@ -16,7 +16,7 @@ from tests.labels.test_audit import by_hand
 from tests.training.pages.finished_run import finished_run, write_pictures
 from tests.training.quickstart.test_report import _results
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 
 def shown(browser, count):

@@ -11,7 +11,7 @@ from scbch_keras.export import HammingIndex
 from scbch_keras.export.stores.address import address
 from scbch_keras.export.stores.base import Description
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 pytest.importorskip("pymilvus")
 
 ZERO = np.zeros((1, 1), np.uint8)

@@ -13,7 +13,7 @@ import pytest
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 ZERO = np.zeros((1, 1), np.uint8)
 _NUMBERS = count()

@@ -11,7 +11,7 @@ import pytest
 from scbch_keras.codes import pack_codes
 from scbch_keras.export import HammingIndex, Source
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 STORES = ("postgres", "milvus")
 SOURCE = Source("icons", 3, "a" * 64, "b" * 64)
@@ -52,6 +52,23 @@ def opened(store, table):
     yield opened
     for index in made:
         index.close()
+
+
+@pytest.fixture(scope="module")
+def _kept():
+    kept = {}
+    yield kept
+    for index in kept.values():
+        index.close()
+
+
+@pytest.fixture
+def kept(store, _kept):
+    """An index of two rows in the store, for what is refused and leaves it as it was: the same in each test."""
+    if store.url not in _kept:
+        _kept[store.url] = HammingIndex.connect(store.url, f"codes_{next(_NUMBERS)}", bits=8, source=SOURCE)
+        _kept[store.url].add(np.zeros((2, 1), np.uint8), [0, 1], columns={"year": [1, 2]})
+    return _kept[store.url]
 
 
 def random_codes(rng, count, bits, density=0.5):
@@ -194,13 +211,11 @@ def test_a_table_that_is_not_there_is_empty_until_the_first_add(opened):
         (None, {"ids": [5, 6], "batch_size": 0}, "batch_size"),
     ],
 )
-def test_what_cannot_be_added_is_refused_and_nothing_is(opened, codes, arguments, message):
-    index = opened(8)
-    index.add(np.zeros((2, 1), np.uint8), [0, 1], columns={"year": [1, 2]})
+def test_what_cannot_be_added_is_refused_and_nothing_is(kept, codes, arguments, message):
     arguments = {"columns": {"year": [1, 2]}, **arguments}
     with pytest.raises(ValueError, match=message):
-        index.add(np.zeros((2, 1), np.uint8) if codes is None else codes, **arguments)
-    assert index.search(np.zeros((1, 1), np.uint8), 10)[0].tolist() == [[0, 1]]
+        kept.add(np.zeros((2, 1), np.uint8) if codes is None else codes, **arguments)
+    assert kept.search(np.zeros((1, 1), np.uint8), 10)[0].tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("id", ["a\0b", "", "x" * 1025, "ü" * 513, "\ud800"])
@@ -255,11 +270,9 @@ def test_an_add_that_is_interrupted_leaves_nothing(opened):
         ({"exact": 1}, "exact must be True or False"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(opened, arguments, message):
-    index = opened(8)
-    index.add(np.zeros((1, 1), np.uint8), [0], columns={"year": [1]})
+def test_what_cannot_be_searched_is_refused(kept, arguments, message):
     with pytest.raises(ValueError, match=message):
-        index.search(**{"codes": np.zeros((1, 1), np.uint8), "k": 1, **arguments})
+        kept.search(**{"codes": np.zeros((1, 1), np.uint8), "k": 1, **arguments})
 
 
 def test_what_is_not_there_is_not_removed_and_nothing_is(opened):

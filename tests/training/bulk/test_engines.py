@@ -15,7 +15,7 @@ import pytest
 
 from tests import servers
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 pa = pytest.importorskip("pyarrow")
 for needed in ("onnx", "onnxruntime", "typer", "h5py"):
@@ -87,8 +87,12 @@ def test_killed_and_started_again_an_engine_gives_the_codes_of_hash_encoder(rele
     parquet.write_table(pa.table({"text": [[0.0]], "id": ["a"]}), tmp_path / "bad" / "narrow.parquet")
     pattern, out = str(tmp_path / "in" / "*.parquet"), tmp_path / "out"
 
+    # In a session of its own: what an engine does to its process group as it ends is not done to the tests.
     killed = subprocess.Popen(
-        [sys.executable, "-c", KILLED, release, pattern, out, name], env=environment, stderr=subprocess.PIPE
+        [sys.executable, "-c", KILLED, release, pattern, out, name],
+        env=environment,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     while killed.poll() is None and len(list((out / "_shards").glob("[!.]*.json"))) < 2:
         time.sleep(0.02)
@@ -103,6 +107,7 @@ def test_killed_and_started_again_an_engine_gives_the_codes_of_hash_encoder(rele
         env=environment,
         capture_output=True,
         text=True,
+        start_new_session=True,
     )
     assert done.returncode == 0, done.stderr
     (shards, encoded, rows), error = json.loads(done.stdout.splitlines()[-1])

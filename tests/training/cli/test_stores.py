@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 pytest.importorskip("onnx")
 for needed in ("onnxruntime", "typer", "fastapi", "httpx", "prometheus_client"):

@@ -15,7 +15,7 @@ from scbch_keras.training.data.own.fixing import fix
 from scbch_keras.training.pages.audit_page import write_audit_page
 from tests.servers import axe, page_result
 
-pytestmark = [pytest.mark.numpy_only, pytest.mark.slow]
+pytestmark = [pytest.mark.numpy_only, pytest.mark.slow, pytest.mark.waits]
 
 NAMES = ("=cmd|'/c calc'!A0", "a;b:c\\d", "<img src=x onerror=alert(1)>", "turned\u202eround", "sea")
 IDS = (

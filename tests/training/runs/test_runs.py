@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from keras.src.utils import module_utils
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
@@ -100,6 +101,11 @@ def grid_arguments(file, out):
     return [*command, "--epochs", "3", "--variant", "full", "--backend", BACKEND, *settings]
 
 
+def cells_of(folder):
+    """How many cells of a grid are done."""
+    return (folder / CELLS).read_text().count("\n") if (folder / CELLS).exists() else 0
+
+
 @pytest.fixture(scope="module")
 def straight(file, tmp_path_factory):
     """The cells of `grid_arguments` where nothing ends it."""
@@ -112,27 +118,28 @@ def straight(file, tmp_path_factory):
 
 @once
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_grid_goes_on_and_gives_the_same_table(file, straight, tmp_path, how):
-    killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scbch_keras.training.cli.main", *grid_arguments(file, killed)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    deadline = time.monotonic() + 600  # beside other work, starting alone may take minutes
-    while not (killed / CELLS).exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(how)
-    told, _ = process.communicate(timeout=120)
-    assert ("The same command goes on from there" in told) == (how == signal.SIGINT), told
-    assert process.returncode == (-how if how == signal.SIGKILL else 130), told
-    assert len((killed / CELLS).read_text().splitlines()) < 4
-    with (killed / CELLS).open("a") as cells:
-        cells.write('{"dataset": "pa')  # as if killed in the middle of a line
+def test_a_killed_grid_goes_on_and_gives_the_same_table(file, straight, tmp_path):
+    killed, lines = tmp_path / "killed", 0
+    for how in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scbch_keras.training.cli.main", *grid_arguments(file, killed)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        deadline = time.monotonic() + 600  # beside other work, starting alone may take minutes
+        while cells_of(killed) <= lines and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+        told, _ = process.communicate(timeout=120)
+        assert ("The same command goes on from there" in told) == (how == signal.SIGINT), told
+        assert process.returncode == (-how if how == signal.SIGKILL else 130), told
+        lines = cells_of(killed)
+        assert lines < 4
+        with (killed / CELLS).open("a") as cells:
+            cells.write('{"dataset": "pa')  # as if killed in the middle of a line
     status, told = run_command(*grid_arguments(file, killed))
     assert status == 0, told
     first, second = (read_cells(folder / CELLS) for folder in (straight, killed))
@@ -172,6 +179,27 @@ def folder(tmp_path_factory):
 def run_command(*arguments):
     result = CliRunner().invoke(commands(), [str(argument) for argument in arguments])
     return result.exit_code, result.output
+
+
+@once
+def test_a_training_leaves_tensorflow_alone(file, tmp_path, monkeypatch):
+    imported = []
+
+    class Watched:
+        def find_spec(self, name, path=None, target=None):
+            if name == "tensorflow":
+                imported.append(name)
+                raise ModuleNotFoundError(name, name=name)
+
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(module_utils.tensorflow, "_available", None)
+    monkeypatch.setattr(sys, "meta_path", [Watched(), *sys.meta_path])
+    small = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items() if name != "backend"]
+    status, told = run_command("train", file, "--out", tmp_path / "run", "--epochs", 2, *small)
+    assert status == 0, told
+    assert RunFolder.open(tmp_path / "run").finished
+    assert not imported
+    assert module_utils.tensorflow._available is None, "what comes after finds it as before"
 
 
 @once

@@ -26,11 +26,11 @@ from tests.training.runs.small import BACKEND, SMALL, begin, once, trained
 
 
 class Interrupt(keras.callbacks.Callback):
-    """A signal at a moment of an epoch (from 0)."""
+    """A signal at a moment of an epoch (from 0): one, as a second would end the tests themselves."""
 
     def __init__(self, number, moment, epoch):
         super().__init__()
-        self.number, self.moment, self.when = number, moment, epoch
+        self.number, self.when = number, (moment, epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -45,7 +45,8 @@ class Interrupt(keras.callbacks.Callback):
         self.at("epoch end", epoch)
 
     def at(self, moment, epoch):
-        if (moment, epoch) == (self.moment, self.when):
+        if (moment, epoch) == self.when:
+            self.when = None
             os.kill(os.getpid(), self.number)
 
 
