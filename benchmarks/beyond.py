@@ -38,7 +38,7 @@ from benchmarks import kept
 from benchmarks.beyond_degrees import degrees, rescored
 from benchmarks.beyond_geometry import geometry
 from benchmarks.beyond_kinds import gains, kinds, lengths, models
-from benchmarks.beyond_trained import ICONS, exchanges, row, tags, tags_trained, told
+from benchmarks.beyond_trained import ICONS, exchanges, gain_columns, row, tags, tags_trained, told
 from benchmarks.label_noise import class_conditional, feature_dependent
 from benchmarks.subset_724 import RATES, fit_and_score
 from scbch_keras.labels.audit import auroc
@@ -141,11 +141,10 @@ def train_both(
     labels: np.ndarray,
     query: Pairs,
     database: Pairs,
-    noise_model: NoiseModel = "independent",
     **settings,
 ) -> tuple[LabelPosterior, tuple[float, float]]:
     """The posterior of the labels of `train`, and mAP of the paper's objective on these and of posterior labels."""
-    found = estimate(train.image, train.text, labels, noise_model)
+    found = estimate(train.image, train.text, labels, "independent")
     paper, posterior = (
         100 * fit_and_score(seed, train.inputs, targets, query, database, **settings, **more).mean
         for targets, more in ((labels, {}), (found.probabilities, {"labels": "posterior"}))
@@ -206,9 +205,7 @@ def unseen(folder: Path, seeds: range) -> None:
                 cells = gains(seed, seen, labels, data.query, database, **settings)
                 results.setdefault(name, []).append(cells)
         for name, cells in results.items():
-            paper, *posteriors = np.array(cells).T
-            columns = (column for one in posteriors for column in (f"{one.mean():.1f}", told(one - paper)))
-            row(name, rate, f"{paper.mean():.1f}", *columns)
+            row(name, rate, *gain_columns(cells))
 
 
 def icons(folder: Path, seeds: range) -> None:
@@ -222,9 +219,7 @@ def icons(folder: Path, seeds: range) -> None:
             data = icons_on_efficientnet(rate, seed)
             train = data.train
             results.append(gains(seed, train, train.labels, data.query, data.database, **ICONS))
-        paper, *posteriors = np.array(results).T
-        columns = (column for one in posteriors for column in (f"{one.mean():.1f}", told(one - paper)))
-        row(rate, f"{paper.mean():.1f}", *columns)
+        row(rate, *gain_columns(results))
 
 
 def epochs(folder: Path, seeds: range) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.beyond_trained import CHECKED, loaded, row, told
+from benchmarks.beyond_trained import CHECKED, gain_columns, loaded, row, told
 from benchmarks.label_noise import class_conditional, feature_dependent
 from benchmarks.subset_724 import RATES, fit_and_score
 from scbch_keras.labels.noise import additive, subtractive
@@ -74,9 +74,8 @@ def kinds(folder: Path, seeds: range) -> None:
                 cells = gains(seed, train, labels, data.query, data.database, assumptions, **settings)
                 results.setdefault(kind, []).append(cells)
         for kind, cells in results.items():
-            paper, *posteriors = np.array(cells).T
-            columns = [column for one in posteriors for column in (f"{one.mean():.1f}", told(one - paper))]
-            row(name, kind, f"{paper.mean():.1f}", *columns, *[""] * (4 - len(columns)))
+            columns = gain_columns(cells)
+            row(name, kind, *columns, *[""] * (5 - len(columns)))
 
 
 def lengths(folder: Path, seeds: range) -> None:
@@ -90,5 +89,4 @@ def lengths(folder: Path, seeds: range) -> None:
                 train = data.train
                 settings = {**settings, "bits": bits}
                 results.append(gains(seed, train, train.labels, data.query, data.database, COUNT, **settings))
-            paper, count = np.array(results).T
-            row(name, bits, f"{paper.mean():.1f}", f"{count.mean():.1f}", told(count - paper))
+            row(name, bits, *gain_columns(results))

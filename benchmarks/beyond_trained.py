@@ -124,6 +124,15 @@ def told(differences: np.ndarray, digits: int = 1) -> str:
     return f"{mean} ± {differences.std(ddof=1) / np.sqrt(len(differences)):.{digits}f}"
 
 
+def gain_columns(scores: list[list[float]]) -> list[str]:
+    """The first method's mean over seeds, and of each other one its mean and what it gains."""
+    first, *others = np.array(scores).T
+    return [
+        f"{first.mean():.1f}",
+        *(cell for one in others for cell in (f"{one.mean():.1f}", told(one - first))),
+    ]
+
+
 def row(*cells: object) -> None:
     """Print a row of a Markdown table."""
     print(f"| {' | '.join(map(str, cells))} |", flush=True)

@@ -73,8 +73,7 @@ def train_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
     if model.optimizer_skips:
         state = update(*state)
     elif has_accelerator():
-        updated = update(*state)
-        state = jax.tree.map(lambda new, before: jnp.where(finite, new, before), updated, state)
+        state = _selected(finite, update(*state), state)
     else:
         state = jax.lax.cond(finite, update, lambda *unchanged: unchanged, *state)
     optimizer_variables, weights = state
@@ -100,10 +99,14 @@ def _all_finite(arrays: list[Tensor]) -> Tensor:
     return jax.lax.cond(sums, lambda: jnp.array(True), each_value)
 
 
+def _selected(first: Tensor, value: Any, other: Any) -> Any:
+    return jax.tree.map(lambda *pair: jnp.where(first, *pair), value, other)
+
+
 def choose(first: Tensor, value: Any, other: Callable[[], Any]) -> Any:
     """`value` where `first` holds, else what `other` makes; tuples of tensors."""
     if has_accelerator():
-        return tuple(jnp.where(first, *pair) for pair in zip(value, other(), strict=True))
+        return _selected(first, value, other())
     return keras.ops.cond(first, lambda: value, other)
 
 
