@@ -133,12 +133,13 @@ def main() -> None:
         memory["N x N in memory"] = peak() - before
     both = np.concatenate([image, text], axis=1)
     results = in_turns(calls, products(both), args.turns)
-    title = f"{args.samples:,} samples, {args.bits} bits, {keras.backend.backend()}"
+    backend = keras.backend.backend()
+    title = f"{args.samples:,} samples, {args.bits} bits, {backend}"
     rows = [[name, *time_columns(results[name], results["floor"]), f"{memory[name]:.0f}"] for name in calls]
     note = f"Floor {min(results['floor'].cpu):.2f} CPU s: the product of the codes."
     if args.samples <= MOST_AT_ONCE:
         note += f" Largest difference of a weight {difference:.1e}."
-    show(f"confidence_{args.samples}", [title, *COLUMNS, "MiB more at the peak"], rows, args.save, note)
+    show(f"confidence_{backend}_{args.samples}", [title, *COLUMNS, "MiB more at the peak"], rows, args.save, note)
 
 
 if __name__ == "__main__":

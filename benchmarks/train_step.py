@@ -92,29 +92,34 @@ class Clock:
         self.times.wall.append((time.perf_counter() - self.began[1]) / self.steps)
 
 
-def through_fit(clock: Clock, epochs: int, own_step: bool) -> None:
-    """Epochs of model.fit."""
+def model_of(width: int, epochs: int, own_step: bool = True):
+    """A compiled SCBCH with hidden layers of `width`, which takes no confidence in `epochs`."""
     import keras
 
     import scbch_keras as sk
 
+    scbch = sk.SCBCH if own_step else type("KerasStep", (sk.SCBCH,), {"train_step": keras.Model.train_step})
+    branches = sk.HashBranch(BITS, (width, width)), sk.HashBranch(BITS, (width,))
+    model = scbch(BITS, CLASSES, *branches, warmup_epochs=epochs)
+    model.compile(keras.optimizers.Adam(1e-4))
+    return model
+
+
+def fit(model, steps: int, width: int, epochs: int, *callbacks) -> None:
+    """model.fit on made-up pairs."""
+    image, text, labels = pairs(steps, width)
+    x = {"image": image, "text": text}
+    model.fit(x, labels, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=list(callbacks))
+
+
+def through_fit(clock: Clock, epochs: int, own_step: bool) -> None:
+    """Epochs of model.fit."""
+    import keras
+
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: clock.start(), on_epoch_end=lambda epoch, logs: clock.stop()
     )
-    image, text, labels = pairs(clock.steps, clock.width)
-    scbch = sk.SCBCH if own_step else type("KerasStep", (sk.SCBCH,), {"train_step": keras.Model.train_step})
-    units = clock.width
-    branches = sk.HashBranch(BITS, (units, units)), sk.HashBranch(BITS, (units,))
-    model = scbch(BITS, CLASSES, *branches, warmup_epochs=epochs)
-    model.compile(keras.optimizers.Adam(1e-4))
-    model.fit(
-        {"image": image, "text": text},
-        labels,
-        batch_size=BATCH,
-        epochs=epochs,
-        verbose=0,
-        callbacks=[callback],
-    )
+    fit(model_of(clock.width, epochs, own_step), clock.steps, clock.width, epochs, callback)
 
 
 def plain_loop(clock: Clock, epochs: int) -> None:
@@ -214,7 +219,7 @@ def main() -> None:
         rows.append(row)
     gflop, counted = flop_of(args.width) / 1e9, args.epochs - 1
     note = f"{gflop:.1f} GFLOP a step, width {args.width}, batch {BATCH}; {counted} epochs of {args.steps} steps."
-    show("train_step", ["a step", *COLUMNS, "MiB at the peak"], rows, args.save, note)
+    show(f"train_step_{args.width}", ["a step", *COLUMNS, "MiB at the peak"], rows, args.save, note)
 
 
 if __name__ == "__main__":

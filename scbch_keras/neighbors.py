@@ -4,13 +4,18 @@ The N x N similarities never stand in memory: blocks are compared with the least
 exceeds it is kept.
 """
 
+import itertools
 import logging
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Vectors = NDArray[np.float32]
 
@@ -19,6 +24,7 @@ EXACT_UP_TO = 200_000
 MIN_RECALL = 0.9
 _BLOCK = 2**20  # similarities in scratch memory at once
 _FIRST = 512  # columns from which the first bound is taken
+_MOST_THREADS = 16  # each has scratch memory of its own, 9 MB
 _CHECKED = 500  # rows on which an approximate search is compared with an exact one
 
 _log = logging.getLogger(__name__)
@@ -55,9 +61,26 @@ def nearest(
             size,
             exact_up_to,
         )
-    for start in range(0, size, block_size):
-        rows = slice(start, min(start + block_size, size))
-        yield Nearest(rows, *_exact(parts, np.arange(rows.start, rows.stop), k))
+    yield from _in_threads(parts, k, block_size)
+
+
+def _in_threads(parts: Sequence[Vectors], k: int, block_size: int) -> Iterator[Nearest]:
+    """A block a thread: half of the time goes into choosing, for which NumPy has one thread.
+
+    Products have one as well meanwhile: other ones would only wait for them, at full speed.
+    """
+    size = len(parts[0])
+    blocks = (slice(start, min(start + block_size, size)) for start in range(0, size, block_size))
+
+    def of(rows: slice) -> Nearest:
+        return Nearest(rows, *_exact(parts, np.arange(rows.start, rows.stop), k))
+
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(of, rows) for rows in itertools.islice(blocks, threads + 1))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(of, rows) for rows in itertools.islice(blocks, 1))
 
 
 def _exact(parts: Sequence[Vectors], rows: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], Vectors]:

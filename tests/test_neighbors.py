@@ -1,7 +1,9 @@
+import itertools
 import logging
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from scbch_keras import neighbors
 from scbch_keras.neighbors import nearest
@@ -36,6 +38,30 @@ def test_neighbours_are_those_of_one_sort_of_all_similarities(size, k, block_siz
     expected, products = by_definition(vectors, k)
     np.testing.assert_array_equal(index, expected)
     np.testing.assert_array_equal(similarity, np.take_along_axis(products, index, 1))
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("read", [0, 1, 9])
+def test_products_have_their_threads_back_however_many_blocks_were_read(read):
+    before = blas_threads()
+    blocks = nearest([np.eye(90, dtype=np.float32)], 3, 10)
+    assert [block.rows.start for block in itertools.islice(blocks, read)] == list(range(0, 10 * read, 10))
+    blocks.close()
+    assert blas_threads() == before
+
+
+def test_an_error_in_a_thread_comes_out_and_leaves_nothing_behind(monkeypatch):
+    def failing(parts, rows, k):
+        raise MemoryError(f"row {rows[0]}")
+
+    monkeypatch.setattr(neighbors, "_exact", failing)
+    before = blas_threads()
+    with pytest.raises(MemoryError, match="^row 0$"):
+        found(np.eye(90, dtype=np.float32), 3, 10)
+    assert blas_threads() == before
 
 
 @pytest.fixture
