@@ -132,7 +132,8 @@ def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str
     except _TooLargeError:
         raise
     except pillow.UnidentifiedImageError as error:
-        raise ValueError(f"{name}: expected a picture, got something that is none") from error
+        known = ", ".join(PICTURE_FORMATS)
+        raise ValueError(f"{name}: expected a picture, got something that is none of {known}") from error
     except Exception as error:  # a broken file makes decoders raise almost anything
         raise ValueError(f"{name}: the picture is truncated or broken: {error}") from error
 

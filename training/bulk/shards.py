@@ -15,7 +15,7 @@ from scbch_keras.export.serving.codes_file import Block
 from scbch_keras.files import sha256_of
 from scbch_keras.safe_text import visible
 from scbch_keras.stored import CORRUPT
-from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
+from scbch_keras.training.data.own.folders import pictures_in
 from scbch_keras.training.data.own.parquet import check_column, opened_parquet
 
 _PARQUET = (".parquet",)
@@ -56,7 +56,7 @@ def shards(pattern: str) -> dict[str, Path]:
 def read(path: Path, columns: Columns, size: int) -> Iterator[Block]:
     """Blocks of a shard: inputs and ids. ValueError for a column that is missing, or rows that cannot be read."""
     if path.is_dir():
-        names = _pictures(path)
+        names = pictures_in(path)
         for start in range(0, len(names), size):
             part = names[start : start + size]
             yield [str(path / name) for name in part], part
@@ -69,7 +69,7 @@ def read(path: Path, columns: Columns, size: int) -> Iterator[Block]:
 def read_ids(path: Path, columns: Columns) -> Iterator[list[str]]:
     """The ids of a shard, block by block; also checks that the inputs' column is there."""
     if path.is_dir():
-        yield _pictures(path)
+        yield pictures_in(path)
     elif columns.id is None:
         _check_key(path, columns)
     elif path.name.lower().endswith(_PARQUET):
@@ -87,15 +87,8 @@ def fingerprint(path: Path) -> str:
         return sha256_of(path)
     from hashlib import sha256
 
-    listed = "\n".join(f"{name} {sha256_of(path / name)}" for name in _pictures(path))
+    listed = "\n".join(f"{name} {sha256_of(path / name)}" for name in pictures_in(path))
     return sha256(listed.encode(errors="surrogateescape")).hexdigest()
-
-
-def _pictures(folder: Path) -> list[str]:
-    names = [path.relative_to(folder).as_posix() for path in visible_files(folder, PICTURE_SUFFIXES)]
-    if not names:
-        raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
-    return names
 
 
 def _check_key(path: Path, columns: Columns) -> None:

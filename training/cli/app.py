@@ -162,7 +162,7 @@ def bad_input_ends() -> Iterator[None]:
     """Show what was wrong with the input in one message, without a traceback."""
     try:
         yield
-    except (BackendError, ImportError, OSError, ValueError) as error:
+    except (BackendError, FloatingPointError, ImportError, OSError, ValueError) as error:
         typer.echo(f"Error: {terminal(error, lines=True)}", err=True)
         raise typer.Exit(2) from error
 

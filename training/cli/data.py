@@ -132,6 +132,7 @@ def features(
             "label_names": list(own.label_names),
             "clean_labels": own.clean_labels,
             "split": None if own.split is None else own.split.tolist(),
+            "group": None if own.groups is None else own.groups.numbers,
         }
         with replaced(out) as whole, h5py.File(whole.name, "w") as file:
             for name, values in arrays.items():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scbch_keras.checks import shown
 from scbch_keras.export import HashEncoder
 from scbch_keras.export.serving.codes_file import Block
-from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES
+from scbch_keras.training.data.own.folders import is_named_as_picture
 
 _SHOWN = 5
 
@@ -26,7 +26,7 @@ def modalities_of(queries: Sequence[str], modality: str | None) -> tuple[list[st
     modalities, notes = [], []
     for query in queries:
         is_file, exists = _looked_up(query)
-        is_named = Path(query).suffix.lower() in PICTURE_SUFFIXES
+        is_named = is_named_as_picture(Path(query))
         if is_named and not exists and len(query.split()) == 1:
             raise ValueError(
                 f"query {shown(query)} is named like a picture, and there is no such file; --modality text "

@@ -72,7 +72,18 @@ def encode(
     """
     if engine is not None or id is not None:
         _encode_shards(
-            release, inputs, out, modality, key, batch_size, precision, providers, skip_broken, engine, id
+            release,
+            inputs,
+            out,
+            modality,
+            key,
+            columns,
+            batch_size,
+            precision,
+            providers,
+            skip_broken,
+            engine,
+            id,
         )
         return
     from scbch_keras.export import Source, encode_file
@@ -137,6 +148,7 @@ def _encode_shards(
     out: Path,
     modality: str | None,
     key: str | None,
+    columns: str | None,
     batch_size: int,
     precision: str,
     providers: list[str] | None,
@@ -151,8 +163,10 @@ def _encode_shards(
     with bad_input_ends():
         if engine is None or modality is None:
             raise ValueError("--id goes with --engine, and --engine with --modality image or text")
-        if skip_broken or providers:
-            raise ValueError("--skip-broken and --provider do not go with --engine")
+        if skip_broken or providers or columns is not None:
+            raise ValueError(
+                "--skip-broken, --provider and --columns do not go with --engine; --key and --id name its columns"
+            )
         encoder = _opened(release, (modality,), precision, providers)
         with display(transient=True) as shown:
             task = shown.add_task(f"{modality} shards", total=None)

@@ -157,7 +157,7 @@ def train(
             run = RunFolder.create(out, recipe, versions(recipe.backend or ""))
         try:
             pairs = open_data(recipe, out)
-        except ValueError:
+        except (ImportError, ValueError):
             if not resume:
                 run.discard()
             raise

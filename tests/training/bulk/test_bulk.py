@@ -226,6 +226,7 @@ def test_two_at_once_are_refused(inputs, tmp_path, encoder):
         (("--engine", "spark", "--modality", "text"), "expected one of local, ray, beam"),
         (("--engine", "local", "--modality", "sound"), "modalit"),
         (("--engine", "local", "--modality", "text", "--skip-broken"), "do not go with --engine"),
+        (("--engine", "local", "--modality", "text", "--columns", "text=t"), "do not go with --engine"),
     ],
 )
 def test_wrong_options_are_one_message(inputs, tmp_path, releases, options, message):

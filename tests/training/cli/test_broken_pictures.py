@@ -117,6 +117,16 @@ def test_broken_pictures_are_left_out_and_listed(release, folder, how, batch_siz
     assert all(reason in row["reason"] for row in rows)
 
 
+@pytest.mark.parametrize("name", ["1.HEIC", "sub/2.avif", "3.jxl"])
+def test_pictures_of_kinds_that_are_not_read_are_told_and_not_just_left_out(release, folder, name):
+    (folder / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    output = run(release, "p", "--out", "c.npy", status=2)
+    assert "1 of 10 pictures cannot be read" in output
+    assert f"{name}: expected a picture, got something that is none of BMP, GIF, JPEG" in output
+    run(release, "p", "--out", "c.npy", "--skip-broken")
+    assert name in Path("c.broken.csv").read_text()
+
+
 @pytest.mark.parametrize("how", BREAKS)
 def test_without_the_option_a_broken_picture_is_refused_and_nothing_left(release, folder, tmp_path, how):
     spoil, reason = BREAKS[how]

@@ -156,7 +156,7 @@ def test_each_caption_of_a_list_is_a_row_of_one_group(write, name):
     assert data.groups.numbers.tolist() == [0, 0, 1, 2, 2, 2]
     np.testing.assert_array_equal(data.labels[3:], np.zeros((3, 2)))
     found = describe(path, recipe=resolve(data=str(path), columns=columns))
-    assert (found.rows, found.items) == (6, (3, "their lists of captions"))
+    assert (found.rows, found.items) == (6, (3, "equal pictures"))
     query = set(split_own(data, 2, 0).query.tolist())
     assert query in ({0, 1}, {2})
     [(streamed, ids)] = open_inputs(path, "text", None, 9, columns).blocks
@@ -167,6 +167,24 @@ def test_each_caption_of_a_list_is_a_row_of_one_group(write, name):
     else:
         with pytest.raises(ValueError, match="expected a string"):
             read_own(path, columns=NAMES)
+
+
+@pytest.mark.parametrize("how", ["the same file", "the same bytes"])
+def test_lists_of_captions_of_one_picture_are_one_item(write, how):
+    path = write([{**ROWS[0], "caption": ["one", "uno"]}, {**ROWS[1], "caption": ["eins"]}], "t.jsonl")
+    if how == "the same file":
+        path.write_text(path.read_text().replace("2.png", "1.png"))
+    else:
+        (path.parent / "2.png").write_bytes((path.parent / "1.png").read_bytes())
+    data = read_own(path, columns=NAMES.replace("text=", "captions="))
+    assert data.groups.numbers.tolist() == [0, 0, 0]
+
+
+def test_rows_that_name_their_own_labels_alone_are_told_once_each(write):
+    path = write(one_hot([{"tag_cat": 1}, {"tag_sea": 1}, {"tag_dog": 1}]), "t.jsonl")
+    found = describe(path, recipe=resolve(data=str(path), columns="labels=tag_*", queries=1)).problems
+    assert [problem.row for problem in found] == [0, 1, 2]
+    assert "row 1 (line 1): tag_sea: it is missing in this row, as are 1 others; write 0" in found[0].message
 
 
 @pytest.mark.parametrize("cell", [[], "one", ["one", 2], None, 7])

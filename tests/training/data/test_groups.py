@@ -118,6 +118,18 @@ def test_never_more_rows_are_drawn_than_were_asked_for_unless_an_item_is_larger(
         assert not {keys[row] for row in rows} & {keys[row] for row in range(len(keys)) if row not in rows}
 
 
+def test_a_file_of_features_keeps_the_items_of_its_pictures(tmp_path):
+    pytest.importorskip("h5py")
+    testing = pytest.importorskip("typer.testing")
+    from scbch_keras.training.cli.main import commands
+
+    path = folder_with(tmp_path, "a column")
+    command = ["features", str(path), "--image-features", "pixels:2", "--out", str(tmp_path / "f.h5")]
+    done = testing.CliRunner().invoke(commands(), command)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(read_own(tmp_path / "f.h5").groups.numbers, OF)
+
+
 def test_one_item_cannot_be_split(tmp_path):
     np.savez(tmp_path / "x.npz", image=np.ones((6, 2)), text=np.eye(6), labels=np.eye(6))
     with pytest.raises(ValueError, match=r"all 6 rows are one item .* by equal image features"):

@@ -22,7 +22,7 @@ from scbch_keras.files import file_in, hidden_sibling  # noqa: E402
 from scbch_keras.npz import load_npz  # noqa: E402
 from scbch_keras.training.bulk import shards  # noqa: E402
 from scbch_keras.training.data.benchmarks.files import DataError, Reader  # noqa: E402
-from scbch_keras.training.data.own.read import read_own  # noqa: E402
+from scbch_keras.training.data.own.read import gather, read_own  # noqa: E402
 from scbch_keras.training.data.own.stream import open_inputs  # noqa: E402
 from scbch_keras.training.data.own.vocabulary import load_vocabulary, save_vocabulary  # noqa: E402
 from scbch_keras.training.features.text import TextFeatures  # noqa: E402
@@ -302,6 +302,15 @@ def many_keys(path):
     path.write_text(json.dumps({f"k{k}": 1 for k in range(40_000)}) + "\n")
 
 
+def many_rows_of_their_own_keys(path):
+    (path.parent / "p").touch()
+    path.write_text("".join(json.dumps({"file_name": "p", f"k{k}": 1}) + "\n" for k in range(8_000)))
+
+
+def many_digits(path):
+    path.write_text("id,picture,text,labels\na,p,t," + "1" * 100_000 + "x\n")
+
+
 def many_names(path):
     names = [f"n{k}" for k in range(20_000)]
     np.savez_compressed(
@@ -311,7 +320,14 @@ def many_names(path):
 
 @pytest.mark.parametrize(
     ("name", "write"),
-    [("x.csv", wide_header), ("x.jsonl", many_labels), ("y.jsonl", many_keys), ("x.npz", many_names)],
+    [
+        ("x.csv", wide_header),
+        ("x.jsonl", many_labels),
+        ("y.jsonl", many_keys),
+        ("metadata.jsonl", many_rows_of_their_own_keys),
+        ("y.csv", many_digits),
+        ("x.npz", many_names),
+    ],
 )
 def test_checks_take_time_in_proportion_to_the_file(tmp_path, name, write):
     path = tmp_path / name
@@ -322,6 +338,10 @@ def test_checks_take_time_in_proportion_to_the_file(tmp_path, name, write):
         read_own(path, label_names=vocabulary if name.endswith("npz") else None, check_pictures=False)
     except ValueError:
         assert name != "x.npz"
+    if not name.endswith("npz"):
+        gather(path, ";", None, [].append, check_pictures=False)
+    if name == "metadata.jsonl":
+        gather(path, ";", None, [].append, check_pictures=False, columns="labels=k*")
     assert time.process_time() - began < 3
 
 

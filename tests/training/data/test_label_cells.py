@@ -48,6 +48,7 @@ READ = {
         [[1, 0, 1], [0, 1, 0]],
     ),
     "numbers of classes": (["10;3", "11"], ("10", "11", "3"), [[1, 0, 1], [0, 1, 0]]),
+    "versions": (["1.5", "2.0"], ("1.5", "2.0"), [[1, 0], [0, 1]]),
     "numbers of classes that are bits": (["10", "11"], ("10", "11"), [[1, 0], [0, 1]]),
 }
 
@@ -86,6 +87,13 @@ REFUSED = {
     "labels of fastText": ("__label__cat __label__dog", "leave out the '__label__'"),
     "a missing value of pandas": ("nan", "leave the cell empty"),
     "None": ("None", "leave the cell empty"),
+    "a missing value of R": ("NA", "leave the cell empty"),
+    "a missing value of spreadsheets": ("n/a", "leave the cell empty"),
+    "a missing value of databases": (r"\N", "leave the cell empty"),
+    "scores": ("0.9;0.1;1", "write the names of the labels that are set"),
+    "0 and 1 as floats, separated": ("0.0;1.0", "write the names of the labels that are set"),
+    "truth values, separated": ("True;False", "write the names of the labels that are set"),
+    "a missing value of JavaScript": ("undefined", "leave the cell empty"),
     "a JSON list of numbers": ("[0, 1]", "a list of strings"),
 }
 

@@ -235,7 +235,17 @@ def test_mixed_separators_are_no_labels(folder, cells, separator, message):
         (
             '{"id": "b", "picture": "1.png", "text": null, "labels": []}',
             "bad text",
-            "text: expected a string, got None",
+            'text: expected a string, got None; write "" where there is none',
+        ),
+        (
+            '{"id": "b", "picture": "1.png", "text": ["a", "b"], "labels": []}',
+            "bad text",
+            r"text: expected a string, got \['a', 'b'\]; --columns captions=",
+        ),
+        (
+            '{"id": "b", "picture": "1.png", "text": "", "labels": null}',
+            "bad labels",
+            "got None; write \\[\\] where there is no label",
         ),
         (
             '{"id": "b", "picture": "1.png", "text": "\\ud800", "labels": []}',
@@ -246,7 +256,7 @@ def test_mixed_separators_are_no_labels(folder, cells, separator, message):
         (
             '{"id": "b", "picture": "1.png", "text": "", "labels": [1]}',
             "bad labels",
-            r"a list of strings, got \[1\]",
+            r"a list of strings, got \[1\]; --columns labels=YOURS",
         ),
     ],
 )
@@ -266,6 +276,9 @@ def test_pictures_outside_the_folder_are_never_opened(folder, monkeypatch):
     (folder / "linked").symlink_to(outside)
     (folder / "inside.png").symlink_to(folder / "1.png")
     (folder / "loop.png").symlink_to("loop.png")
+    write(folder, [f"a,{folder / '1.png'},x,cat"])
+    with pytest.raises(ValueError, match=r"relative to the table's folder, got '/.*: write '1\.png'"):
+        read_own(folder)
     names = ["link.png", "linked/1.png", str(outside / "1.png"), "../outside/1.png", "loop.png", "x" * 300]
     opened = []
     read_bytes = Path.read_bytes
@@ -658,6 +671,10 @@ def test_a_vocabulary_is_recognised(tmp_path):
 
 
 def test_labels_written_in_many_ways():
+    assert alike(["10", "01", "1", "1.0", "0", "1.5", "-", "cat", "ca\u200bt", "\u00e9t\u00e9"]) == (
+        ("01", "1", "1.0"),
+        ("cat", "ca\u200bt"),
+    )
     assert alike(["Sea side", "cat", "sea-side", "dog", "e\u0301", "\u00e9"]) == (
         ("Sea side", "sea-side"),
         ("e\u0301", "\u00e9"),

@@ -396,3 +396,24 @@ def test_commands_tell_bad_input_in_one_message(folder, tmp_path):
         assert status == 2, told
         assert message in told.replace("\n", "")
     assert not list(tmp_path.iterdir())
+
+
+@once
+def test_what_a_package_is_missing_for_leaves_no_run_behind(folder, tmp_path, monkeypatch):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    status, told = run_command("train", tmp_path / "x.parquet", "--out", tmp_path / "run")
+    assert status == 2, told
+    assert "pip install pyarrow" in told.replace("\n", "")
+    assert not (tmp_path / "run").exists()
+
+
+@once
+def test_a_training_that_diverges_is_one_message_with_a_remedy(file, tmp_path):
+    run = begin(file, tmp_path / "run", epochs=3, learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="(?i)lower the learning rate"):
+        trained(run)
+    status, told = run_command("train", "--resume", "--out", run.path)
+    assert status == 2, told
+    assert "ower the learning rate" in told
+    assert "Traceback" not in told

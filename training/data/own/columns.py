@@ -75,7 +75,11 @@ def read_table(name: str, file: Rows, columns: Columns, report: Report) -> Table
         known = tuple(dict.fromkeys(column for row in rows for column in row.cells))
     if _is_metadata(name) and _FILE_NAME in known and "picture" not in {*known, *columns}:
         columns = {"picture": _FILE_NAME, **columns}
-    one_hot = {ours: _matching(theirs, known) for ours, theirs in columns.items() if theirs.endswith("*")}
+    one_hot = {
+        ours: dict.fromkeys(_matching(theirs, known))
+        for ours, theirs in columns.items()
+        if theirs.endswith("*")
+    }
     for ours, theirs in columns.items():
         if ours not in (*COLUMNS, *OPTIONAL, CAPTIONS):
             raise ValueError(f"columns: {ours} is of files of arrays; {name} is a table")
@@ -86,13 +90,14 @@ def read_table(name: str, file: Rows, columns: Columns, report: Report) -> Table
         if not one_hot.get(ours, theirs in known):
             report(Problem("missing column", f"{name}: {_missing(theirs, ours, known)}"))
     ours_by_theirs = {theirs: ours for ours, theirs in columns.items() if ours not in one_hot}
+    named = {*known, *columns}
     new: list[Row] = []
     for row in rows:
         cells = _renamed(row.cells, columns, ours_by_theirs)
         for ours, many in one_hot.items():
             cells[ours] = _set_classes(row, many, columns[ours], cells, len(new), report)
         if columns.get("picture") == _FILE_NAME:
-            _fill_in(cells, {*known, *columns})
+            _fill_in(cells, named)
         new += (
             _captions(Row(row.place, cells), len(new), report)
             if CAPTIONS in columns
@@ -104,7 +109,7 @@ def read_table(name: str, file: Rows, columns: Columns, report: Report) -> Table
     classes = {
         theirs.removeprefix(columns[ours][:-1]).strip() for ours, many in one_hot.items() for theirs in many
     }
-    return replace(table, classes=tuple(sorted(classes)), grouped=_grouped(columns, known))
+    return replace(table, classes=tuple(sorted(classes)))
 
 
 def renamed_row(row: Row, columns: Columns, number: int, report: Report) -> list[Row]:
@@ -126,15 +131,11 @@ def _missing(theirs: str, ours: str, known: Collection[str]) -> str:
     )
 
 
-def _grouped(columns: Columns, known: Collection[str]) -> str:
-    by_captions = CAPTIONS in columns and "group" not in {*known, *columns}
-    return "their lists of captions" if by_captions else "the column group"
-
-
-def _matching(pattern: str, known: Collection[str]) -> list[str]:
-    return [
+def _matching(pattern: str, known: Collection[str]) -> dict[str, None]:
+    """The columns that a pattern means, in the order of the file."""
+    return dict.fromkeys(
         column for column in known if column.startswith(pattern[:-1]) and column not in (*COLUMNS, *OPTIONAL)
-    ]
+    )
 
 
 def _renamed(cells: Mapping[str, Any], columns: Columns, ours_by_theirs: Mapping[str, str]) -> dict[str, Any]:
@@ -156,19 +157,24 @@ def _numbers_as_names(cell: Any) -> Any:
 
 
 def _set_classes(
-    row: Row, classes: Collection[str], pattern: str, cells: dict[str, Any], number: int, report: Report
+    row: Row, classes: Mapping[str, None], pattern: str, cells: dict[str, Any], number: int, report: Report
 ) -> list[str]:
-    names = []
-    for column in classes:
-        cell = row.cells.get(column, "")
+    names, wrong = [], []
+    # A row may name few of very many columns: only its own are gone through.
+    columns = [column for column in row.cells if column in classes]
+    for column in columns:
+        cell = row.cells[column]
         cells.pop(column, None)
         if isinstance(cell, bool) or cell not in ("0", "1", 0, 1) or isinstance(cell, float):
-            what = (
-                f"expected 0 or 1, got {shown(cell)}" if column in row.cells else "it is missing in this row"
-            )
-            report(Problem("labels not 0/1", f"{row.place}: {column}: {what}", number))
+            wrong.append(f"{column}: expected 0 or 1, got {shown(cell)}")
         elif cell in ("1", 1):
             names.append(column.removeprefix(pattern[:-1]))
+    if absent := len(classes) - len(columns):
+        first = next(column for column in classes if column not in row.cells)
+        more = f", as are {absent - 1:,} others" if absent > 1 else ""
+        wrong.append(f"{first}: it is missing in this row{more}; write 0 where a label is not set")
+    for message in wrong:
+        report(Problem("labels not 0/1", f"{row.place}: {message}", number))
     return names
 
 
@@ -185,7 +191,7 @@ def _captions(row: Row, number: int, report: Report) -> list[Row]:
     for count, text in enumerate(captions, 1):
         cells = {**others, "text": text}
         if isinstance(name, str | int) and not isinstance(name, bool) and name != "":
-            cells = {"group": str(name), **cells, "id": f"{name}#{count}"}
+            cells["id"] = f"{name}#{count}"
         rows.append(Row(f"{row.place}, caption {count}", cells))
     return rows
 

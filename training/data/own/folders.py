@@ -7,6 +7,22 @@ PICTURE_SUFFIXES = (
     *(".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+"""Endings of pictures that are read."""
+_NAMED_PICTURES = (*PICTURE_SUFFIXES, ".avif", ".heic", ".heif", ".jp2", ".jxl")
+"""Of cameras and telephones too, whose pictures are not: they are refused by name, and never just left out."""
+
+
+def is_named_as_picture(path: Path) -> bool:
+    """Whether a file's name ends as those of pictures do, of kinds that are read or not."""
+    return path.suffix.lower() in _NAMED_PICTURES
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """The pictures in a folder and below, by their paths in it. ValueError if there is none that is read."""
+    names = [path.relative_to(folder).as_posix() for path in visible_files(folder, _NAMED_PICTURES)]
+    if not names:
+        raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
+    return names
 
 
 def visible_files(folder: Path, suffixes: Container[str], deep: bool = True) -> list[Path]:

@@ -30,10 +30,15 @@ _QUOTED = re.compile(
     r"""|[\[({]+['"].*|.*['"][\])}]+""",
     re.DOTALL,
 )
-_VALUE = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[Tt]rue|[Ff]alse|TRUE|FALSE)"
+_VALUE = r"(?:[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[Tt]rue|[Ff]alse|TRUE|FALSE)"
 _VALUES = re.compile(rf"{_VALUE}(?:\s+{_VALUE})+")
+_ONE_VALUE = re.compile(_VALUE)
 _BITS = re.compile("[01]{2,}")
-_MISSING = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "<na>", "#N/A", "N/A", "NaT"}
+_MISSING = {
+    *("nan", "NaN", "NAN", "-nan", "-NaN", "None", "null", "NULL", "Null", "undefined"),
+    *("NA", "<NA>", "<na>", "#NA", "#N/A", "N/A", "n/a", "NaT", "\\N"),
+}
+"""As pandas, R, databases, spreadsheets and JavaScript write it."""
 _AS_LIST = "a name that is really written so goes into a JSON list"
 
 
@@ -91,6 +96,10 @@ def other_notation(cell: str, names: list[str], separator: str, separated: bool)
     if _is_enclosed(text) or any(_QUOTED.fullmatch(name) for name in names):
         message = f"expected names separated by {separator!r} or a JSON list, got {shown(cell)}"
         return "other notation", f'{message}: write ["cat", "dog"] or cat{separator}dog; {_AS_LIST}'
+    missing = next((name for name in names if name in _MISSING), None)
+    if missing is not None:
+        message = f"expected names of labels, got {missing!r}, which stands for a missing value"
+        return "other notation", f"{message}: leave the cell empty where there is no label; {_AS_LIST}"
     other = next((mark for mark in SEPARATORS if mark != separator and mark in text), None)
     if other and separated:
         hint = f"other labels are parted by {separator!r}"
@@ -104,8 +113,7 @@ def other_notation(cell: str, names: list[str], separator: str, separated: bool)
             "mixed separators",
             f"expected no {other!r}, got {shown(cell)}: {hint}; {_as_list(names, other)}",
         )
-    row = next((name for name in names if _VALUES.fullmatch(name)), None)
-    if row is not None:
+    if any(_VALUES.fullmatch(name) for name in names) or _are_values(names):
         message = f"expected names of labels, got {shown(cell)}, a row of values"
         return (
             "other notation",
@@ -113,11 +121,16 @@ def other_notation(cell: str, names: list[str], separator: str, separated: bool)
         )
     if any(name.startswith("__label__") for name in names):
         return "other notation", f"expected names of labels, got {shown(cell)}: leave out the '__label__'"
-    missing = next((name for name in names if name in _MISSING), None)
-    if missing is not None:
-        message = f"expected names of labels, got {missing!r}, which stands for a missing value"
-        return "other notation", f"{message}: leave the cell empty where there is no label; {_AS_LIST}"
     return "", ""
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether names are a row of scores, 0.0 and 1.0 or truth values; whole numbers may be those of classes."""
+    return (
+        len(names) > 1
+        and all(_ONE_VALUE.fullmatch(name) for name in names)
+        and not all(name.isdecimal() for name in names)
+    )
 
 
 def _as_list(names: list[str], mark: str) -> str:

@@ -94,7 +94,7 @@ def raw_pairs(
     if check:
         digests = _check_pictures(table, paths, report, progress)
     if "group" in table.columns:
-        groups = group_rows(_strings(table, "group", report), table.grouped)
+        groups = group_rows(_strings(table, "group", report), "the column group")
     else:
         groups = group_rows(digests or paths, "equal pictures")
     arrays = {"rows": f"{len(ids)}", "labels": shape_and_type(labels)}
@@ -118,13 +118,14 @@ def raw_pairs(
 
 def _strings(table: Table, column: str, report: Report) -> list[str]:
     """The cells of a column, "" where there is none. Whole numbers are ids too."""
-    values = []
+    exists = column in table.columns
+    values: list[str] = []
     for row, cells in enumerate(table.cells):
         value = cells.get(column, "")
         if column in ("id", "group") and isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         wrong = _wrong_string(value, column, column in cells)
-        if wrong and column in table.columns:
+        if wrong and exists:
             report(Problem(f"bad {column}", f"{table.place(row)}: {column}: {wrong}", row))
         values.append(value if isinstance(value, str) else "")
     return values
@@ -134,7 +135,12 @@ def _wrong_string(value: Any, column: str, exists: bool) -> str:
     if not exists:
         return "it is missing in this row"
     if not isinstance(value, str):
-        return f"expected a string, got {shown(value)}"
+        hints = {
+            "NoneType": 'write "" where there is none',
+            "list": "--columns captions=YOURS, with the name of this column, makes a row of each",
+        }
+        hint = hints.get(type(value).__name__) if column == "text" else None
+        return f"expected a string, got {shown(value)}{f'; {hint}' if hint else ''}"
     if not value and column in ("id", "picture", "group"):
         return "expected a value, got an empty cell"
     if NO_TEXT.search(value):
@@ -157,10 +163,17 @@ def _picture_paths(folder: Path, table: Table, names: Sequence[str], report: Rep
 def _picture_path(root: Path, name: str) -> tuple[str, str, Path | None]:
     try:
         path = (root / name).resolve()
-        if Path(name).is_absolute() or not path.is_relative_to(root):
+        if not path.is_relative_to(root):
             return (
                 "picture outside",
                 f"expected a path inside the folder, got {shown(name)}, outside of it",
+                None,
+            )
+        if Path(name).is_absolute():
+            inside = path.relative_to(root).as_posix()
+            return (
+                "picture outside",
+                f"expected a path relative to the table's folder, got {shown(name)}: write {shown(inside)}",
                 None,
             )
         if path.is_file():

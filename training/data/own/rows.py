@@ -44,8 +44,6 @@ class Table:
     places: list[str]
     classes: tuple[str, ...] = ()
     """Names of labels that have a column each, also of those that no row has."""
-    grouped: str = "the column group"
-    """What says which rows show one item, where the column group does."""
 
     @classmethod
     def of(cls, name: str, file: Rows) -> "Table":

@@ -15,7 +15,7 @@ from scbch_keras.safe_text import visible
 from scbch_keras.stored import CORRUPT
 from scbch_keras.training.data.own.columns import CAPTIONS, Columns, parsed, renamed_arrays, renamed_row
 from scbch_keras.training.data.own.file_formats import ARRAY_READERS, TABLE_READERS
-from scbch_keras.training.data.own.folders import PICTURE_SUFFIXES, visible_files
+from scbch_keras.training.data.own.folders import pictures_in
 from scbch_keras.training.data.own.formats import Column, slices, whole_arrays
 from scbch_keras.training.data.own.rows import checked_utf8, text_lines
 from scbch_keras.training.data.problems import RefusedError, refuse
@@ -50,7 +50,7 @@ def open_inputs(
     there are several (default: the modality); strings under "ids" are their ids. .txt: a text a line; .csv, .jsonl:
     the texts of a column (`key`, default "text"); with modality "image" these hold paths of pictures (column
     "picture"), relative to the file. A column "id" gives ids. A folder: the pictures in it and below
-    (`visible_files`), sorted by path, which is their id. `columns` says which of the file's columns are
+    (`pictures_in`), sorted by path, which is their id. `columns` says which of the file's columns are
     ours, as for `read_own`; of those only inputs and ids play a part.
 
     Raises:
@@ -104,9 +104,7 @@ def _used(names: Columns, key: str | None, *ours: str) -> Columns:
 
 
 def _folder(folder: Path, size: int) -> Inputs:
-    names = [path.relative_to(folder).as_posix() for path in visible_files(folder, PICTURE_SUFFIXES)]
-    if not names:
-        raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
+    names = pictures_in(folder)
     return Inputs("image", len(names), _batched(((str(folder / name), name) for name in names), size), True)
 
 

@@ -40,11 +40,19 @@ def label_matrix(lists: Sequence[Iterable[str]], names: Sequence[str]) -> NDArra
 
 
 def alike(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """Groups of names that differ only in case, white space, '-' and '_', or in their Unicode form."""
+    """Groups of names that differ only in case, white space, '-' and '_', in their Unicode form or unseen characters.
+
+    So are whole numbers that differ in zeros alone, "1", "1.0" and "01".
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         plain = unicodedata.normalize("NFKC", name).casefold()
-        groups.setdefault("".join(plain.translate({ord("-"): " ", ord("_"): " "}).split()), []).append(name)
+        seen = "".join(char for char in plain if char not in "-_" and unicodedata.category(char) != "Cf")
+        key = "".join(seen.split())
+        digits, _, fraction = key.partition(".")
+        if digits.isdecimal() and not fraction.strip("0"):
+            key = digits.lstrip("0") or "0"
+        groups.setdefault(key, []).append(name)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -124,7 +132,7 @@ def label_lists(
     """The label names of each row. Blanks around a name do not count."""
     written = [cells.get(column) for cells in table.cells]
     separated = any(isinstance(cell, str) and separator in cell and not is_list(cell) for cell in written)
-    known = set(vocabulary or ())
+    known, exists = set(vocabulary or ()), column in table.columns
     if vocabulary is None and are_bit_strings(written, separator):
         row = next(row for row, cell in enumerate(written) if cell)
         message = f"expected names of labels, got {shown(written[row])}, a row of 0 and 1 like all others"
@@ -134,7 +142,7 @@ def label_lists(
     for row, cell in enumerate(written):
         names = names_in(cell, separator)
         kind, wrong = wrong_labels(cell, names, separator, separated, known)
-        if wrong and column in table.columns:
+        if wrong and exists:
             report(Problem(kind, f"{table.place(row)}: {column}: {wrong}", row))
         lists.append([name for name in names or [] if name])
     return lists
@@ -149,7 +157,7 @@ def wrong_labels(
     separated: whether any row has the separator. known: names that may hold other separators.
     """
     if names is None:
-        return "bad labels", f"expected a string or a list of strings, got {shown(cell)}"
+        return "bad labels", f"expected a string or a list of strings, got {shown(cell)}{_hint(cell)}"
     if "" in names:
         return "empty label", f"expected names, got an empty one in {shown(cell)}"
     if len(set(names)) < len(names):
@@ -160,6 +168,16 @@ def wrong_labels(
     if isinstance(cell, str) and not is_list(cell) and not known.issuperset(names):
         return other_notation(cell, names, separator, separated)
     return "", ""
+
+
+def _hint(cell: Any) -> str:
+    """What may be meant by labels that are neither string nor list of strings, as the end of a message."""
+    if cell is None:
+        return "; write [] where there is no label"
+    numbers = cell if isinstance(cell, list) else [cell]
+    if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
+        return "; --columns labels=YOURS, with the name of this column, takes numbers of classes as names"
+    return ""
 
 
 def number_labels(
