@@ -7,6 +7,7 @@ import numpy as np
 
 from scbch_keras import backend
 from scbch_keras.checks import whole
+from scbch_keras.codes import NaNCodesError
 from scbch_keras.data import PairDataset
 from scbch_keras.resumable_backup import ResumableBackup
 from scbch_keras.retrieval_sets import check_set
@@ -96,12 +97,18 @@ class RetrievalMetrics(keras.callbacks.Callback):
             self._samples = samples if (samples >= 0).any() else None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Encode both sets and add the two values to the logs."""
+        """Encode both sets and add the two values to the logs. FloatingPointError: codes are NaN."""
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
         labels = self.query[1], self.database[1]
-        codes = self._encoded(for_training=not last and self.model.reads_codes(epoch + 1))
+        try:
+            codes = self._encoded(for_training=not last and self.model.reads_codes(epoch + 1))
+        except NaNCodesError as error:
+            raise FloatingPointError(
+                f"The model diverged, by the evaluation after epoch {epoch + 1}: {error}. Lower the learning rate or "
+                "look at the scale of the features."
+            ) from error
         logs.update(self.model.maps_of(codes["query"], codes["database"], *labels, self.k))
         # Nobody asks for those of an epoch that another one follows.
         self._evaluated = (self._mark(), codes) if last else None

@@ -16,6 +16,10 @@ _WORD_BYTES = 8
 _TILE_BYTES = 2**21  # queries are taken so many at a time that the scratch words of a tile stay in the cache
 
 
+class NaNCodesError(ValueError):
+    """Codes hold NaN, as those of a model that diverged."""
+
+
 def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
     """Codes (n, bits) -> packed codes (n, ceil(bits / 8)), uint8.
 
@@ -42,7 +46,7 @@ def pack_codes(codes: ArrayLike) -> NDArray[np.uint8]:
     if values.dtype.kind != "i":
         missing = np.isnan(values).any(axis=1)
         if missing.any():
-            raise ValueError(f"codes must not be NaN; the first row with NaN is {missing.argmax()}")
+            raise NaNCodesError(f"codes must not be NaN; the first row with NaN is {missing.argmax()}")
     return np.packbits(values > 0, axis=1)
 
 

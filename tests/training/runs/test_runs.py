@@ -411,7 +411,7 @@ def test_what_a_package_is_missing_for_leaves_no_run_behind(folder, tmp_path, mo
 @once
 def test_a_training_that_diverges_is_one_message_with_a_remedy(file, tmp_path):
     run = begin(file, tmp_path / "run", epochs=3, learning_rate=1e30)
-    with pytest.raises(FloatingPointError, match="(?i)lower the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"(?i)lower the learning rate"):
         trained(run)
     status, told = run_command("train", "--resume", "--out", run.path)
     assert status == 2, told
