@@ -124,7 +124,7 @@ def encode(
             except BaseException as error:
                 if skipping is not None:
                     skipping.path.unlink(missing_ok=True)
-                elif source.are_pictures and isinstance(error, ValueError) and SKIP_HINT not in str(error):
+                elif source.are_pictures and isinstance(error.__cause__, ValueError):  # of the encoder
                     raise ValueError(f"{error}. {SKIP_HINT}") from error
                 raise
     made = f"{out}: {rows:,} codes of {encoder.bits} bits, {source.modality}, from {Source.of(encoder)}"

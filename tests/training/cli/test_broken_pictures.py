@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,30 @@ def test_pictures_of_kinds_that_are_not_read_are_told_and_not_just_left_out(rele
     assert f"{name}: expected a picture, got something that is none of BMP, GIF, JPEG" in output
     run(release, "p", "--out", "c.npy", "--skip-broken")
     assert name in Path("c.broken.csv").read_text()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"a\nb.png"])
+def test_a_picture_whose_name_cannot_be_an_id_is_named(release, folder, name):
+    path = os.path.join(os.fsencode(folder), name)
+    try:
+        shutil.copy(folder / "1.png", path)
+    except OSError:
+        pytest.skip("this system has no such names")
+    output = run(release, "p", "--out", "c.npy", "--skip-broken", status=2)
+    assert "a picture's name is its id, expected one line of UTF-8" in output
+    assert "rename it" in output
+
+
+def test_a_wrong_argument_is_not_told_as_a_broken_picture(release, folder):
+    output = run(release, "p", "--out", "c.txt", status=2)
+    assert "codes are written to a .npy file" in output
+    assert "--skip-broken" not in output
+
+
+def test_a_picture_of_a_list_without_its_id_is_named(release, folder):
+    Path("list.csv").write_text("id,picture\na,p/1.png\n,p/2.png\n")
+    output = run(release, "list.csv", "--modality", "image", "--out", "c.npy", status=2)
+    assert "row 2 (line 3): id: expected a value, got an empty cell" in output
 
 
 @pytest.mark.parametrize("how", BREAKS)

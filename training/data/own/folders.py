@@ -3,6 +3,8 @@
 from collections.abc import Container
 from pathlib import Path
 
+from scbch_keras.checks import shown
+
 PICTURE_SUFFIXES = (
     *(".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
@@ -18,10 +20,18 @@ def is_named_as_picture(path: Path) -> bool:
 
 
 def pictures_in(folder: Path) -> list[str]:
-    """The pictures in a folder and below, by their paths in it. ValueError if there is none that is read."""
+    """The pictures in a folder and below, by their paths in it, which are their ids.
+
+    Raises ValueError if there is none, or one whose name is no line of UTF-8.
+    """
     names = [path.relative_to(folder).as_posix() for path in visible_files(folder, _NAMED_PICTURES)]
     if not names:
         raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
+    for name in names:
+        if any(char in "\n\r" or "\ud800" <= char <= "\udfff" for char in name):
+            raise ValueError(
+                f"{folder}: a picture's name is its id, expected one line of UTF-8, got {shown(name)}: rename it"
+            )
     return names
 
 

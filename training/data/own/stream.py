@@ -178,4 +178,6 @@ def _cells(path: Path, suffix: str, column: str, names: Columns) -> Iterator[tup
             raise ValueError(
                 f"{place}: {_ID}: expected a string or an integer in all rows or none, got {shown(name)}"
             )
+        if name == "":
+            raise ValueError(f"{place}: {_ID}: expected a value, got an empty cell")
         yield text, str(name) if named else None
