@@ -19,6 +19,7 @@ from scbch_keras.export.serving.picture_encoder import EncodedPictures, PictureE
 from scbch_keras.export.serving.session import Session, StartSession
 from scbch_keras.export.serving.strings import text_encoder
 from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
+from scbch_keras.limits import MAX_THREADS
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.onnx_files import onnxruntime
 from scbch_keras.preprocessing.pictures import are_pictures
@@ -45,7 +46,7 @@ class HashEncoder:
         modalities: which encoders to load: ("image", "text"), or one of them to save memory.
         precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`). Pictures are
             encoded in float32 only.
-        threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
+        threads: of a call on the CPU, 1 to 1024; None for one a core. Give 1 where many calls run at the same time.
         providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
             GPU package is installed.
         max_pixels: of a picture file, width times height, int >= 1: one with more is refused by its header, before
@@ -71,7 +72,7 @@ class HashEncoder:
         runtime = _onnxruntime()
         modalities = some_of("modalities", modalities, MODALITIES)
         precision = one_of("precision", precision, manifests.PRECISIONS)
-        threads = whole("threads", threads, 1, optional=True)
+        threads = whole("threads", threads, 1, MAX_THREADS, optional=True)
         max_pixels = whole("max_pixels", max_pixels, 1, optional=True)
         if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
