@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.checks import flag, shown, whole
+from scbch_keras.checks import flag, refuse, whole
 from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving import index_file
@@ -52,9 +52,7 @@ class HammingIndex:
     def __init__(self, bits: int, *, engine: EngineName | None = None, source: Source | None = None):
         self.bits = whole("bits", bits, 1)
         if source is not None and not isinstance(source, Source):
-            raise ValueError(
-                f"source must be a Source, as Source.of(encoder) gives, or None; got {shown(source)}"
-            )
+            refuse("source", "a Source (Source.of(encoder)), or None", source)
         self.source = source
         self.engine = chosen_engine(engine)
         self._engine: Engine = Ivf() if self.engine == "ivf" else ENGINES[self.engine]
@@ -265,10 +263,8 @@ class HammingIndex:
     def merge(self, other: "HammingIndex") -> None:
         """Add all codes of another index under their ids, in their order.
 
-        An empty index without a source takes the other's.
-
         Args:
-            other: of as many bits and, where both say, of the same source.
+            other: of as many bits and, where both say, of the same source, which an empty index takes from it.
 
         Raises:
             ValueError: another index than that, ids of the other kind or that are in use. Nothing is added then.

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,14 +122,17 @@ def check_header(
 def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str, Any]]:
     """(the picture's name in messages, Pillow's picture); any failure to read it becomes a ValueError."""
     pillow = _pillow()
-    is_content = isinstance(path_or_bytes, bytes)
-    name = f"the picture ({len(path_or_bytes)} bytes)" if is_content else os.fspath(path_or_bytes)
-    try:
-        source = io.BytesIO(path_or_bytes) if is_content else opened(Path(path_or_bytes))
-    except FileNotFoundError as error:
-        raise ValueError(f"{name}: there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name}: the picture cannot be opened: {error}") from error
+    source: BinaryIO
+    if isinstance(path_or_bytes, bytes):
+        name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
+    else:
+        name = os.fspath(path_or_bytes)
+        try:
+            source = opened(Path(path_or_bytes))
+        except FileNotFoundError as error:
+            raise ValueError(f"{name}: there is no such file") from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name}: the picture cannot be opened: {error}") from error
     try:
         with source, pillow.Image.open(source, formats=PICTURE_FORMATS) as file:
             yield name, file

@@ -169,6 +169,15 @@ def test_the_words_that_the_model_does_not_know_are_named(folder):
     assert encoder.known_words(texts).tolist() == [2, 0, 0, 1]
 
 
+@pytest.mark.parametrize("texts", [{"a", "dog"}, frozenset(["a"]), {"a": 1}, "a dog"])
+def test_words_of_what_has_no_order_are_refused(folder, texts):
+    add_pipeline(folder)
+    encoder = HashEncoder(folder)
+    for act in (encoder.unknown_words, encoder.known_words, TextPipeline):
+        with pytest.raises(ValueError, match=f"texts must be a list of strings, got {type(texts).__name__}"):
+            act(texts)
+
+
 def test_words_need_a_text_encoder_that_takes_strings(folder):
     plain = HashEncoder(folder)
     assert not plain.takes_strings

@@ -199,7 +199,7 @@ def test_an_empty_index_takes_the_source_of_what_is_merged_first():
 
 
 def test_a_source_must_be_one():
-    with pytest.raises(ValueError, match=r"source must be a Source, .* or None; got 'icons'"):
+    with pytest.raises(ValueError, match="source must be a Source"):
         HammingIndex(BITS, source="icons")
 
 
