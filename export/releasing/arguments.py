@@ -9,7 +9,7 @@ import numpy as np
 
 from scbch_keras.checks import some_of, whole
 from scbch_keras.export.format import manifest as manifests
-from scbch_keras.export.releasing.store import versions
+from scbch_keras.export.releasing.store import latest_version, versions
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.image import ImagePipeline
 from scbch_keras.preprocessing.image_encoder import ImageEncoder
@@ -109,9 +109,7 @@ def free_version(folder: Path, version: int | None) -> int:
     """The version to write, after seeing that it can be written."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"folder {folder} is a file")
-    latest = folder / manifests.LATEST
-    if latest.exists() and not latest.is_symlink():
-        raise FileExistsError(f"{latest} is not a symbolic link, so it cannot be pointed at a new version")
+    latest_version(folder)  # refuses what is no link
     if version is None:
         return max(versions(folder), default=0) + 1
     version = whole("version", version, 1)

@@ -51,6 +51,9 @@ def releases(folder: str | os.PathLike[str]) -> list[Listed]:
 
     Returns:
         One entry a version, ascending; none if there is no such folder.
+
+    Raises:
+        FileExistsError: `latest` is no symbolic link.
     """
     folder = Path(folder)
     latest = latest_version(folder)
@@ -66,12 +69,23 @@ def versions(folder: str | os.PathLike[str]) -> list[int]:
 
 
 def latest_version(folder: Path) -> int | None:
-    """The version that `latest` points at; None if there is none."""
+    """The version that `latest` points at, however its path is written; None if there is none.
+
+    Raises FileExistsError if `latest` is no symbolic link.
+    """
+    latest = folder / manifests.LATEST
     try:
-        target = os.readlink(folder / manifests.LATEST)
+        target = Path(os.readlink(latest))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return int(target) if re.fullmatch(_VERSION, target) else None
+    except OSError as error:
+        raise FileExistsError(
+            f"{latest} is not a symbolic link to a version, as tools leave it that copy what links point at; delete "
+            "it and promote a version"
+        ) from error
+    # Links made by hand may be absolute, or lead back through other folders.
+    is_here = (folder / target).parent.resolve() == folder.resolve()
+    return int(target.name) if is_here and re.fullmatch(_VERSION, target.name) else None
 
 
 def is_blessed(version: Path) -> bool:
@@ -92,10 +106,12 @@ def promote(folder: str | os.PathLike[str], version: int) -> Path:
 
     Raises:
         FileNotFoundError: there is no such version.
+        FileExistsError: `latest` is no symbolic link.
         ValueError: it is not blessed; the message says why.
     """
     folder = _existing(folder)
     with at_work(folder), held(folder / CHANGING):
+        latest_version(folder)  # refuses what is no link
         path = folder / str(version)
         if version not in versions(folder):
             raise FileNotFoundError(f"{folder} has no version {version!r}; it has {versions(folder)}")
@@ -120,6 +136,7 @@ def rollback(folder: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        FileExistsError: `latest` is no symbolic link.
         ValueError: there is no `latest`, or no blessed version before it.
     """
     folder = _existing(folder)
@@ -138,8 +155,8 @@ def rollback(folder: str | os.PathLike[str]) -> Path:
 def prune(folder: str | os.PathLike[str], keep: int) -> list[int]:
     """Delete all versions but the `keep` highest and the one that `latest` points at.
 
-    A version disappears at once. Unblessed versions count and go like others. What exports and prunes left that
-    were killed goes too, unless a process works in the folder.
+    A version disappears at once; of one that is a link, the link. Unblessed versions count and go like others. What
+    exports and prunes left that were killed goes too, unless a process works in the folder.
 
     Args:
         folder: where the versions lie.
@@ -150,6 +167,7 @@ def prune(folder: str | os.PathLike[str], keep: int) -> list[int]:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        FileExistsError: `latest` is no symbolic link.
         ValueError: `keep` is below 1.
     """
     keep = whole("keep", keep, 1)
@@ -157,14 +175,15 @@ def prune(folder: str | os.PathLike[str], keep: int) -> list[int]:
     with at_work(folder):
         with held(folder / CHANGING):
             spared = latest_version(folder)
-            gone = [version for version in versions(folder)[:-keep] if version != spared]
+            old = versions(folder)[:-keep]
+            gone = [version for version in old if version != spared and (folder / str(version)).is_dir()]
             hidden = []
             for version in gone:
                 hidden.append(files.hidden_sibling(folder / str(version)))
                 os.rename(folder / str(version), hidden[-1])
             files.sync(folder)
         for path in hidden:
-            shutil.rmtree(path)
+            _remove(path)
     return gone
 
 
@@ -244,11 +263,16 @@ def _clear_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         if not _LEFTOVER.fullmatch(path.name):
             continue
-        if path.is_dir() and not path.is_symlink():
-            # A child of the killed process may still be writing there: what it leaves goes the next time.
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
+        # A child of the killed process may still be writing there: what it leaves goes the next time.
+        _remove(path, ignore_errors=True)
+
+
+def _remove(path: Path, ignore_errors: bool = False) -> None:
+    """Delete a folder with what is in it; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+    else:
+        path.unlink()
 
 
 def _remove_if_unused(folder: Path) -> None:

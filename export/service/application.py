@@ -162,7 +162,7 @@ def _body_schema(limits: Limits, is_search: bool) -> dict[str, Any]:
 
 
 class Counted:
-    """Counts and times the answers, by the path of the route that was taken."""
+    """Counts and times the answers, by the path of the route that was taken; HEAD is answered as GET."""
 
     def __init__(self, app: Any, metrics: Metrics):
         self._app, self._metrics = app, metrics
@@ -172,6 +172,8 @@ class Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # the server leaves out the body of the answer
+            scope = {**scope, "method": "GET"}
         start, status = time.perf_counter(), 500
 
         async def noted(message: Any) -> None:

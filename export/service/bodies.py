@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import ClientDisconnect, Request
 
+from scbch_keras.checks import shown
 from scbch_keras.export.service.limits import Limits, OverloadedError
 from scbch_keras.export.service.metrics import Metrics
 
@@ -34,10 +35,16 @@ class Bodies:
         """The body of a request in parts, not joined as that takes time; it counts as held until the context is left.
 
         Raises:
-            RefusedError: too many bytes (413), too slow (408), or a Content-Length that is none (400).
+            RefusedError: too many bytes (413), too slow (408), compressed (415), a Content-Length that is none (400).
             OverloadedError: the bodies of all requests have more bytes than may be held.
         """
         limits = self._limits
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() not in ("", "identity"):
+            await _drain(request)
+            raise RefusedError(
+                415, f"Content-Encoding: expected none, got {shown(encoding)}; send it as it is"
+            )
         length = _length(request)
         if length > limits.max_body:
             # Who asked before sending is answered before it is sent.

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scbch_keras.checks import one_of, shown
 from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving.encoder import HashEncoder
@@ -23,7 +25,7 @@ from scbch_keras.modalities import MODALITIES
 from scbch_keras.stored import FileKind
 
 _DESCRIPTION = FileKind("what describes codes", "schema", (1,))
-_BREAKS = ("\n", "\r")
+_UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]")
 _MAX_DESCRIPTION = 2**20
 
 Block = tuple[Any, Sequence[str] | None]
@@ -58,7 +60,7 @@ def encode_file(
         encoder: gives the codes, and its release their source.
         modality: "image" or "text".
         path: ends in .npy; nothing may be there yet.
-        blocks: ids are strings without line breaks; all blocks have them or none has.
+        blocks: pairs of inputs and their ids; ids are strings without line breaks, all blocks have them or none has.
         batch_size: rows that enter the network together.
         progress: called with the number of rows of each block that is done.
 
@@ -69,6 +71,7 @@ def encode_file(
         FileExistsError: one of the three files is there already.
         ValueError: `path` is no .npy, or inputs or ids that are refused; nothing is left then.
     """
+    modality = one_of("modality", modality, MODALITIES)
     path = Path(path)
     if path.suffix != ".npy":
         raise ValueError(f"codes are written to a .npy file, got {path}")
@@ -82,8 +85,9 @@ def encode_file(
             ids_file: BinaryIO | None = None
             rows = 0
             _write_header(codes_file, 0, encoder.bits)
-            for inputs, ids in blocks:
-                if rows == 0 and ids is not None:
+            for block in blocks:
+                inputs, ids = _checked_block(block, rows)
+                if rows == 0 and ids is not None and ids_file is None:
                     ids_file = stack.enter_context(replaced(named))
                 try:
                     codes = getattr(encoder, modality)(inputs, batch_size=batch_size)
@@ -94,7 +98,7 @@ def encode_file(
                 if ids is not None and ids_file is not None:
                     if len(ids) != len(codes):
                         raise ValueError(f"ids must be one for each of {len(codes)} inputs, got {len(ids)}")
-                    ids_file.write(_lines(ids))
+                    ids_file.write("".join(f"{name}\n" for name in ids).encode())
                 codes_file.write(codes.data)
                 rows += len(codes)
                 progress(len(codes))
@@ -121,7 +125,7 @@ def encode_file(
 
 @dataclass(frozen=True)
 class CodesFile:
-    """What `encode_file` wrote.
+    """What `encode_file` wrote. Two with the same content are equal, wherever they lie.
 
     Pickled or copied it travels as its path and checksum: where it arrives the files are opened again, and files that
     are others by then are refused.
@@ -131,12 +135,12 @@ class CodesFile:
     sha256: of PATH.json, which has the checksums of codes and ids.
     """
 
-    path: Path
-    codes: NDArray[np.uint8]
+    path: Path = field(compare=False)
+    codes: NDArray[np.uint8] = field(compare=False)
     bits: int
     modality: str
     source: Source
-    ids: list[str] | None
+    ids: list[str] | None = field(compare=False)
     sha256: str
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -263,8 +267,22 @@ def _write_header(file: BinaryIO, rows: int, bits: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _lines(ids: Sequence[str]) -> bytes:
-    for name in ids:
-        if any(character in name for character in _BREAKS):
-            raise ValueError(f"ids are written one a line and must not hold line breaks, got {name!r}")
-    return "".join(f"{name}\n" for name in ids).encode()
+def _checked_block(block: Any, row: int) -> tuple[Any, list[str] | None]:
+    """Inputs and ids of a block whose first row is `row`. Raises ValueError for ids that no line can hold."""
+    if not isinstance(block, tuple) or len(block) != 2:
+        raise ValueError(f"blocks must be pairs (inputs, ids or None), got {type(block).__name__}")
+    inputs, ids = block
+    if ids is None:
+        return inputs, None
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise ValueError(f"ids must be a list of strings, or None, got {shown(ids)}")
+    ids = list(ids)
+    for place, name in enumerate(ids, row):
+        if not isinstance(name, str):
+            raise ValueError(f"ids must be strings, got {type(name).__name__} {shown(name)} at row {place}")
+        if _UNWRITABLE.search(name):
+            raise ValueError(
+                f"ids are written one a line in UTF-8 and must not hold line breaks or lone surrogates, got {name!r} "
+                f"at row {place}; if it is the name of a file, rename that"
+            )
+    return inputs, ids

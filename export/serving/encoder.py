@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.checks import one_of, some_of, whole
+from scbch_keras.checks import flag, one_of, shown, some_of, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
@@ -19,11 +19,15 @@ from scbch_keras.export.serving.picture_encoder import EncodedPictures, PictureE
 from scbch_keras.export.serving.session import Session, StartSession
 from scbch_keras.export.serving.strings import text_encoder
 from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
+from scbch_keras.limits import MAX_THREADS
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.onnx_files import onnxruntime
 from scbch_keras.preprocessing.pictures import are_pictures
 from scbch_keras.preprocessing.text import TextPipeline, checked
 from scbch_keras.preprocessing.text_encoder import TextEncoder
+
+_SINGLE = (str, os.PathLike, bytes)
+"""One text, or one picture file."""
 
 
 class HashEncoder:
@@ -42,7 +46,7 @@ class HashEncoder:
         modalities: which encoders to load: ("image", "text"), or one of them to save memory.
         precision: "float32", or "int8" or "fp16" if the release was made with them (`quantize=`). Pictures are
             encoded in float32 only.
-        threads: of a call on the CPU; None for one a core. Give 1 where many calls run at the same time.
+        threads: of a call on the CPU, 1 to 1024; None for one a core. Give 1 where many calls run at the same time.
         providers: onnxruntime execution providers, first choice first. Default: the CPU's, even where the
             GPU package is installed.
         max_pixels: of a picture file, width times height, int >= 1: one with more is refused by its header, before
@@ -68,12 +72,16 @@ class HashEncoder:
         runtime = _onnxruntime()
         modalities = some_of("modalities", modalities, MODALITIES)
         precision = one_of("precision", precision, manifests.PRECISIONS)
-        threads = whole("threads", threads, 1, optional=True)
+        threads = whole("threads", threads, 1, MAX_THREADS, optional=True)
         max_pixels = whole("max_pixels", max_pixels, 1, optional=True)
-        if isinstance(providers, str) or not providers:
+        if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")
         for provider in providers:
-            name = provider if isinstance(provider, str) else provider[0]
+            match provider:
+                case str(name) | (str(name), dict()):
+                    pass
+                case _:
+                    raise ValueError(f"providers must be names, or (name, options), got {shown(provider)}")
             if name not in runtime.get_available_providers():
                 # onnxruntime itself only warns and quietly runs on the CPU.
                 raise ValueError(
@@ -153,9 +161,8 @@ class HashEncoder:
                 cannot be read (its place is named).
             ImportError: pictures must be decoded or resized, and Pillow is not installed.
         """
-        encoder, size = self._checked("image", batch_size)
-        if isinstance(images, str | os.PathLike | bytes):
-            images = [images]
+        encoder, size = self._checked("image", batch_size, packed)
+        images = _listed(images)
         if self._pictures is not None and are_pictures(images):
             if self.precision != "float32" and isinstance(self._pictures, PictureEncoder):
                 raise ValueError(
@@ -190,9 +197,8 @@ class HashEncoder:
                 surrogate.
             ImportError: the release has a `TextEncoder`, and tokenizers is not installed.
         """
-        encoder, size = self._checked("text", batch_size)
-        if isinstance(texts, str):
-            texts = [texts]
+        encoder, size = self._checked("text", batch_size, packed)
+        texts = _listed(texts)
         if not _are_strings(texts) or (self._pipeline is None and np.size(texts) == 0):
             return encoder.encode(texts, size, packed)
         pipeline, strings = self._strings_pipeline(), checked(texts)
@@ -241,7 +247,7 @@ class HashEncoder:
         return self._strings_pipeline().known(texts)
 
     def _strings_pipeline(self) -> TextPipeline | TextEncoder:
-        self._checked("text", 1)
+        self._checked("text")
         if self._pipeline is None:
             raise ValueError(
                 f"text features must be float32, got strings: the release {self.path} takes none. Make one "
@@ -249,10 +255,11 @@ class HashEncoder:
             )
         return self._pipeline
 
-    def _checked(self, modality: str, batch_size: int) -> tuple["_Encoder", int]:
+    def _checked(self, modality: str, batch_size: int = 1, packed: bool = True) -> tuple["_Encoder", int]:
         encoder = self._encoders.get(modality)
         if encoder is None:
             raise ValueError(f"this HashEncoder was opened without modality {modality!r}")
+        flag("packed", packed)
         return encoder, whole("batch_size", batch_size, 1)
 
     def _picture_encoder(self, start: StartSession) -> PictureEncoder | EncodedPictures | None:
@@ -354,15 +361,32 @@ def _check_content(path: str, content: str, manifest: dict[str, Any]) -> None:
         )
 
 
+def _listed(inputs: Any) -> Any:
+    """A string, path or file's content alone as a list; so too a column of such, of numpy, pandas or polars."""
+    if isinstance(inputs, _SINGLE):
+        return [inputs]
+    is_column = len(getattr(inputs, "shape", ())) == 1 and getattr(inputs.dtype, "kind", "O") in "OUT"
+    return list(inputs) if is_column and isinstance(_first(inputs), _SINGLE) else inputs
+
+
+def _first(inputs: Any) -> Any:
+    """The first of the inputs that is not missing (None, NaN, pandas' NA); None if all are."""
+    for one in inputs:
+        is_nan = isinstance(one, float) and one != one
+        if not (one is None or is_nan or type(one).__name__ == "NAType"):
+            return one
+    return None
+
+
 def _are_strings(texts: Any) -> bool:
-    """Whether strings are meant: one, a list or an array that begins with one, an empty list."""
+    """Whether strings are meant: a list of such, missing ones left out, or an empty one."""
     if isinstance(texts, np.ndarray):
         return texts.dtype.kind in "UT" or (
             texts.dtype == object and _are_strings(texts.ravel()[:1].tolist())
         )
-    return isinstance(texts, str) or (
-        isinstance(texts, list | tuple) and isinstance([*texts[:1], ""][0], str)
-    )
+    if not isinstance(texts, list | tuple):
+        return False
+    return not texts or isinstance(_first(texts), _SINGLE) or (texts[0] is None and _first(texts) is None)
 
 
 def _onnxruntime() -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.checks import flag, whole
+from scbch_keras.checks import flag, refuse, whole
 from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving import index_file
@@ -23,6 +23,7 @@ from scbch_keras.export.serving.within import within_radius
 from scbch_keras.export.stores.connect import connect
 from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.ids import Ids, check_distinct, checked_ids, empty_results, not_in_index
+from scbch_keras.limits import MAX_THREADS
 
 EngineName = Literal["faiss", "numpy", "ivf"]
 
@@ -44,12 +45,14 @@ class HammingIndex:
         source: which model makes the codes, saved with them; None where nobody said.
 
     Raises:
-        ValueError: `bits` is not an int >= 1, or `engine` is unknown.
+        ValueError: `bits` is not an int >= 1, `engine` is unknown, or `source` is no Source.
         ImportError: `engine` is "faiss" and faiss is not installed.
     """
 
     def __init__(self, bits: int, *, engine: EngineName | None = None, source: Source | None = None):
         self.bits = whole("bits", bits, 1)
+        if source is not None and not isinstance(source, Source):
+            refuse("source", "a Source (Source.of(encoder)), or None", source)
         self.source = source
         self.engine = chosen_engine(engine)
         self._engine: Engine = Ivf() if self.engine == "ivf" else ENGINES[self.engine]
@@ -193,7 +196,7 @@ class HammingIndex:
             among: ids (m,) to search in alone; None for all. An id that comes twice counts once.
             pad: whether results shall be k wide also where there are fewer codes: the rest of a row is filled as
                 faiss fills it, with id -1 (None among strings; no code has such an id) and distance 2147483647.
-            threads: of faiss, int >= 1, at most so many; None for one a 32 queries, and one at least. The numpy
+            threads: of faiss, 1 to 1024, at most so many; None for one a 32 queries, and one at least. The numpy
                 engine has one, and so has faiss in a forked process.
             rescore: continuous codes of the same queries (q, bits), as `HashEncoder` gives with `packed=False`: the
                 nearest `candidates` are ranked again by their inner product with these, the largest first, then by the
@@ -206,12 +209,12 @@ class HammingIndex:
             codes searched if that is smaller and `pad` is not set.
 
         Raises:
-            ValueError: codes of another length, k or threads not an int >= 1, `among` with an id that is not in the
-                index, or `rescore` that is not of these queries.
+            ValueError: codes of another length, k or threads out of range, `among` with an id that is not in the index,
+                or `rescore` that is not of these queries.
         """
         check_packed("codes", codes, self.bits)
         k = whole("k", k, 1)
-        threads = whole("threads", threads, 1, optional=True)
+        threads = whole("threads", threads, 1, MAX_THREADS, optional=True)
         pad = flag("pad", pad)
         continuous = None if rescore is None else checked_continuous(rescore, codes, self.bits)
         wanted = whole("candidates", candidates, k, optional=True)
@@ -261,7 +264,7 @@ class HammingIndex:
         """Add all codes of another index under their ids, in their order.
 
         Args:
-            other: of as many bits and, where both say, of the same source.
+            other: of as many bits and, where both say, of the same source, which an empty index takes from it.
 
         Raises:
             ValueError: another index than that, ids of the other kind or that are in use. Nothing is added then.
@@ -270,8 +273,10 @@ class HammingIndex:
             raise ValueError(f"other must be a HammingIndex of {self.bits} bits; got {other!r}")
         if self.source is not None and other.source is not None:
             other.source.check_same_model("other", self.source, "this index")
-        rows = other._rows
+        rows, is_new = other._rows, not len(self)
         self.add(rows.codes[: rows.size], rows.ids[: rows.size])
+        if is_new and self.source is None:
+            self.source = other.source
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, under exactly this name.

@@ -7,10 +7,13 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scbch_keras.files import opened
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -119,16 +122,20 @@ def check_header(
 def _opened(path_or_bytes: str | os.PathLike[str] | bytes) -> Iterator[tuple[str, Any]]:
     """(the picture's name in messages, Pillow's picture); any failure to read it becomes a ValueError."""
     pillow = _pillow()
-    source: Any = path_or_bytes
+    source: BinaryIO
     if isinstance(path_or_bytes, bytes):
         name, source = f"the picture ({len(path_or_bytes)} bytes)", io.BytesIO(path_or_bytes)
     else:
         name = os.fspath(path_or_bytes)
+        try:
+            source = opened(Path(path_or_bytes))
+        except FileNotFoundError as error:
+            raise ValueError(f"{name}: there is no such file") from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name}: the picture cannot be opened: {error}") from error
     try:
-        with pillow.Image.open(source, formats=PICTURE_FORMATS) as file:
+        with source, pillow.Image.open(source, formats=PICTURE_FORMATS) as file:
             yield name, file
-    except FileNotFoundError as error:
-        raise ValueError(f"{name}: there is no such file") from error
     except _TooLargeError:
         raise
     except pillow.UnidentifiedImageError as error:
@@ -171,12 +178,31 @@ def resized(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 def are_pictures(images: Any) -> bool:
-    """Whether pictures are meant, not features: a path, bytes, an array of three axes or more, a list of such or []."""
+    """Whether pictures are meant, not features: a path, bytes, an array of three axes or more, a list of such or [].
+
+    So is what holds a picture in another form, for `checked_pictures` to refuse: an image of Pillow, an open file.
+    """
     if isinstance(images, list | tuple):
-        return not images or are_pictures(images[0])
-    return isinstance(images, str | os.PathLike | bytes) or (
-        isinstance(images, np.ndarray) and images.ndim > 2
+        return not images or are_pictures(next((image for image in images if image is not None), None))
+    if isinstance(images, np.ndarray):
+        return images.ndim > 2
+    is_content = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(
+        images, "read"
     )
+    return is_content or _is_of_pillow(images)
+
+
+def _is_of_pillow(image: Any) -> bool:
+    return any(kind.__module__ == "PIL.Image" for kind in type(image).__mro__)
+
+
+def _form(picture: Any) -> str:
+    """What came instead of a picture, and how it becomes one."""
+    if _is_of_pillow(picture):
+        return "an image of Pillow (give its path, or numpy.asarray(image.convert('RGB')))"
+    if isinstance(picture, bytearray | memoryview):
+        return f"{type(picture).__name__} (give bytes of it)"
+    return type(picture).__name__ + (" (give its path, or what it reads)" if hasattr(picture, "read") else "")
 
 
 def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
@@ -193,7 +219,7 @@ def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
     if not isinstance(pictures, list | tuple):
         raise ValueError(
             "pictures must be an array uint8 (n, height, width, 3) or a list of arrays, paths or bytes, "
-            f"got {type(pictures).__name__}"
+            f"got {_form(pictures)}"
         )
     for place, picture in enumerate(pictures):
         if isinstance(picture, np.ndarray):
@@ -202,9 +228,7 @@ def checked_pictures(pictures: Any) -> NDArray[np.uint8] | Sequence[Any]:
                     f"pictures must be uint8 (height, width, 3), got {picture.dtype} {picture.shape} at {place}"
                 )
         elif not isinstance(picture, str | os.PathLike | bytes):
-            raise ValueError(
-                f"pictures must be arrays, paths or bytes, got {type(picture).__name__} at {place}"
-            )
+            raise ValueError(f"pictures must be arrays, paths or bytes, got {_form(picture)} at {place}")
     return pictures
 
 

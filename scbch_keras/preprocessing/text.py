@@ -28,7 +28,8 @@ def checked(texts: Any) -> list[str]:
         ValueError: no list or one-dimensional array, or an element that is no string, or one with a lone
             surrogate, which no UTF-8 can hold. The first such row is named.
     """
-    if isinstance(texts, str | bytes) or not hasattr(texts, "__iter__"):
+    # A set has no order, of a dict the values would be lost.
+    if isinstance(texts, str | bytes | set | frozenset | Mapping) or not hasattr(texts, "__iter__"):
         raise ValueError(f"texts must be a list of strings, got {type(texts).__name__}")
     if isinstance(texts, np.ndarray) and texts.ndim != 1:
         raise ValueError(f"texts must be a list of strings, got an array of shape {texts.shape}")

@@ -92,7 +92,7 @@ def test_strings_are_taken_in_every_precision(released):
 def test_what_is_not_in_the_release_is_refused(released, tmp_path):
     with pytest.raises(ValueError, match=r"precision must be one of .*'fp16'; got 'int4'"):
         HashEncoder(released.path, precision="int4")
-    with pytest.raises(ValueError, match="threads must be an int of at least 1, or None; got 0"):
+    with pytest.raises(ValueError, match="threads must be an int from 1 to 1024, or None; got 0"):
         HashEncoder(released.path, threads=0)
     copy = shutil.copytree(released.path, tmp_path / "copy")
     manifest = manifests.read(copy)

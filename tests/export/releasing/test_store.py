@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -105,6 +106,59 @@ def test_prune_keeps_the_highest_and_latest(folder):
     for keep in (0, True, "1"):
         with pytest.raises(ValueError, match="keep must be an int of at least 1"):
             prune(folder, keep)
+
+
+LINKS = {
+    "from the root": lambda folder: folder / "2",
+    "with a slash behind": lambda folder: "2/",
+    "from here": lambda folder: "./2",
+    "through the folder above": lambda folder: f"../{folder.name}/2",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_latest_is_the_version_that_a_link_made_by_hand_leads_to(folder, link):
+    (folder / "latest").unlink()
+    os.symlink(LINKS[link](folder), folder / "latest")
+    assert [version.version for version in releases(folder) if version.is_latest] == [2]
+    assert prune(folder, 1) == [1, 3]
+    assert latest(folder) == "2"
+    promote(folder, 4)
+    assert rollback(folder) == folder / "2"
+
+
+@pytest.mark.parametrize("elsewhere", ["9", "../other/2", "/tmp", "latest", "2/model.keras"])
+def test_latest_is_no_version_where_its_link_leads_to_none(folder, elsewhere):
+    (folder / "latest").unlink()
+    os.symlink(elsewhere, folder / "latest")
+    assert not any(version.is_latest for version in releases(folder))
+    promote(folder, 4)
+    assert latest(folder) == "4"
+
+
+CHANGES = [releases, rollback, lambda folder: promote(folder, 4), lambda folder: prune(folder, 1)]
+
+
+@pytest.mark.parametrize("act", CHANGES)
+@pytest.mark.parametrize("copy", [shutil.copytree, lambda _, path: path.write_text("2")])
+def test_latest_that_is_a_copy_is_refused_with_the_remedy(folder, act, copy):
+    (folder / "latest").unlink()
+    copy(folder / "2", folder / "latest")
+    before = sorted(path.name for path in folder.rglob("*"))
+    with pytest.raises(FileExistsError, match=r"latest is not a symbolic link .* delete it and promote"):
+        act(folder)
+    after = sorted(path.name for path in folder.rglob("*"))
+    assert [name for name in after if name not in (store.USING, store.CHANGING)] == before
+
+
+def test_prune_deletes_the_link_of_a_version_that_lies_elsewhere_and_no_file(folder, tmp_path):
+    moved = (folder / "1").rename(tmp_path / "moved")
+    (folder / "1").symlink_to(moved)
+    (folder / "3").rename(folder / "5")
+    (folder / "3").write_text("mine")
+    assert prune(folder, 1) == [1, 4]
+    assert {path.name for path in folder.iterdir()} == {"2", "3", "5", "latest", store.USING, store.CHANGING}
+    assert (moved / "model.keras").exists()
 
 
 @pytest.mark.parametrize("change", [lambda folder: promote(folder, 4), rollback])

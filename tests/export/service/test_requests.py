@@ -1,6 +1,7 @@
 """The service over real HTTP: its answers are those of the batch path, and bad requests are refused by field."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -184,6 +185,25 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(service, kind):
     answer = CLIENT.post(f"{service}/encode", content='{"texts": ["a"]}', headers={"Content-Type": kind})
     assert answer.status_code == 415
     assert "Content-Type: expected application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/encode", "/search", "/v2/models/icons_text/infer"])
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_a_compressed_body_is_refused_with_the_remedy(service, path, encoding):
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = CLIENT.post(f"{service}{path}", content=gzip.compress(b'{"texts": ["a"]}'), headers=headers)
+    assert answer.status_code == 415
+    assert f"Content-Encoding: expected none, got '{encoding}'" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v2/health/ready", "/docs", "/nothing"])
+def test_head_is_answered_as_get_without_the_body(service, path):
+    head, get = CLIENT.head(f"{service}{path}"), CLIENT.get(f"{service}{path}")
+    assert head.status_code == get.status_code
+    assert head.headers.get("Content-Type") == get.headers.get("Content-Type")
+    assert head.content == b""
+    assert CLIENT.head(f"{service}/encode").status_code == 405
+    assert CLIENT.get(f"{service}/healthz").json() == "alive"  # on the same connection
 
 
 def png(height, width, mode="1", **options):

@@ -257,6 +257,54 @@ def test_a_damaged_member_is_refused_at_its_end(encoder, features, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"plain.npz"}
 
 
+ONE = (np.zeros((1, *SHAPES["image"][1:]), np.float32), ["a"])
+NONE = (ONE[0][:0], [])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "ids"),
+    [
+        ([NONE, ONE], ["a"]),
+        ([NONE, NONE, ONE, NONE], ["a"]),
+        ([(NONE[0], None), ONE], ["a"]),
+        ([NONE], []),
+        ([(ONE[0], np.array(["b"]))], ["b"]),
+        ([(ONE[0], (id for id in "c"))], ["c"]),
+        ([], None),
+    ],
+)
+def test_blocks_without_rows_lose_no_ids(encoder, tmp_path, blocks, ids):
+    encode_file(encoder, "image", blocks, tmp_path / "c.npy")
+    assert CodesFile.open(tmp_path / "c.npy").ids == ids
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([ONE, (ONE[0], [1])], "ids must be strings, got int 1 at row 1"),
+        ([(ONE[0], np.arange(1))], "ids must be strings, got int64"),
+        ([(ONE[0], [None])], "ids must be strings, got NoneType"),
+        ([(ONE[0], [Path("a.png")])], "ids must be strings, got PosixPath"),
+        ([(ONE[0], "a")], "ids must be a list of strings, or None, got 'a'"),
+        ([(ONE[0], 7)], "ids must be a list of strings, or None, got 7"),
+        ([(ONE[0], ["caf\udce9.jpg"])], r"lone surrogates, got 'caf\\udce9.jpg' at row 0; .* rename"),
+        ([NONE, (ONE[0], None)], "blocks must all have ids, or none of them"),
+        (ONE[0], "blocks must be pairs .*got ndarray"),
+        ([["a dog", "b"]], "blocks must be pairs .*got list"),
+    ],
+)
+def test_blocks_of_another_form_are_refused_by_row_and_leave_nothing(encoder, tmp_path, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        encode_file(encoder, "image", blocks, tmp_path / "c.npy")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("modality", ["audio", "bits", None])
+def test_another_modality_is_refused(encoder, tmp_path, modality):
+    with pytest.raises(ValueError, match="modality must be one of 'image', 'text'; got"):
+        encode_file(encoder, modality, [ONE], tmp_path / "c.npy")
+
+
 @pytest.mark.parametrize("name", ["c.npy", "c.npy.json", "c.npy.ids.txt"])
 def test_no_file_is_overwritten(encoder, features, tmp_path, name):
     (tmp_path / name).write_text("mine")

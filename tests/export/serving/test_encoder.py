@@ -1,10 +1,12 @@
 """HashEncoder: opens what was released and nothing else, and refuses inputs it was not made for."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ pytestmark = pytest.mark.numpy_only
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+Image = pytest.importorskip("PIL.Image")
 
-BITS = 12
+BITS, WIDTH = 12, 12
 SHAPES: dict[str, list] = {"image": [None, 4, 3, 1], "text": [None, 6]}
 WEIGHTS = {
     name: np.random.default_rng(seed).standard_normal((int(np.prod(shape[1:])), BITS)).astype(np.float32)
@@ -57,6 +60,13 @@ def folder(tmp_path):
         },
     )
     return version
+
+
+def with_pictures(folder):
+    """The release, taking pictures too, which become 3 x 4 pixels."""
+    from tests.export import picture_release
+
+    return picture_release.with_pictures(folder)
 
 
 def edit(folder, change):
@@ -159,6 +169,15 @@ def test_the_words_that_the_model_does_not_know_are_named(folder):
     assert encoder.known_words(texts).tolist() == [2, 0, 0, 1]
 
 
+@pytest.mark.parametrize("texts", [{"a", "dog"}, frozenset(["a"]), {"a": 1}, "a dog"])
+def test_words_of_what_has_no_order_are_refused(folder, texts):
+    add_pipeline(folder)
+    encoder = HashEncoder(folder)
+    for act in (encoder.unknown_words, encoder.known_words, TextPipeline):
+        with pytest.raises(ValueError, match=f"texts must be a list of strings, got {type(texts).__name__}"):
+            act(texts)
+
+
 def test_words_need_a_text_encoder_that_takes_strings(folder):
     plain = HashEncoder(folder)
     assert not plain.takes_strings
@@ -193,6 +212,13 @@ def test_strings_are_refused_where_the_release_takes_none(folder, texts):
         (["a", None], "texts must be strings, got NoneType at 1"),
         (["a"] * 9 + ["\ud800"], r"lone surrogate U\+D800 at 9"),
         (np.array([["a", "b"]]), r"array of shape \(1, 2\)"),
+        ([None, "a"], "texts must be strings, got NoneType at 0"),
+        ([None], "texts must be strings, got NoneType at 0"),
+        ([float("nan"), "a"], "texts must be strings, got float at 0"),
+        (np.array([None, "a"], object), "texts must be strings, got NoneType at 0"),
+        ([b"a"], "texts must be strings, got bytes at 0"),
+        (b"a", "texts must be strings, got bytes at 0"),
+        ([Path("a")], "texts must be strings, got PosixPath at 0"),
     ],
 )
 def test_what_is_no_list_of_strings_is_refused(folder, texts, message):
@@ -201,6 +227,57 @@ def test_what_is_no_list_of_strings_is_refused(folder, texts, message):
         HashEncoder(folder).text(texts, batch_size=4)
     with pytest.raises(ValueError, match="batch_size must be an int of at least 1; got 0"):
         HashEncoder(folder).text(["a"], batch_size=0)
+
+
+def test_a_column_of_a_table_is_a_list(folder, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    add_pipeline(folder)
+    encoder = HashEncoder(with_pictures(folder))
+    expected = encoder.text(["a dog", "the beach"])
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for row, path in enumerate(paths):
+        Image.new("RGB", (9, 8), ("red", "blue")[row]).save(path)
+    pictures = encoder.image(paths)
+    for column in (pandas.Series, pandas.Index, lambda cells: np.array(cells, object), np.array):
+        np.testing.assert_array_equal(encoder.text(column(["a dog", "the beach"])), expected)
+        np.testing.assert_array_equal(encoder.image(column(list(map(str, paths)))), pictures)
+    with pytest.raises(ValueError, match="texts must be strings, got NoneType at 0"):
+        encoder.text(pandas.Series([None, "a"], dtype=object))
+    with pytest.raises(ValueError, match="text features must hold real numbers"):
+        encoder.text(pandas.DataFrame({"a": ["a dog"]}))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda image: image, "got an image of Pillow .*numpy.asarray"),
+        (lambda image: image.convert("L").resize((WIDTH, 5)), "got an image of Pillow"),
+        (lambda image: [image], "got an image of Pillow .*at 0"),
+        (lambda image: [None, "a.png"], "got NoneType at 0"),
+        (lambda image: bytearray(b"GIF"), "got bytearray"),
+        (lambda image: [memoryview(b"GIF")], "got memoryview .*at 0"),
+        (lambda image: [io.BytesIO(b"GIF")], "got BytesIO .*at 0"),
+        (lambda image: ["."], "cannot be opened: . must be a plain file, got a folder"),
+        (lambda image: ["/dev/zero"], "cannot be opened: /dev/zero must be a plain file, got a device"),
+    ],
+)
+def test_pictures_in_another_form_are_refused_with_the_remedy(folder, form, message):
+    with pytest.raises(ValueError, match=f"pictures.* {message}"):
+        HashEncoder(with_pictures(folder)).image(form(Image.new("RGB", (9, 8))))
+
+
+@pytest.mark.parametrize("packed", ["no", None, 1])
+def test_packed_is_a_flag(folder, packed):
+    with pytest.raises(ValueError, match="packed must be True or False; got"):
+        HashEncoder(folder).text(features("text", 1), packed=packed)
+
+
+@pytest.mark.parametrize(
+    "providers", [7, [], "CPUExecutionProvider", [None], [()], [("CPUExecutionProvider",)]]
+)
+def test_what_names_no_provider_is_refused(folder, providers):
+    with pytest.raises(ValueError, match="providers must be"):
+        HashEncoder(folder, providers=providers)
 
 
 def test_a_pipeline_that_is_not_the_released_one_is_refused(folder):

@@ -98,7 +98,8 @@ CODE = np.zeros((1, 2), np.uint8)
         (lambda i, k: i.search(CODE, 1, among=[k(7), k(9)]), "among must be in the index; 1 of 2 are not"),
         (lambda i, k: i.search(CODE, 1, among=[2.5]), "among must be integers"),
         (lambda i, k: i.search(CODE, 1, pad=1), "pad must be True or False; got 1"),
-        (lambda i, k: i.search(CODE, 1, threads=0), "threads must be an int of at least 1, or None; got 0"),
+        (lambda i, k: i.search(CODE, 1, threads=0), "threads must be an int from 1 to 1024, or None; got 0"),
+        (lambda i, k: i.search(CODE, 1, threads=10**9), "threads must be an int from 1 to 1024"),
     ],
 )
 def test_a_change_that_is_refused_changes_nothing(living, kind, change, message):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from scbch_keras.export import HammingIndex
+from scbch_keras.export import HammingIndex, Source
 from scbch_keras.export.serving import index_file, ivf
 from tests.export.serving.test_index import brute_force, random_codes
 
@@ -177,6 +177,30 @@ def test_two_indexes_become_one_in_order(saved):
     index.merge(other)
     assert index.ids.tolist() == expected[0]
     np.testing.assert_array_equal(index.codes, expected[1])
+
+
+SOURCES = [Source("n", 1, "a model", "f"), Source("n", 2, "another model", "f")]
+
+
+def test_an_empty_index_takes_the_source_of_what_is_merged_first():
+    parts = []
+    for place, source in enumerate([None, *SOURCES]):
+        parts.append(HammingIndex(BITS, source=source))
+        parts[-1].add(np.zeros((1, 3), np.uint8), [place])
+    index = HammingIndex(BITS)
+    index.merge(parts[1])
+    assert index.source == SOURCES[0]
+    with pytest.raises(ValueError, match="codes of two models cannot be compared"):
+        index.merge(parts[2])
+    index.merge(parts[0])
+    assert (index.ids.tolist(), index.source) == ([1, 0], SOURCES[0])
+    parts[0].merge(parts[2])
+    assert parts[0].source is None
+
+
+def test_a_source_must_be_one():
+    with pytest.raises(ValueError, match="source must be a Source"):
+        HammingIndex(BITS, source="icons")
 
 
 def test_what_cannot_be_merged_changes_nothing(saved):

@@ -198,8 +198,11 @@ def test_codes_travel_by_their_path_and_checksum(codes, travel, monkeypatch, tmp
     assert (arrived.ids, arrived.source, arrived.bits) == (opened.ids, opened.source, opened.bits)
     monkeypatch.chdir(codes.parent)
     assert travel(opened).ids == opened.ids
+    assert travel(opened) == opened == arrived
+    assert opened in {arrived}
     described = codes.with_name("c.npy.json")
     described.write_text(json.dumps(json.loads(described.read_text()) | {"modality": "image"}))
+    assert CodesFile.open(codes) != opened
     with pytest.raises(ValueError, match=rf"c\.npy\.json was {opened.sha256} and is [0-9a-f]{{64}}"):
         pickle.loads(travels)
 

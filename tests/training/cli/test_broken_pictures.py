@@ -92,7 +92,19 @@ def sixteen_bits(path):
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(path)
 
 
+def dangling(path):
+    path.unlink()
+    path.symlink_to("nowhere.png")
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 BREAKS = {
+    "a link to nothing": (dangling, "there is no such file"),
+    "a pipe": (pipe, "must be a plain file, got a pipe"),
     "empty": (empty, "expected a picture, got something that is none"),
     "cut off": (half, "truncated or broken"),
     "of another format": (another_format, "got something that is none"),
@@ -164,7 +176,7 @@ def test_without_the_option_a_broken_picture_is_refused_and_nothing_left(release
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-@pytest.mark.parametrize("how", ["empty", "of another format", "of 16 bits"])
+@pytest.mark.parametrize("how", ["empty", "of another format", "of 16 bits", "a link to nothing"])
 def test_headers_are_looked_at_before_any_picture_is_encoded(release, folder, monkeypatch, how):
     BREAKS[how][0](folder / "sub" / "8.png")
     monkeypatch.setattr(

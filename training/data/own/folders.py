@@ -38,7 +38,8 @@ def pictures_in(folder: Path) -> list[str]:
 def visible_files(folder: Path, suffixes: Container[str], deep: bool = True) -> list[Path]:
     """Files of these endings in a folder, and with `deep` below it, in the order of their paths.
 
-    Whatever begins with a '.' is left out, files and folders: systems put their own there, such as `._cat.jpg`.
+    Whatever begins with a '.' is left out, files and folders: systems put their own there, such as `._cat.jpg`. A link
+    that leads nowhere is among them, for its reader to refuse: a file is missing.
     """
     paths = folder.rglob("*") if deep else folder.iterdir()
     return sorted(
@@ -46,5 +47,5 @@ def visible_files(folder: Path, suffixes: Container[str], deep: bool = True) -> 
         for path in paths
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and not path.is_dir()
     )
