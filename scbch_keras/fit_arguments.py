@@ -88,6 +88,8 @@ def _refuse_listed_labels(y: Any) -> None:
 def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     """The last share of the rows for validation, as Keras does it."""
     cut = int(len(y) * (1 - share))
+    if not cut:
+        raise ValueError(f"validation_split must leave rows to train on; got {share} of {len(y)} rows.")
 
     def cut_out(rows: slice) -> Any:
         features = {name: take(part, rows) for name, part in x.items()}
@@ -146,6 +148,24 @@ def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
             callback.mode = modes.get(monitor, "auto")
 
 
+def check_optimizer(model: Any) -> None:
+    """Raise ValueError for a built model that has nothing to train, or an optimizer of other weights."""
+    weights, optimizer = model.trainable_variables, model.optimizer
+    if not weights:
+        raise ValueError(
+            "The model has no weights to train: its layers have trainable=False. Set trainable = True where fit is to "
+            "train, then call compile."
+        )
+    known = {id(variable) for variable in optimizer._trainable_variables} if optimizer.built else set()
+    unknown = [weight.path for weight in weights if id(weight) not in known]
+    if optimizer.built and (unknown or len(weights) != len(known)):
+        reason = f"it does not know {unknown[0]}" if unknown else "fewer are trained now"
+        raise ValueError(
+            f"The optimizer was built for other weights: {reason}. After trainable has changed call compile again, "
+            "with a new optimizer; and give each model an optimizer of its own."
+        )
+
+
 def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -> list[Any]:
     """The callbacks in the order in which they work: metrics before who reads them, a backup after all others.
 
@@ -154,8 +174,15 @@ def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -
         watch: runs first.
         pairs: the training set.
         train_data: what Keras trains on.
+
+    Raises:
+        ValueError: something that is no callback, or what a `ResumableBackup` cannot bring back.
     """
     flat = keras.tree.flatten(callbacks or [])
+    for callback in flat:
+        if not isinstance(callback, keras.callbacks.Callback | keras.callbacks.CallbackList):
+            hint = f": call it, {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise ValueError(f"callbacks must be instances of keras.callbacks.Callback; got {callback!r}{hint}.")
     backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
     others = [callback for callback in flat if callback not in backups]
     for callback in others:
