@@ -139,7 +139,13 @@ def main() -> None:
     note = f"Floor {min(results['floor'].cpu):.2f} CPU s: the product of the codes."
     if args.samples <= MOST_AT_ONCE:
         note += f" Largest difference of a weight {difference:.1e}."
-    show(f"confidence_{backend}_{args.samples}", [title, *COLUMNS, "MiB more at the peak"], rows, args.save, note)
+    show(
+        f"confidence_{backend}_{args.samples}",
+        [title, *COLUMNS, "MiB more at the peak"],
+        rows,
+        args.save,
+        note,
+    )
 
 
 if __name__ == "__main__":

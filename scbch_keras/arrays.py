@@ -171,9 +171,7 @@ def _remedy_for_objects(values: NDArray[Any]) -> str:
     cell = next((cell for cell in values.flat if cell is not None), None)
     if hasattr(cell, "__len__") and not isinstance(cell, str | bytes):
         return " A cell holds a row; make one array of them: numpy.stack(list(column))."
-    return (
-        " A cell is text, None or missing, or the columns have several types; convert them: .astype('float32')."
-    )
+    return " A cell is text, None or missing, or the columns have several types; convert them: .astype('float32')."
 
 
 def _of_torch(tensor: Any) -> NDArray[Any]:

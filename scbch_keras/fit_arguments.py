@@ -1,7 +1,7 @@
 """The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 
 from scbch_keras.arrays import as_array
 from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
+from scbch_keras.checks import whole
 from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.features import as_features, take
 from scbch_keras.labels.matrix import check_labels
@@ -35,6 +36,13 @@ def check_compile(name: str, loss: Any = None, **arguments: Any) -> None:
             )
 
 
+def check_epochs(initial_epoch: Any = 0, validation_freq: Any = 1, **others: Any) -> None:
+    """Raise ValueError for a first epoch or a frequency of validation that is none."""
+    whole("initial_epoch", initial_epoch, 0)
+    if not isinstance(validation_freq, Collection):
+        whole("validation_freq", validation_freq, 1)
+
+
 def refuse_arrays(x: Any) -> None:
     """Raise ValueError for arrays that are not named "image" and "text"."""
     named = 'Name them: fit({"image": image, "text": text}, labels).'
@@ -52,8 +60,8 @@ def refuse_arrays(x: Any) -> None:
 
 def pair_arrays(x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], Any, Any]:
     """Features by "image" and "text", labels, and weights where there are any, as arrays."""
-    if not isinstance(x, dict) or set(x) != {"image", "text"}:
-        actual = sorted(x) if isinstance(x, dict) else type(x).__name__
+    if not isinstance(x, Mapping) or set(x) != {"image", "text"}:
+        actual = sorted(x) if isinstance(x, Mapping) else type(x).__name__
         raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {actual}.')
     if y is None:
         raise ValueError("y is missing: the labels (N, num_classes).")
@@ -129,7 +137,9 @@ def validation_set(model: Any, data: Any, batch_size: int, steps: int | None) ->
         if isinstance(data, PairDataset):
             model.check_batch({"image": data.image, "text": data.text})
         else:
-            data = LoaderPairs(data, False, model.soft_labels, steps, model.check_batch)
+            data = LoaderPairs(
+                data, False, model.soft_labels, steps, model.check_batch, steps_name="validation_steps"
+            )
         check_labels("labels", data.labels, model.num_classes, model.soft_labels)
     except ValueError as error:
         raise ValueError(f"validation_data: {error}") from error
@@ -182,7 +192,9 @@ def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -
     for callback in flat:
         if not isinstance(callback, keras.callbacks.Callback | keras.callbacks.CallbackList):
             hint = f": call it, {callback.__name__}(...)" if isinstance(callback, type) else ""
-            raise ValueError(f"callbacks must be instances of keras.callbacks.Callback; got {callback!r}{hint}.")
+            raise ValueError(
+                f"callbacks must be instances of keras.callbacks.Callback; got {callback!r}{hint}."
+            )
     backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
     others = [callback for callback in flat if callback not in backups]
     for callback in others:

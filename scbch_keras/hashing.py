@@ -1,7 +1,7 @@
 """Two hash branches trained together on image-text pairs: what every objective shares."""
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from scbch_keras.devices import StepsTogether, callbacks_of_process, check_devic
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
+    check_epochs,
     check_optimizer,
     ordered_callbacks,
     pair_arrays,
@@ -295,9 +296,9 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         if class_weight is not None:
             raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
         epochs = whole("epochs", epochs, 0)
-        whole("initial_epoch", kwargs.get("initial_epoch", 0), 0)
+        check_epochs(**kwargs)
         refuse_arrays(x)
-        if isinstance(x, dict):
+        if isinstance(x, Mapping):
             x, y, sample_weight = pair_arrays(x, y, sample_weight)
             if share("validation_split", validation_split, below=True) and validation_data is None:
                 (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
@@ -328,8 +329,6 @@ class CrossModalHashing(StepsTogether, HashNetwork):
             self.check_batch({"image": pairs.image, "text": pairs.text})
         self.check_training_set(pairs)
         if validation_data is not None:
-            if not isinstance(frequency := kwargs.get("validation_freq", 1), Collection):
-                whole("validation_freq", frequency, 1)
             batch_size = kwargs.pop("validation_batch_size", None)
             validation_data = validation_set(
                 self,

@@ -1,5 +1,8 @@
 """What a Keras user tries: it works, or says what to do instead."""
 
+from collections import UserDict
+from types import MappingProxyType
+
 import keras
 import numpy as np
 import pytest
@@ -124,6 +127,25 @@ def test_arrays_without_names_are_refused_with_the_names(ready_model, pairs, mak
     x, labels = pairs
     with pytest.raises(ValueError, match=r'Name them: fit\(\{"image": image, "text": text\}, labels\)'):
         ready_model().fit(make(x), labels, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("kind", [UserDict, MappingProxyType])
+def test_any_mapping_is_a_dict(ready_model, pairs, kind):
+    """Such as what np.load gives of an .npz file, and h5py of its own."""
+    x, labels = pairs
+    history = (
+        ready_model().fit(kind(x), labels, epochs=1, verbose=0, validation_data=(kind(x), labels)).history
+    )
+    assert history["val_loss"]
+    loader = [(kind({**x, "index": np.arange(240)}), labels)]
+    assert ready_model().fit(loader, epochs=1, verbose=0).history["loss"]
+    assert ready_model().evaluate_retrieval((kind(x), labels), (x, labels))
+
+
+@pytest.mark.parametrize("make", [tuple, lambda pairs: pairs[0], lambda pairs: [(*pairs,)]])
+def test_an_audit_of_anything_but_a_pair_dataset_is_refused(ready_model, pairs, make):
+    with pytest.raises(ValueError, match=r"pairs must be a PairDataset\(image, text, labels\); got"):
+        ready_model().audit(make(pairs))
 
 
 @pytest.mark.parametrize("x", [None, "data.npz", 3])
