@@ -200,6 +200,7 @@ def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -
     for callback in others:
         if isinstance(callback, RetrievalMetrics):
             callback.attach(pairs)
+            callback.loggers = [one for one in others if isinstance(one, keras.callbacks.CSVLogger)]
     others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
     if backups:
         others += (

@@ -290,7 +290,8 @@ class SCBCH(CrossModalHashing):
             probabilities a `PosteriorAudit`.
 
         Raises:
-            ValueError: no PairDataset, fewer samples than neighbors + 1, labels of another width, or a branch without weights.
+            ValueError: no PairDataset, fewer samples than neighbors + 1, labels of another width, or a branch without
+                weights.
         """
         if not isinstance(pairs, PairDataset):
             refuse("pairs", "a PairDataset(image, text, labels)", pairs)

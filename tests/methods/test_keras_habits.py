@@ -1,5 +1,6 @@
 """What a Keras user tries: it works, or says what to do instead."""
 
+import csv
 from collections import UserDict
 from types import MappingProxyType
 
@@ -246,6 +247,23 @@ def test_keras_callbacks_find_the_direction_of_a_loss(ready_model, pairs, monito
         ready_model().fit(*pairs, epochs=4, verbose=0, callbacks=[stopping], validation_data=pairs).history
     )
     assert len(history["loss"]) == 2
+
+
+@pytest.mark.parametrize("validation", [{}, {"validation_freq": 2}], ids=["none", "every second"])
+def test_a_table_of_epochs_has_retrieval_that_is_not_measured_in_the_first(
+    ready_model, pairs, tmp_path, validation
+):
+    if validation:
+        validation["validation_data"] = pairs
+    logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    callbacks = [logger, sk.RetrievalMetrics(*sets(pairs), every=2)]
+    history = ready_model().fit(*pairs, epochs=3, verbose=0, callbacks=callbacks, **validation).history
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("i2t_map", "t2i_map", *(["val_loss"] if validation else [])):
+        kept = [float(row[name]) for row in rows if row[name] != "NA"]
+        assert rows[0][name] == "NA"
+        assert kept == pytest.approx(history[name])
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
