@@ -107,7 +107,7 @@ class StepsTogether(keras.Model):
 
         What was in them is kept until a step hands out another: its error must not leave them empty.
         """
-        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)  # type: ignore[misc]
+        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)
         if purge_model_variables:
             self._jax_state = dict(
                 zip((name for name, wanted in kinds.items() if wanted), state, strict=True)

@@ -6,7 +6,6 @@ exceeds it is kept.
 
 import itertools
 import logging
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Vectors = NDArray[np.float32]
 
@@ -65,18 +64,19 @@ def nearest(
 
 
 def _in_threads(parts: Sequence[Vectors], k: int, block_size: int) -> Iterator[Nearest]:
-    """A block a thread: half of the time goes into choosing, for which NumPy has one thread.
+    """A block a thread, on as many as products have: half of the time goes into choosing, for which NumPy has one.
 
     Products have one as well meanwhile: other ones would only wait for them, at full speed.
     """
     size = len(parts[0])
+    blas = ThreadpoolController().select(user_api="blas")
+    threads = min(max((library["num_threads"] for library in blas.info()), default=1), _MOST_THREADS)
     blocks = (slice(start, min(start + block_size, size)) for start in range(0, size, block_size))
 
     def of(rows: slice) -> Nearest:
         return Nearest(rows, *_exact(parts, np.arange(rows.start, rows.stop), k))
 
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+    with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
         ahead = deque(pool.submit(of, rows) for rows in itertools.islice(blocks, threads + 1))
         while ahead:
             yield ahead.popleft().result()

@@ -59,7 +59,7 @@ def test_an_error_in_a_thread_comes_out_and_leaves_nothing_behind(monkeypatch):
 
     monkeypatch.setattr(neighbors, "_exact", failing)
     before = blas_threads()
-    with pytest.raises(MemoryError, match=r"^row 0$"):
+    with pytest.raises(MemoryError, match="row 0"):
         found(np.eye(90, dtype=np.float32), 3, 10)
     assert blas_threads() == before
 
