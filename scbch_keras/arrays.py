@@ -31,8 +31,7 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     if dtype.kind in "biu" or _is_float(dtype) or _is_small_integer(dtype):
         return values
     remedy = {
-        "O": " A cell is text, None or missing, or the columns have several types; convert them: "
-        ".astype('float32').",
+        "O": _remedy_for_objects(values),
         "c": " Give the real part, or real and imaginary part as columns.",
         "M": " Give them as numbers, such as days since a date.",
         "m": " Give them as numbers, such as days.",
@@ -114,27 +113,20 @@ def as_float32(name: str, values: NDArray[Any], first_row: int = 0) -> NDArray[n
 
 def _read(name: str, values: Any) -> NDArray[Any]:
     """What is not a plain array yet, read into one."""
-    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(values).__mro__]
-    if any("sparse" in kind.lower() for kind in kinds) or (
-        # a torch tensor in a sparse layout is of the same class as a dense one
-        hasattr(values, "to_dense") and "sparse" in str(getattr(values, "layout", ""))
-    ):
+    if _is_sparse(values):
         calls = [call for call in ("toarray", "to_dense", "todense") if hasattr(values, call)]
         remedy = f": .{calls[0]}()" if calls else ""
         raise ValueError(f"{name} must be a dense array; got sparse {_kind(values)}. Make it dense{remedy}.")
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.is_masked(values):
-            row = int(np.argwhere(np.atleast_1d(np.ma.getmaskarray(values)))[0][0])
-            raise ValueError(
-                f"{name} must not be masked; row {row} is, at least in part. Fill it: .filled(value), or drop the row."
-            )
+            _refuse_masked(name, int(np.argwhere(np.atleast_1d(np.ma.getmaskarray(values)))[0][0]))
         return np.asarray(values.data)
     if isinstance(values, Mapping):
         raise ValueError(f"{name} must be one array (n, ...); got a dict of {', '.join(map(str, values))}.")
-    if isinstance(values, list | tuple) and any(hasattr(row, "detach") for row in values):
-        values = [_read(name, row) for row in values]
+    if isinstance(values, list | tuple):
+        values = _rows(name, values)
     try:
-        if kinds[0].startswith("keras.") and hasattr(values, "value"):
+        if type(values).__module__.startswith("keras.") and hasattr(values, "value"):
             values = values.value
         if hasattr(values, "detach"):
             values = _of_torch(values)
@@ -145,8 +137,41 @@ def _read(name: str, values: Any) -> NDArray[Any]:
             f"{name} must be an array of real numbers; got {_kind(values)}, which NumPy cannot read: {reason}"
         ) from error
     if array.dtype.kind == "O" and array.ndim == 0:
-        raise ValueError(f"{name} must be an array of real numbers; got {_kind(values)}.")
+        padded = " Make its rows of one length: .to_tensor()." if hasattr(values, "to_tensor") else ""
+        raise ValueError(f"{name} must be an array of real numbers; got {_kind(values)}.{padded}")
     return array
+
+
+def _is_sparse(values: Any) -> bool:
+    if any("sparse" in f"{kind.__module__}.{kind.__qualname__}".lower() for kind in type(values).__mro__):
+        return True
+    # A torch tensor in a sparse layout is of the same class as a dense one.
+    return hasattr(values, "to_dense") and "sparse" in str(getattr(values, "layout", ""))
+
+
+def _rows(name: str, values: Any) -> Any:
+    """A list of rows, those read that NumPy would not read, or without what it must not lose, such as masks."""
+    kinds = {type(row): row for row in values}.values()
+    if any(isinstance(row, np.ma.MaskedArray) for row in kinds):
+        masked = (number for number, row in enumerate(values) if np.ma.is_masked(row))
+        if (row := next(masked, None)) is not None:
+            _refuse_masked(name, row)
+    if any(hasattr(row, "detach") or _is_sparse(row) for row in kinds):
+        return [_read(name, row) for row in values]
+    return values
+
+
+def _refuse_masked(name: str, row: int) -> None:
+    raise ValueError(
+        f"{name} must not be masked; row {row} is, at least in part. Fill it: .filled(value), or drop the row."
+    )
+
+
+def _remedy_for_objects(values: NDArray[Any]) -> str:
+    cell = next((cell for cell in values.flat if cell is not None), None)
+    if hasattr(cell, "__len__") and not isinstance(cell, str | bytes):
+        return " A cell holds a row; make one array of them: numpy.stack(list(column))."
+    return " A cell is text, None or missing, or the columns have several types; convert them: .astype('float32')."
 
 
 def _of_torch(tensor: Any) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Callbacks: the epoch switch, retrieval metrics while training, and the backup of a training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from scbch_keras.checks import whole
 from scbch_keras.codes import NaNCodesError
 from scbch_keras.data import PairDataset
 from scbch_keras.resumable_backup import ResumableBackup
-from scbch_keras.retrieval_sets import check_set
+from scbch_keras.retrieval_sets import MAP_NAMES, check_set
 from scbch_keras.shared_codes import packed_codes, shared_rows, weights_mark
 
 __all__ = ["ConfidenceRefresh", "ResumableBackup", "RetrievalMetrics"]
@@ -73,6 +74,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
     _pairs: Any = None
     _samples: Any = None
     _evaluated: Any = None
+    loggers: Sequence[keras.callbacks.CSVLogger] = ()
+    """The others that write tables; `fit` sets them."""
 
     def __init__(self, query: Any, database: Any, k: int | None = None, every: int = 1) -> None:
         super().__init__()
@@ -100,6 +103,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         """Encode both sets and add the two values to the logs. FloatingPointError: codes are NaN."""
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
+            self._announce(logs)
             return
         labels = self.query[1], self.database[1]
         try:
@@ -112,6 +116,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
         logs.update(self.model.maps_of(codes["query"], codes["database"], *labels, self.k))
         # Nobody asks for those of an epoch that another one follows.
         self._evaluated = (self._mark(), codes) if last else None
+
+    def _announce(self, logs: dict[str, Any]) -> None:
+        """Tell each `CSVLogger` of columns that this epoch has not: it has those of its first epoch, and no others."""
+        for logger in self.loggers:
+            if logger.keys is None:
+                keys = sorted([*logs, *MAP_NAMES])
+                validated = any(key.startswith("val_") for key in keys)
+                logger.keys = keys if validated else [*keys, *(f"val_{key}" for key in logs)]
 
     def codes(self) -> dict[str, dict[str, Any]]:
         """Packed codes by modality of "query" and "database" by the model as `fit` left it.

@@ -1,7 +1,9 @@
 """Paired training data with a sample index, and the checks of what users pass in."""
 
 import itertools
+import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,10 +27,14 @@ from scbch_keras.features import (
     shape_of,
 )
 from scbch_keras.labels.matrix import check_labels
-from scbch_keras.loader_batches import LoaderBatches, each_batch, read_batch
+from scbch_keras.loader_batches import LoaderBatches, check_same_samples, each_batch, read_batch
 
 # Rows read at once where a whole array is checked or encoded: bounds the memory for arrays on disk.
 ROWS_AT_ONCE = 1024
+PATIENCE = 60.0
+"""Seconds after which the log says that a loader is still being read before training."""
+
+_log = logging.getLogger(__name__)
 
 
 class PairDataset(keras.utils.PyDataset):
@@ -173,6 +179,7 @@ class LoaderPairs:
         steps: int >= 1, batches an epoch, or None for all. Without `needs_index` no more are read here.
         check: raises ValueError for features by modality that the model does not take; has the first row's number.
         name: of the argument, for messages.
+        steps_name: of the argument `steps`.
 
     Raises:
         ValueError: a batch of another structure, no index, an index out of range or seen twice, a loader that never
@@ -187,14 +194,16 @@ class LoaderPairs:
         steps: int | None = None,
         check: Callable[[dict[str, Any], int], None] | None = None,
         name: str = "the loader",
+        steps_name: str = "steps_per_epoch",
     ) -> None:
         self.loader = loader
         if steps is not None:
-            whole("steps_per_epoch", steps, 1)
+            whole(steps_name, steps, 1)
         steps = None if needs_index else steps
-        _refuse_endless(loader, needs_index, steps)
+        _refuse_endless(loader, steps, f"drop its .repeat(){'' if needs_index else f', or set {steps_name}'}")
         self.name = name
-        labels, index, seen = [], [], 0
+        labels, index, seen, looked_at = [], [], 0, 0
+        late: float | None = time.monotonic() + PATIENCE
         self.shapes: dict[str, Shape] = {}
         for number, batch in enumerate(itertools.islice(each_batch(loader), steps)):
             try:
@@ -216,6 +225,17 @@ class LoaderPairs:
                 index.append(x["index"])
             self.shapes = shapes
             seen += len(y)
+            if needs_index and seen >= 2 * looked_at + ROWS_AT_ONCE:
+                looked_at = len(_rows_once(index))  # one without an end repeats itself
+            if late is not None and time.monotonic() > late:
+                late = None
+                _log.warning(
+                    "%s has yielded %d batches and goes on; fit reads a whole pass before the first step. If it has no "
+                    "end: %s",
+                    name,
+                    number + 1,
+                    "fit needs one that has" if needs_index else f"set {steps_name}",
+                )
         if not seen:
             raise ValueError(f"{name} is empty: it yields no batch.")
         self.num_samples = seen
@@ -223,31 +243,23 @@ class LoaderPairs:
         self.labels = np.concatenate(labels)
         if needs_index:
             ordered = np.empty_like(self.labels)
-            ordered[self._check_index(index)] = self.labels
+            ordered[self._check_index(_rows_once(index))] = self.labels
             self.labels = ordered
+        self._known = np.asarray(self.labels, np.float32) if needs_index else None
 
-    def _check_index(self, index: list[np.ndarray]) -> np.ndarray:
-        for batch in index:
-            if batch.ndim != 1 or not np.issubdtype(batch.dtype, np.integer):
-                raise ValueError(
-                    f"index must be integers of shape (n,); got {batch.dtype} of shape {batch.shape}."
-                )
-        rows = np.concatenate([batch.astype(np.int64) for batch in index])
+    def _check_index(self, rows: np.ndarray) -> np.ndarray:
         outside = rows[(rows < 0) | (rows >= self.num_samples)]
         if outside.size:
             raise ValueError(
                 f"index out of range: the loader yields {self.num_samples} samples, so their index must be in "
-                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch, or "
-                "sample with replacement? Without confidence weights it may: confidence_weighting=False.)"
+                f"0..{self.num_samples - 1}; got {outside[0]}. (Does the loader drop its last batch? Without "
+                "confidence weights it may: confidence_weighting=False.)"
             )
-        counts = np.bincount(rows, minlength=self.num_samples)
-        if (counts > 1).any():
-            raise ValueError(f"index must name each sample once a pass; {counts.argmax()} came twice.")
         return rows
 
     def for_keras(self) -> LoaderBatches:
         """The loader, in a form that Keras' `fit` takes."""
-        return LoaderBatches(self.loader, self._num_batches, self.name)
+        return LoaderBatches(self.loader, self._num_batches, self.name, self._known)
 
     shared: Any = None
 
@@ -256,8 +268,34 @@ class LoaderPairs:
 
     def in_order(self) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """Blocks of (index, image, text) as the loader yields them, for one pass over the whole set."""
-        for x, _, _ in map(read_batch, each_batch(self.loader)):
+        missing = np.ones(self.num_samples, bool)
+        for x, y, _ in map(read_batch, each_batch(self.loader)):
+            if self._known is not None:
+                check_same_samples(x, np.asarray(y, np.float32), self._known)
+            missing[x["index"]] = False
             yield x["index"], each(as_network, x["image"]), each(as_network, x["text"])
+        if missing.any():
+            raise ValueError(
+                f"{self.name} must yield each sample in each pass; {missing.sum()} are left out, the first of them "
+                f"with index {missing.argmax()}."
+            )
+
+
+def _rows_once(index: list[np.ndarray]) -> np.ndarray:
+    """The rows of batches, each there once. Raises ValueError."""
+    for batch in index:
+        if batch.ndim != 1 or not np.issubdtype(batch.dtype, np.integer):
+            raise ValueError(
+                f"index must be integers of shape (n,); got {batch.dtype} of shape {batch.shape}."
+            )
+    rows = np.concatenate([batch.astype(np.int64) for batch in index])
+    values, counts = np.unique(rows, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"index must name each sample once a pass; {values[counts.argmax()]} came twice. (Does the loader sample "
+            "with replacement, or never end? Without confidence weights it may: confidence_weighting=False.)"
+        )
+    return rows
 
 
 def for_keras(pairs: Any) -> Any:
@@ -297,7 +335,7 @@ def check_pairs(
     if len(set(lengths.values())) > 1:
         raise ValueError(f"image, text and labels must have the same number of rows; got {counted(lengths)}.")
     if not len(labels):
-        raise ValueError("The training set is empty: image, text and labels have no rows.")
+        raise ValueError("image, text and labels must have at least one row; got none, an empty set.")
     check_labels("labels", labels, soft=soft_labels)
     check_inputs("image", image, first_row)
     check_inputs("text", text, first_row)
@@ -305,7 +343,7 @@ def check_pairs(
         check_features("sample_weight", sample_weight, first_row, ndim=1, low=0)
 
 
-def _refuse_endless(loader: Any, needs_index: bool, steps: int | None) -> None:
+def _refuse_endless(loader: Any, steps: int | None, remedy: str) -> None:
     if not isinstance(loader, keras.utils.PyDataset) and iter(loader) is loader:
         raise ValueError(
             "The loader is a generator, which can be read only once; fit reads it in each epoch. Wrap it so that each "
@@ -316,5 +354,4 @@ def _refuse_endless(loader: Any, needs_index: bool, steps: int | None) -> None:
     if isinstance(loader, keras.utils.PyDataset):
         endless = loader.num_batches is None
     if endless and steps is None:
-        remedy = "drop its .repeat()" if needs_index else "drop its .repeat(), or set steps_per_epoch"
         raise ValueError(f"The loader never ends: {remedy}. fit reads it anew in each epoch.")

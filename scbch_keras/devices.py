@@ -102,6 +102,18 @@ class StepsTogether(keras.Model):
         if backend.several_processes() and made is not before:
             self.train_function = backend.processes.together(made)
 
+    def _get_jax_state(self, purge_model_variables: bool = False, **kinds: bool) -> Any:
+        """Keras' own, which on JAX empties the variables for the steps of an epoch.
+
+        What was in them is kept until a step hands out another: its error must not leave them empty.
+        """
+        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **kinds)
+        if purge_model_variables:
+            self._jax_state = dict(
+                zip((name for name, wanted in kinds.items() if wanted), state, strict=True)
+            )
+        return state
+
     def jax_state_sync(self) -> None:
         """Keras' own; of a state that several processes hold each takes what it has."""
         state: Any = getattr(self, "_jax_state", None)

@@ -1,7 +1,7 @@
 """The arguments of `compile` and `fit` as Keras users know them: checked, split for validation, or refused."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 
 from scbch_keras.arrays import as_array
 from scbch_keras.callbacks import ResumableBackup, RetrievalMetrics
+from scbch_keras.checks import whole
 from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.features import as_features, take
 from scbch_keras.labels.matrix import check_labels
@@ -35,6 +36,13 @@ def check_compile(name: str, loss: Any = None, **arguments: Any) -> None:
             )
 
 
+def check_epochs(initial_epoch: Any = 0, validation_freq: Any = 1, **others: Any) -> None:
+    """Raise ValueError for a first epoch or a frequency of validation that is none."""
+    whole("initial_epoch", initial_epoch, 0)
+    if not isinstance(validation_freq, Collection):
+        whole("validation_freq", validation_freq, 1)
+
+
 def refuse_arrays(x: Any) -> None:
     """Raise ValueError for arrays that are not named "image" and "text"."""
     named = 'Name them: fit({"image": image, "text": text}, labels).'
@@ -52,8 +60,8 @@ def refuse_arrays(x: Any) -> None:
 
 def pair_arrays(x: Any, y: Any, sample_weight: Any) -> tuple[dict[str, Any], Any, Any]:
     """Features by "image" and "text", labels, and weights where there are any, as arrays."""
-    if not isinstance(x, dict) or set(x) != {"image", "text"}:
-        actual = sorted(x) if isinstance(x, dict) else type(x).__name__
+    if not isinstance(x, Mapping) or set(x) != {"image", "text"}:
+        actual = sorted(x) if isinstance(x, Mapping) else type(x).__name__
         raise ValueError(f'x must be {{"image": ..., "text": ...}}; got {actual}.')
     if y is None:
         raise ValueError("y is missing: the labels (N, num_classes).")
@@ -88,6 +96,8 @@ def _refuse_listed_labels(y: Any) -> None:
 def split(x: dict[str, Any], y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     """The last share of the rows for validation, as Keras does it."""
     cut = int(len(y) * (1 - share))
+    if not cut:
+        raise ValueError(f"validation_split must leave rows to train on; got {share} of {len(y)} rows.")
 
     def cut_out(rows: slice) -> Any:
         features = {name: take(part, rows) for name, part in x.items()}
@@ -127,7 +137,9 @@ def validation_set(model: Any, data: Any, batch_size: int, steps: int | None) ->
         if isinstance(data, PairDataset):
             model.check_batch({"image": data.image, "text": data.text})
         else:
-            data = LoaderPairs(data, False, model.soft_labels, steps, model.check_batch)
+            data = LoaderPairs(
+                data, False, model.soft_labels, steps, model.check_batch, steps_name="validation_steps"
+            )
         check_labels("labels", data.labels, model.num_classes, model.soft_labels)
     except ValueError as error:
         raise ValueError(f"validation_data: {error}") from error
@@ -146,6 +158,24 @@ def set_monitor_modes(callbacks: Iterable[Any], terms: tuple[str, ...]) -> None:
             callback.mode = modes.get(monitor, "auto")
 
 
+def check_optimizer(model: Any) -> None:
+    """Raise ValueError for a built model that has nothing to train, or an optimizer of other weights."""
+    weights, optimizer = model.trainable_variables, model.optimizer
+    if not weights:
+        raise ValueError(
+            "The model has no weights to train: its layers have trainable=False. Set trainable = True where fit is to "
+            "train, then call compile."
+        )
+    known = {id(variable) for variable in optimizer._trainable_variables} if optimizer.built else set()
+    unknown = [weight.path for weight in weights if id(weight) not in known]
+    if optimizer.built and (unknown or len(weights) != len(known)):
+        reason = f"it does not know {unknown[0]}" if unknown else "fewer are trained now"
+        raise ValueError(
+            f"The optimizer was built for other weights: {reason}. After trainable has changed call compile again, "
+            "with a new optimizer; and give each model an optimizer of its own."
+        )
+
+
 def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -> list[Any]:
     """The callbacks in the order in which they work: metrics before who reads them, a backup after all others.
 
@@ -154,13 +184,23 @@ def ordered_callbacks(callbacks: Any, watch: Any, pairs: Any, train_data: Any) -
         watch: runs first.
         pairs: the training set.
         train_data: what Keras trains on.
+
+    Raises:
+        ValueError: something that is no callback, or what a `ResumableBackup` cannot bring back.
     """
     flat = keras.tree.flatten(callbacks or [])
+    for callback in flat:
+        if not isinstance(callback, keras.callbacks.Callback | keras.callbacks.CallbackList):
+            hint = f": call it, {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise ValueError(
+                f"callbacks must be instances of keras.callbacks.Callback; got {callback!r}{hint}."
+            )
     backups = [callback for callback in flat if isinstance(callback, ResumableBackup)]
     others = [callback for callback in flat if callback not in backups]
     for callback in others:
         if isinstance(callback, RetrievalMetrics):
             callback.attach(pairs)
+            callback.loggers = [one for one in others if isinstance(one, keras.callbacks.CSVLogger)]
     others = [watch, *sorted(others, key=lambda callback: not isinstance(callback, RetrievalMetrics))]
     if backups:
         others += (

@@ -19,6 +19,8 @@ from scbch_keras.devices import StepsTogether, callbacks_of_process, check_devic
 from scbch_keras.features import shape_of
 from scbch_keras.fit_arguments import (
     check_compile,
+    check_epochs,
+    check_optimizer,
     ordered_callbacks,
     pair_arrays,
     refuse_arrays,
@@ -294,8 +296,9 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         if class_weight is not None:
             raise ValueError("class_weight has no meaning for multi-labels; use sample_weight.")
         epochs = whole("epochs", epochs, 0)
+        check_epochs(**kwargs)
         refuse_arrays(x)
-        if isinstance(x, dict):
+        if isinstance(x, Mapping):
             x, y, sample_weight = pair_arrays(x, y, sample_weight)
             if share("validation_split", validation_split, below=True) and validation_data is None:
                 (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
@@ -368,8 +371,10 @@ class CrossModalHashing(StepsTogether, HashNetwork):
         else:
             shapes = pairs.shapes
         self.build(shapes)
-        if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        if getattr(self, "optimizer", None) is not None:
+            check_optimizer(self)
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
         if self.confidence_weighting:
             shape = (pairs.num_samples,)
             self.confidence = sample_variable(self, self.confidence, shape, "confidence_weights", "ones")

@@ -115,6 +115,7 @@ class HashBranch(keras.layers.Layer):
             kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
             bias_initializer=keras.initializers.RandomUniform(-limit, limit),
             dtype=self.dtype_policy,
+            trainable=self.trainable,
         )
         layer.build((None, inputs))
         return layer

@@ -1,17 +1,19 @@
 """The batches of a loader as a network takes them: one gate for tf.data, torch, grain, Keras' and one's own."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from scbch_keras.arrays import as_array, as_network, check_features
 from scbch_keras.features import arrays_of, as_features, each
 from scbch_keras.loader_order import PassDigest
 
+_END = object()
 Batch = tuple[dict[str, Any], Any, Any]
 """Features by "image" and "text", and "index" where it comes; labels; sample weights or None."""
 
@@ -31,7 +33,7 @@ def read_batch(batch: Any) -> Batch:
     Raises:
         ValueError: another structure, or something that is no array of real numbers.
     """
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3) or not isinstance(batch[0], dict):
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3) or not isinstance(batch[0], Mapping):
         raise ValueError(
             'expected ({"image": ..., "text": ..., "index": ...}, labels) or the same with sample weights; '
             f"got {_describe(batch)}."
@@ -61,13 +63,20 @@ class LoaderBatches(keras.utils.PyDataset):
         loader: can be read again; one of Keras' keeps its workers.
         num_batches: a pass, or None where it has no end.
         name: of the argument, for messages.
+        labels: (N, C), float32, those of each index, where samples are told by it; else None.
     """
 
-    def __init__(self, loader: Any, num_batches: int | None, name: str = "the loader") -> None:
+    def __init__(
+        self,
+        loader: Any,
+        num_batches: int | None,
+        name: str = "the loader",
+        labels: NDArray[np.float32] | None = None,
+    ) -> None:
         of_keras = isinstance(loader, keras.utils.PyDataset)
         settings = ("workers", "use_multiprocessing", "max_queue_size") if of_keras else ()
         super().__init__(**{setting: getattr(loader, setting) for setting in settings})
-        self.loader, self.name = loader, name
+        self.loader, self.name, self._labels = loader, name, labels
         self._of_keras, self._batches = of_keras, num_batches
         self._pass: Iterator[Any] = iter(())
         self.passed: PassDigest | None = None
@@ -97,6 +106,8 @@ class LoaderBatches(keras.utils.PyDataset):
             raise
         try:
             arrays = _for_network(*read_batch(raw))
+            if self._labels is not None:
+                check_same_samples(arrays[0], arrays[1], self._labels)
         except ValueError as error:
             self.error = ValueError(f"{self.name}, batch {batch}: {error}")
             raise self.error from error
@@ -111,13 +122,43 @@ class LoaderBatches(keras.utils.PyDataset):
             self._pass = iter(self.loader)
         for _ in range(2):
             for value in self._pass:
+                if batch + 1 == self._batches and next(self._pass, _END) is not _END:
+                    self._refuse_length("more")
                 return value
             if self._batches is not None:
-                raise ValueError(
-                    f"the loader yielded {batch} batches; before training there were {self._batches}."
-                )
+                self._refuse_length(str(batch))
             self._pass = iter(self.loader)
         raise ValueError(f"{self.name} is empty: it yields no batch.")
+
+    def _refuse_length(self, batches: str) -> None:
+        raise ValueError(
+            f"{self.name} must yield the same number of batches in each pass; before training there were "
+            f"{self._batches}, and now {batches}. Where training needs no index, steps_per_epoch sets how many make an "
+            "epoch, whatever a pass has."
+        )
+
+
+def check_same_samples(x: Mapping[str, Any], y: NDArray[Any], labels: NDArray[np.float32]) -> None:
+    """Refuse a batch whose index does not name the samples that it named in the pass before training.
+
+    Args:
+        x: the batch, with "index".
+        y: its labels; what is not finite in them tells nothing.
+        labels: (N, C), those of each index.
+
+    Raises:
+        ValueError: an index out of range, or with other labels.
+    """
+    rows = x["index"]
+    outside = rows[(rows < 0) | (rows >= len(labels))]
+    if outside.size:
+        raise ValueError(f"index must be in 0..{len(labels) - 1}, as before training; got {outside[0]}.")
+    differs = ((labels[rows] != y) & np.isfinite(y)).any(axis=1)
+    if differs.any():
+        raise ValueError(
+            "index must name the same sample in each pass, its row in the training set; "
+            f"{rows[differs.argmax()]} has other labels than before training. (Does it count the order of the pass?)"
+        )
 
 
 @contextmanager

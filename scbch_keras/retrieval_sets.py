@@ -1,5 +1,6 @@
 """Query and database of a retrieval evaluation, checked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from scbch_keras.arrays import as_array
@@ -14,7 +15,7 @@ def check_set(name: str, pairs: Any) -> tuple[dict[str, Any], Any]:
     if (
         not isinstance(pairs, (tuple, list))
         or len(pairs) != 2
-        or not isinstance(pairs[0], dict)
+        or not isinstance(pairs[0], Mapping)
         or set(pairs[0]) != {"image", "text"}
     ):
         raise ValueError(

@@ -59,6 +59,7 @@ TAKEN = {
     **{name: reduced(name) for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "int4")},
     "list": lambda values: values.tolist(),
     "tuple of arrays": tuple,
+    "list of arrays, nothing masked": lambda values: list(np.ma.masked_array(values)),
     "np.matrix": lambda values: np.matrix(values),
     "columns first": np.asfortranarray,
     "strided": lambda values: np.repeat(values, 2, axis=0)[::2],
@@ -74,6 +75,16 @@ TAKEN = {
 
 def sparse(kind):
     return lambda values: getattr(pytest.importorskip("scipy.sparse"), kind)(values)
+
+
+def cells(values):
+    made = np.empty(len(values), object)
+    made[:] = list(values)
+    return made
+
+
+def column(values):
+    return pytest.importorskip("pandas").Series(values.tolist())
 
 
 def with_text(values):
@@ -98,6 +109,16 @@ REFUSED = {
     "objects": (
         lambda values: values.astype(object),
         r"real numbers; got dtype object.*\.astype\('float32'\)",
+    ),
+    "rows in cells": (cells, r"real numbers; got dtype object\. A cell holds a row.*numpy\.stack"),
+    "a column of lists": (column, r"real numbers; got dtype object\. A cell holds a row.*numpy\.stack"),
+    "rows, one masked": (
+        lambda values: list(np.ma.masked_array(values, mask=np.arange(40)[:, None] == 7 + 0 * values)),
+        "masked; row 7",
+    ),
+    "sparse rows": (
+        lambda values: [sparse("csr_array")(row[None]) for row in values],
+        r"sparse .*\.toarray\(\)",
     ),
     "mixed cells": (with_text, "real numbers; got dtype object"),
     "records": (lambda values: np.zeros(40, "f4,i4"), "real numbers; got dtype"),

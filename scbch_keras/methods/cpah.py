@@ -60,8 +60,8 @@ class MaskedBranch(HashBranch):
                 f"{branch.name} has weights already, and CPAH puts a mask into its branches: pass one that is not "
                 "built, or a keras.Model as its body."
             )
-        settings = {"bits": branch.bits, "normalize": branch.normalize, "body": branch.body}
-        return cls(units=branch.units, name=branch.name, dtype=branch.dtype_policy, **settings)
+        kept = ("bits", "units", "body", "normalize", "rows", "name", "trainable")
+        return cls(**{name: getattr(branch, name) for name in kept}, dtype=branch.dtype_policy)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scbch_keras import losses
 from scbch_keras.arrays import Tensor
-from scbch_keras.checks import check_neighbors, flag, number, one_of, share, whole
+from scbch_keras.checks import check_neighbors, flag, number, one_of, refuse, share, whole
 from scbch_keras.confidence import confidence_weights
 from scbch_keras.data import LoaderPairs, PairDataset
 from scbch_keras.hashing import CrossModalHashing
@@ -290,8 +290,11 @@ class SCBCH(CrossModalHashing):
             probabilities a `PosteriorAudit`.
 
         Raises:
-            ValueError: fewer samples than neighbors + 1, labels of another width, or a branch without weights.
+            ValueError: no PairDataset, fewer samples than neighbors + 1, labels of another width, or a branch without
+                weights.
         """
+        if not isinstance(pairs, PairDataset):
+            refuse("pairs", "a PairDataset(image, text, labels)", pairs)
         check_labels("labels", pairs.labels, self.num_classes)
         check_neighbors(self.neighbors, pairs.num_samples)
         image = self.encode_image(pairs.image, packed=False, verbose=0)

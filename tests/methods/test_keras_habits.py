@@ -1,5 +1,9 @@
 """What a Keras user tries: it works, or says what to do instead."""
 
+import csv
+from collections import UserDict
+from types import MappingProxyType
+
 import keras
 import numpy as np
 import pytest
@@ -126,6 +130,25 @@ def test_arrays_without_names_are_refused_with_the_names(ready_model, pairs, mak
         ready_model().fit(make(x), labels, epochs=1, verbose=0)
 
 
+@pytest.mark.parametrize("kind", [UserDict, MappingProxyType])
+def test_any_mapping_is_a_dict(ready_model, pairs, kind):
+    """Such as what np.load gives of an .npz file, and h5py of its own."""
+    x, labels = pairs
+    history = (
+        ready_model().fit(kind(x), labels, epochs=1, verbose=0, validation_data=(kind(x), labels)).history
+    )
+    assert history["val_loss"]
+    loader = [(kind({**x, "index": np.arange(240)}), labels)]
+    assert ready_model().fit(loader, epochs=1, verbose=0).history["loss"]
+    assert ready_model().evaluate_retrieval((kind(x), labels), (x, labels))
+
+
+@pytest.mark.parametrize("make", [tuple, lambda pairs: pairs[0], lambda pairs: [(*pairs,)]])
+def test_an_audit_of_anything_but_a_pair_dataset_is_refused(ready_model, pairs, make):
+    with pytest.raises(ValueError, match=r"pairs must be a PairDataset\(image, text, labels\); got"):
+        ready_model().audit(make(pairs))
+
+
 @pytest.mark.parametrize("x", [None, "data.npz", 3])
 def test_no_data_at_all_is_refused(ready_model, x):
     with pytest.raises(ValueError, match="a PairDataset or a loader; got"):
@@ -224,6 +247,23 @@ def test_keras_callbacks_find_the_direction_of_a_loss(ready_model, pairs, monito
         ready_model().fit(*pairs, epochs=4, verbose=0, callbacks=[stopping], validation_data=pairs).history
     )
     assert len(history["loss"]) == 2
+
+
+@pytest.mark.parametrize("validation", [{}, {"validation_freq": 2}], ids=["none", "every second"])
+def test_a_table_of_epochs_has_retrieval_that_is_not_measured_in_the_first(
+    ready_model, pairs, tmp_path, validation
+):
+    if validation:
+        validation["validation_data"] = pairs
+    logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    callbacks = [logger, sk.RetrievalMetrics(*sets(pairs), every=2)]
+    history = ready_model().fit(*pairs, epochs=3, verbose=0, callbacks=callbacks, **validation).history
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("i2t_map", "t2i_map", *(["val_loss"] if validation else [])):
+        kept = [float(row[name]) for row in rows if row[name] != "NA"]
+        assert rows[0][name] == "NA"
+        assert kept == pytest.approx(history[name])
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

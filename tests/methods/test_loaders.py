@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import scbch_keras as sk
+from scbch_keras import data
 from tests.methods import BASELINES, EAGERLY
 
 OFF = {
@@ -130,13 +131,13 @@ def test_a_dataset_of_keras_of_ones_own(ready_model, pairs, settings):
 
 
 def test_an_endless_dataset_of_keras_needs_steps(ready_model, pairs):
-    data = OwnData(batches(pairs, range(240)), endless=True)
+    own = OwnData(batches(pairs, range(240)), endless=True)
     model = ready_model(confidence_weighting=False)
     with pytest.raises(ValueError, match=r"never ends: .*set steps_per_epoch"):
-        model.fit(data, epochs=1, verbose=0)
-    assert len(model.fit(data, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
+        model.fit(own, epochs=1, verbose=0)
+    assert len(model.fit(own, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
     with pytest.raises(ValueError, match="never ends"):
-        ready_model().fit(data, epochs=1, steps_per_epoch=3, verbose=0)
+        ready_model().fit(own, epochs=1, steps_per_epoch=3, verbose=0)
 
 
 def torch_loader(pairs, kind):
@@ -197,3 +198,101 @@ def test_datasets_of_tensorflow_of_any_length(ready_model, pairs):
     assert len(model.fit(endless, epochs=2, steps_per_epoch=3, verbose=0).history["loss"]) == 2
     with pytest.raises(ValueError, match=r"never ends: drop its \.repeat\(\), or set steps_per_epoch"):
         model.fit(endless, epochs=1, verbose=0)
+
+
+class Passes:
+    """A loader whose passes differ: `passes(n)` are the batches of pass n."""
+
+    def __init__(self, passes):
+        self.passes, self.begun = passes, 0
+
+    def __iter__(self):
+        self.begun += 1
+        yield from self.passes(self.begun)
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_an_endless_loader_with_an_index_is_refused_and_not_read_for_ever(ready_model, pairs, steps):
+    loader = Endless(pairs)
+    with pytest.raises(
+        ValueError, match=r"once a pass; 0 came twice\..*never end.*confidence_weighting=False"
+    ):
+        ready_model().fit(loader, epochs=1, steps_per_epoch=steps, verbose=0)
+    assert loader.read < 60
+
+
+def test_the_log_says_that_a_loader_is_read_whole_before_training(ready_model, pairs, monkeypatch, caplog):
+    monkeypatch.setattr(data, "PATIENCE", 0.0)
+    ready_model(confidence_weighting=False).fit(batches(pairs, range(240)), epochs=0, verbose=0)
+    [record] = [record for record in caplog.records if record.name == data.__name__]
+    assert "has yielded 1 batches and goes on" in record.getMessage()
+    assert "set steps_per_epoch" in record.getMessage()
+
+
+@pytest.mark.parametrize(("now", "said"), [(range(200), "and now 5"), ([*range(240), 0], "and now more")])
+def test_a_pass_of_another_length_is_refused_and_nothing_left_out(ready_model, pairs, now, said):
+    loader = Passes(lambda number: batches(pairs, range(240) if number == 1 else now))
+    with pytest.raises(
+        ValueError, match=f"the same number of batches in each pass; .* 6, {said}.*steps_per_epoch"
+    ):
+        ready_model(confidence_weighting=False).fit(loader, epochs=1, verbose=0)
+
+
+def test_with_steps_a_pass_may_have_any_length(ready_model, pairs):
+    loader = Passes(lambda number: batches(pairs, range(200 + 40 * number)[:240]))
+    model = ready_model(confidence_weighting=False)
+    assert len(model.fit(loader, epochs=3, steps_per_epoch=4, verbose=0).history["loss"]) == 3
+
+
+def test_an_index_that_counts_the_order_of_a_pass_is_refused(ready_model, pairs):
+    """As tf.data's `shuffle().enumerate()` has it: each number once a pass, of another sample each time."""
+
+    def counted(number):
+        order = np.random.default_rng(number).permutation(240)
+        made = batches(pairs, order)
+        for place, (x, _) in enumerate(made):
+            x["index"] = np.arange(40 * place, 40 * place + 40)
+        return made
+
+    with pytest.raises(
+        ValueError, match=r"the loader, batch 0: index must name the same sample in each pass"
+    ):
+        ready_model().fit(Passes(counted), epochs=3, verbose=0)
+
+
+def test_a_pass_for_the_confidence_that_leaves_samples_out_is_refused(ready_model, pairs):
+    loader = data.LoaderPairs(Passes(lambda number: batches(pairs, range(240 if number == 1 else 200))))
+    model = ready_model()
+    model.build(loader.shapes)
+    with pytest.raises(
+        ValueError, match=r"each sample in each pass; 40 are left out, the first .* index 200"
+    ):
+        model.codes_of(loader)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation_steps": 0}, "validation_data: validation_steps must be an int of at least 1; got 0"),
+        ({}, r"validation_data: The loader never ends: .* or set validation_steps"),
+    ],
+)
+def test_steps_of_validation_are_called_by_their_name(ready_model, pairs, arguments, message):
+    endless = OwnData(batches(pairs, range(240)), endless=True)
+    with pytest.raises(ValueError, match=message):
+        ready_model().fit(*pairs, epochs=1, verbose=0, validation_data=endless, **arguments)
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_a_training_that_breaks_off_at_a_batch_leaves_the_model_usable(ready_model, pairs, bad):
+    def passes(number):
+        for place, batch in enumerate(batches(pairs, range(240))):
+            if number > 1 and place == bad:
+                raise OSError("the disk is gone")
+            yield batch
+
+    model = ready_model()
+    with pytest.raises(OSError, match="the disk is gone"):
+        model.fit(Passes(passes), epochs=1, verbose=0)
+    assert model.encode_image(pairs[0]["image"], verbose=0).shape == (240, 3)
+    assert np.isfinite(model.fit(*pairs, epochs=1, verbose=0).history["loss"]).all()

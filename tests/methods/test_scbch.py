@@ -552,6 +552,17 @@ def test_bad_arguments_of_fit_are_named(small_model, pairs):
     for arguments, message in (
         ({"x": x, "y": y, "class_weight": {0: 1.0}}, "class_weight has no meaning"),
         ({"x": data, "y": y}, "y goes with arrays"),
+        ({"x": x, "y": y, "initial_epoch": -1}, "initial_epoch must be an int of at least 0; got -1"),
+        (
+            {"x": x, "y": y, "validation_data": (x, y), "validation_freq": 0},
+            "validation_freq must be an int of at least 1; got 0",
+        ),
+        ({"x": x, "y": y, "validation_split": 0.999}, "validation_split must leave rows to train on"),
+        (
+            {"x": x, "y": y, "callbacks": [keras.callbacks.TerminateOnNaN]},
+            r"callbacks must be instances .*call it, TerminateOnNaN\(\.\.\.\)",
+        ),
+        ({"x": x, "y": y, "callbacks": [print]}, "callbacks must be instances .*built-in function print"),
         ({"x": data, "batch_size": 4}, "batch_size goes with arrays"),
         ({"x": data, "validation_split": 0.1}, "validation_split goes with arrays"),
         ({"x": x, "y": y, "validation_split": 1.5}, "validation_split must be a number in"),
