@@ -106,9 +106,10 @@ def _all_finite_on_device(tensors: list[Any]) -> Any:
 
 
 def _is_plain_adam(optimizer: Any, weights: list[Any]) -> bool:
-    """Whether the update is plain Adam, which PyTorch has in one kernel."""
+    """Whether the update is plain Adam, which PyTorch has in one kernel; `torch.compile` cannot trace that."""
     return (
-        type(optimizer).__name__ == "Adam"
+        not torch.compiler.is_compiling()
+        and type(optimizer).__name__ == "Adam"
         and isinstance(optimizer, keras.optimizers.Adam)
         and optimizer.built
         and not optimizer.amsgrad

@@ -41,6 +41,18 @@ def test_weights_and_moments_are_those_of_keras(pairs, monkeypatch, change):
         np.testing.assert_allclose(fused, kerass, rtol=1e-4, atol=1e-6)
 
 
+def test_what_torch_compiles_has_the_update_of_keras(pairs, monkeypatch):
+    import torch
+
+    optimizer = trained(pairs, lambda patch: None, monkeypatch).optimizer
+
+    def is_fused():
+        return backend._module._is_plain_adam(optimizer, [])
+
+    assert is_fused()
+    assert not torch.compile(is_fused, backend="eager")()
+
+
 def test_a_step_without_waiting_skips_what_is_not_finite(small_model, pairs, monkeypatch):
     without_waiting(monkeypatch)
     model = small_model(confidence_weighting=False)
