@@ -127,6 +127,12 @@ def text(name: str, value: Any) -> str:
     return str(value)
 
 
+def thread_count(value: Any) -> int | None:
+    """The argument `threads`: an int from 1 to 1024, more than any machine uses; or None."""
+    threads: int | None = whole("threads", value, 1, 1024, optional=True)
+    return threads
+
+
 def check_neighbors(neighbors: int, num_samples: int) -> int:
     """The number of neighbours, which must be less than the number of samples."""
     neighbors = whole("neighbors", neighbors, 1)

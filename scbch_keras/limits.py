@@ -1,11 +1,9 @@
-"""How much a file may unfold into: a few bytes can declare more than any memory holds. And how many threads."""
+"""How much a file may unfold into: a few bytes can declare more than any memory holds."""
 
 ROOM = 2**28
 """Bytes that any file may unfold into."""
 TIMES = 256
 """So many times its own size a larger one may; matrices of words, mostly zeros, reach about a hundred."""
-MAX_THREADS = 1024
-"""Of a call: more than any machine uses."""
 
 
 def allowed(stored: int) -> int:

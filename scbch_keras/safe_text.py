@@ -7,6 +7,8 @@ Control characters, among them those that turn the direction of writing, are wri
 import re
 import unicodedata
 
+NO_LINE = re.compile(r"[\n\r\ud800-\udfff]")
+"""What a line of a file in UTF-8 cannot hold: line breaks and lone surrogates."""
 _JOINERS = "\u200c\u200d"
 """Format characters that scripts and emoji need; they neither hide nor reorder anything."""
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")

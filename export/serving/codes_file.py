@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,10 +21,10 @@ from scbch_keras.export.stores.address import address, is_url
 from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.files import loads, opened, read_bytes, replaced, sha256_of
 from scbch_keras.modalities import MODALITIES
+from scbch_keras.safe_text import NO_LINE
 from scbch_keras.stored import FileKind
 
 _DESCRIPTION = FileKind("what describes codes", "schema", (1,))
-_UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]")
 _MAX_DESCRIPTION = 2**20
 
 Block = tuple[Any, Sequence[str] | None]
@@ -280,7 +279,7 @@ def _checked_block(block: Any, row: int) -> tuple[Any, list[str] | None]:
     for place, name in enumerate(ids, row):
         if not isinstance(name, str):
             raise ValueError(f"ids must be strings, got {type(name).__name__} {shown(name)} at row {place}")
-        if _UNWRITABLE.search(name):
+        if NO_LINE.search(name):
             raise ValueError(
                 f"ids are written one a line in UTF-8 and must not hold line breaks or lone surrogates, got {name!r} "
                 f"at row {place}; if it is the name of a file, rename that"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.checks import flag, one_of, shown, some_of, whole
+from scbch_keras.checks import flag, one_of, shown, some_of, thread_count, whole
 from scbch_keras.export.format import manifest as manifests
 from scbch_keras.export.format.encoder_inputs import encoder_inputs, inputs_shape, tensors
 from scbch_keras.export.format.pipelines import opened_pipeline
@@ -19,7 +19,6 @@ from scbch_keras.export.serving.picture_encoder import EncodedPictures, PictureE
 from scbch_keras.export.serving.session import Session, StartSession
 from scbch_keras.export.serving.strings import text_encoder
 from scbch_keras.features import as_features, check_row_counts, check_shape, first_array, sizes_of, take
-from scbch_keras.limits import MAX_THREADS
 from scbch_keras.modalities import MODALITIES
 from scbch_keras.preprocessing.onnx_files import onnxruntime
 from scbch_keras.preprocessing.pictures import are_pictures
@@ -72,7 +71,7 @@ class HashEncoder:
         runtime = _onnxruntime()
         modalities = some_of("modalities", modalities, MODALITIES)
         precision = one_of("precision", precision, manifests.PRECISIONS)
-        threads = whole("threads", threads, 1, MAX_THREADS, optional=True)
+        threads = thread_count(threads)
         max_pixels = whole("max_pixels", max_pixels, 1, optional=True)
         if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
             raise ValueError(f"providers must be a list of onnxruntime providers, got {providers!r}")

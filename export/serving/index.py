@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbch_keras.checks import flag, refuse, whole
+from scbch_keras.checks import flag, refuse, thread_count, whole
 from scbch_keras.codes import check_packed
 from scbch_keras.export.format.source import Source
 from scbch_keras.export.serving import index_file
@@ -23,7 +23,6 @@ from scbch_keras.export.serving.within import within_radius
 from scbch_keras.export.stores.connect import connect
 from scbch_keras.export.stores.index import StoredIndex
 from scbch_keras.ids import Ids, check_distinct, checked_ids, empty_results, not_in_index
-from scbch_keras.limits import MAX_THREADS
 
 EngineName = Literal["faiss", "numpy", "ivf"]
 
@@ -214,7 +213,7 @@ class HammingIndex:
         """
         check_packed("codes", codes, self.bits)
         k = whole("k", k, 1)
-        threads = whole("threads", threads, 1, MAX_THREADS, optional=True)
+        threads = thread_count(threads)
         pad = flag("pad", pad)
         continuous = None if rescore is None else checked_continuous(rescore, codes, self.bits)
         wanted = whole("candidates", candidates, k, optional=True)

@@ -75,11 +75,7 @@ def read_table(name: str, file: Rows, columns: Columns, report: Report) -> Table
         known = tuple(dict.fromkeys(column for row in rows for column in row.cells))
     if _is_metadata(name) and _FILE_NAME in known and "picture" not in {*known, *columns}:
         columns = {"picture": _FILE_NAME, **columns}
-    one_hot = {
-        ours: dict.fromkeys(_matching(theirs, known))
-        for ours, theirs in columns.items()
-        if theirs.endswith("*")
-    }
+    one_hot = {ours: _matching(theirs, known) for ours, theirs in columns.items() if theirs.endswith("*")}
     for ours, theirs in columns.items():
         if ours not in (*COLUMNS, *OPTIONAL, CAPTIONS):
             raise ValueError(f"columns: {ours} is of files of arrays; {name} is a table")

@@ -4,6 +4,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from scbch_keras.checks import shown
+from scbch_keras.safe_text import NO_LINE
 
 PICTURE_SUFFIXES = (
     *(".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
@@ -28,7 +29,7 @@ def pictures_in(folder: Path) -> list[str]:
     if not names:
         raise ValueError(f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
     for name in names:
-        if any(char in "\n\r" or "\ud800" <= char <= "\udfff" for char in name):
+        if NO_LINE.search(name):
             raise ValueError(
                 f"{folder}: a picture's name is its id, expected one line of UTF-8, got {shown(name)}: rename it"
             )
